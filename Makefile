@@ -1,0 +1,60 @@
+# `make run` and `make test` do all set-up. `make help` lists the rest.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+CONTRACT := ../shared/contract/check.py
+
+.PHONY: help install run test check bench schema lock format clean
+
+help:  ## Print this list.
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+install: .venv/run.txt web/dist/index.html  ## Set up: the virtual environment, and GraphiQL where npm is there.
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+
+# What is installed is remembered by a copy of its list.
+.venv/%.txt: requirements/%.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	cp $< $@
+
+web/dist/index.html: web/package-lock.json $(wildcard web/src/*) web/index.html web/vite.config.ts
+	@if command -v npm >/dev/null; then \
+		(cd web && npm ci --silent --no-audit --no-fund && npm run --silent build) || echo "GraphiQL could not be built: the stock page is served." >&2; \
+	else \
+		echo "npm is not there: the stock GraphiQL page is served, which needs the internet." >&2; \
+	fi
+
+run: install  ## Serve on http://127.0.0.1:3000.
+	@$(BIN)/python server.py
+
+test: install .venv/dev.txt  ## Run the tests. What needs a server that this machine lacks is skipped, with the reason.
+	$(BIN)/python -m pytest $(PYTEST)
+
+check: install .venv/dev.txt  ## What CI holds the code to: format, lint, types, layers, schema, docs.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy -p models -p resolvers -p schema -p rest -p edge -p cli -m server
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python server.py schema | diff -u schema/schema.graphql - || { echo "run make schema" >&2; exit 1; }
+	@if [ -f $(CONTRACT) ]; then $(BIN)/python $(CONTRACT) schema/schema.graphql; fi
+	@if command -v npm >/dev/null; then cd web && npm run --silent check; fi
+
+bench: install .venv/dev.txt  ## Measure the speed beside a plain server and the floors.
+	$(BIN)/python -m benchmarks $(BENCH)
+
+schema: install  ## Print the schema into schema/schema.graphql.
+	$(BIN)/python server.py schema > schema/schema.graphql
+
+lock:  ## Pin the newest versions of what pyproject.toml asks for. Needs uv.
+	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header pyproject.toml -o requirements/run.txt $(LOCK)
+	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header pyproject.toml --group dev -o requirements/dev.txt $(LOCK)
+
+format: .venv/dev.txt  ## Format the code.
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:  ## Remove what set-up made. The data folder stays.
+	rm -rf .venv web/dist web/node_modules

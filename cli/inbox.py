@@ -1,0 +1,41 @@
+"""`inbox list`."""
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cli.world import World, every, run
+from models.inbox import EmailInbox
+from models.paging import Page, Window
+from resolvers import inbox as resolvers
+from resolvers.context import Context
+
+
+def commands(world: World) -> typer.Typer:
+    """The commands about inboxes."""
+    app = typer.Typer(help="Inboxes.", no_args_is_help=True)
+
+    @app.callback()
+    def group() -> None:
+        """Inboxes."""
+
+    @app.command("list")
+    def list_() -> None:
+        """Print every inbox."""
+        table = Table("id", "name", "email", "active", "department", "smtp", "imap", "version")
+        for inbox in run(world, _all):
+            servers = (f"{inbox.smtp_server}:{inbox.smtp_port}", f"{inbox.imap_server}:{inbox.imap_port}")
+            active = "yes" if inbox.active else "no"
+            table.add_row(
+                inbox.id, inbox.name, inbox.email, active, inbox.department or "All", *servers, str(inbox.version)
+            )
+        Console().print(table)
+
+    return app
+
+
+async def _all(context: Context) -> list[EmailInbox]:
+    async def page_at(window: Window) -> Page[EmailInbox]:
+        return (await resolvers.email_inboxes(context, window)).page
+
+    return await every(page_at)

@@ -1,0 +1,76 @@
+"""`token add|list|revoke`."""
+
+from datetime import timedelta
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cli.user import Name, find
+from cli.world import World, acting_as, run
+from models import token as rows
+from models.columns import now
+from models.errors import ErrorCode, Refused
+from models.token import AccessToken
+from models.user import Permission
+from resolvers import token as resolvers
+from resolvers.context import Context
+
+
+def commands(world: World) -> typer.Typer:
+    """The commands about access tokens."""
+    app = typer.Typer(help="Access tokens.", no_args_is_help=True)
+
+    @app.command()
+    def add(
+        user: Name,
+        name: Annotated[str, typer.Option(help="What the token is for.")] = "shell",
+        days: Annotated[
+            int | None, typer.Option(min=1, max=36_500, help="How long it lives; without end if left out.")
+        ] = None,
+        permission: Annotated[
+            list[Permission] | None, typer.Option(help="Narrow it; may be given several times.")
+        ] = None,
+    ) -> None:
+        """Make a token for a user, and print it: the only time that it is shown."""
+        values = {
+            "name": name,
+            "expiresAt": now() + timedelta(days=days) if days else None,
+            "permissions": permission or None,
+        }
+        typer.echo(run(world, lambda context: _add(context, user, values)))
+
+    @app.command("list")
+    def list_(user: Name) -> None:
+        """Print the living tokens of a user."""
+        table = Table("id", "name", "created", "last used", "expires")
+        for token in run(world, lambda context: _tokens(context, user)):
+            moments = (token.created_at, token.last_used_at, token.expires_at)
+            table.add_row(
+                token.id, token.name, *(moment.isoformat(" ", "minutes") if moment else "" for moment in moments)
+            )
+        Console().print(table)
+
+    @app.command()
+    def revoke(token_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
+        """End a token at once."""
+        run(world, lambda context: _revoke(context, token_id))
+
+    return app
+
+
+async def _add(context: Context, user: str, values: dict[str, Any]) -> str:
+    owner = await find(context, user)
+    new = await resolvers.create_access_token(context.acting_as(acting_as(owner)), values)
+    return new.token.reveal()
+
+
+async def _tokens(context: Context, user: str) -> list[AccessToken]:
+    owner = await find(context, user)
+    return list(await resolvers.access_tokens(context.acting_as(acting_as(owner))))
+
+
+async def _revoke(context: Context, token_id: str) -> None:
+    if not await context.database.write(lambda session: rows.revoke(session, token_id)):
+        raise Refused.because(ErrorCode.NOT_FOUND, f"There is no token with id {token_id!r}.", "id")

@@ -1,0 +1,93 @@
+"""`user add|list|disable|set-password`."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cli.world import World, every, run
+from models import user as rows
+from models.errors import ErrorCode, Refused
+from models.paging import Page, Window
+from models.user import Permission, User
+from resolvers import user as resolvers
+from resolvers.context import Context
+
+Name = Annotated[str, typer.Argument(help="Username, e-mail address or id.")]
+
+
+def commands(world: World) -> typer.Typer:
+    """The commands about users."""
+    app = typer.Typer(help="Users.", no_args_is_help=True)
+
+    @app.command()
+    def add(
+        username: Annotated[str, typer.Argument(help="Login name.")],
+        name: Annotated[str | None, typer.Option(help="Full name.")] = None,
+        email: Annotated[str | None, typer.Option(help="E-mail address.")] = None,
+        permission: Annotated[list[Permission] | None, typer.Option(help="May be given several times.")] = None,
+        department: Annotated[list[str] | None, typer.Option(help="May be given several times.")] = None,
+        password: Annotated[bool, typer.Option("--password", help="Ask for a password.")] = False,
+    ) -> None:
+        """Make a user, and print its id."""
+        values = {
+            "username": username,
+            "name": name,
+            "email": email,
+            "permissions": permission or [],
+            "departments": department or [],
+            "password": ask_password() if password else None,
+        }
+        typer.echo(run(world, lambda context: resolvers.create_user(context, values)).id)
+
+    @app.command("list")
+    def list_() -> None:
+        """Print every user."""
+        table = Table("id", "username", "name", "email", "permissions", "departments", "active")
+        for user in run(world, _all):
+            permissions = ", ".join(permission.value for permission in user.permissions)
+            row = (user.id, user.username, user.name or "", user.email or "", permissions)
+            table.add_row(*row, ", ".join(user.departments), "yes" if user.active else "no")
+        Console().print(table)
+
+    @app.command()
+    def disable(user: Name) -> None:
+        """Let a user do nothing any more; tokens and open subscriptions end within seconds."""
+        run(world, lambda context: _update(context, user, {"active": False}))
+
+    @app.command("set-password")
+    def set_password(user: Name) -> None:
+        """Ask for a new password (or read it from a pipe), and end the user's tokens."""
+        password = ask_password()
+        run(world, lambda context: _update(context, user, {"password": password}))
+
+    return app
+
+
+def ask_password() -> str:
+    """The password that is typed twice, or the first line of a pipe: never an argument, which other users can see."""
+    if sys.stdin.isatty():
+        return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
+    return sys.stdin.readline().rstrip("\n")
+
+
+async def find(context: Context, name: str) -> User:
+    """The user with this username, address or id. Raises Refused."""
+    found = [*await context.database.read(rows.by_login(name)), *await context.database.read(rows.by_id(name))]
+    if not found:
+        raise Refused.because(ErrorCode.NOT_FOUND, f"There is no user {name!r}.", "user")
+    return found[0]
+
+
+async def _update(context: Context, name: str, changes: dict[str, Any]) -> User:
+    user = await find(context, name)
+    return await resolvers.update_user(context, {"id": user.id, **changes})
+
+
+async def _all(context: Context) -> list[User]:
+    async def page_at(window: Window) -> Page[User]:
+        return (await resolvers.users(context, window)).page
+
+    return await every(page_at)

@@ -1,0 +1,59 @@
+"""How a command reaches the database: the world it is given, as somebody who may do everything. Knows no command."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import TypeVar
+
+import typer
+
+from models.errors import ProductError, Refused
+from models.paging import MAX_SIZE, Page, Window
+from models.user import Permission, User
+from resolvers.context import Caller, Context
+
+World = Callable[[], AbstractAsyncContextManager[Context]]
+Result = TypeVar("Result")
+Row = TypeVar("Row")
+
+
+def run(world: World, work: Callable[[Context], Awaitable[Result]]) -> Result:
+    """Does the work on the opened database. What goes wrong is printed as one line, with exit status 1."""
+
+    async def within() -> Result:
+        async with world() as context:
+            return await work(context.acting_as(shell))
+
+    try:
+        return asyncio.run(within())
+    except Refused as refused:
+        for problem in refused.problems:
+            typer.echo(problem.message, err=True)
+    except ProductError as error:
+        typer.echo(str(error), err=True)
+    raise typer.Exit(1)
+
+
+async def shell() -> Caller:
+    """Whoever may read the data folder may do everything."""
+    return Caller(User.model_construct(id="", username="shell"), frozenset(Permission))
+
+
+def acting_as(user: User) -> Callable[[], Awaitable[Caller]]:
+    """For what a user does for itself, such as making a token."""
+
+    async def caller() -> Caller:
+        return Caller(user, frozenset(user.permissions))
+
+    return caller
+
+
+async def every(page_at: Callable[[Window], Awaitable[Page[Row]]]) -> list[Row]:
+    """The rows of all pages of a list."""
+    rows: list[Row] = []
+    page = await page_at(Window(first=MAX_SIZE))
+    while True:
+        rows.extend(page.rows)
+        if not page.has_next:
+            return rows
+        page = await page_at(Window(first=MAX_SIZE, after=page.cursor(page.rows[-1])))

@@ -1,0 +1,1 @@
+"""HTTP as both APIs share it: request ids, credentials, bodies, JSON answers, health. Knows no noun."""

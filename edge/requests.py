@@ -1,0 +1,86 @@
+"""What every request passes: a request id, a line in the log, and the masking of what nobody foresaw.
+
+Knows no path and logs no header, no body and no query string, because they hold secrets.
+"""
+
+import re
+import time
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from edge.answers import MASKED, JsonAnswer
+from models.fields import random_id
+
+HEADER = b"x-request-id"
+_GIVEN = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+log = structlog.get_logger()
+
+
+class Requests:
+    """ASGI middleware, outside everything else. The id of a request is in `scope["request_id"]`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        scope["request_id"] = request_id = _request_id(scope)
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            if scope["type"] == "http":
+                await self._http(scope, receive, send)
+            else:
+                await self._websocket(scope, receive, send)
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started, status = time.perf_counter(), 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", []), (HEADER, scope["request_id"].encode())]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_id)
+        except Exception as error:
+            log.error("request failed", error=type(error).__name__, where=where(error))
+            if status:
+                raise
+            await _masked(scope["request_id"])(scope, receive, send_with_id)
+        finally:
+            took = round((time.perf_counter() - started) * 1_000, 1)
+            log.info("request", method=scope["method"], path=scope["path"], status=status, duration_ms=took)
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        log.info("websocket opened", path=scope["path"])
+        try:
+            await self.app(scope, receive, send)
+        except Exception as error:
+            log.error("websocket failed", error=type(error).__name__, where=where(error))
+            raise
+        finally:
+            log.info("websocket closed", path=scope["path"])
+
+
+def where(error: BaseException) -> str:
+    """The lines that an exception went through, innermost last: enough to find it, and no value that it holds."""
+    places, trace = [], error.__traceback__
+    while trace:
+        code = trace.tb_frame.f_code
+        places.append(f"{code.co_filename.rpartition('/')[2]}:{trace.tb_lineno} {code.co_name}")
+        trace = trace.tb_next
+    return " > ".join(places[-8:])
+
+
+def _request_id(scope: Scope) -> str:
+    given = dict(scope["headers"]).get(HEADER, b"")
+    return given.decode() if _GIVEN.fullmatch(given) else random_id()
+
+
+def _masked(request_id: str) -> JsonAnswer:
+    return JsonAnswer({"success": False, "error": MASKED, "requestId": request_id}, 500)

@@ -1,0 +1,18 @@
+"""Alembic's entry: runs the migrations on the connection that `models/migration.py` opened, in its transaction."""
+
+from alembic import context
+from sqlmodel import SQLModel
+
+import models.change
+import models.inbox
+import models.key
+import models.token
+import models.user  # noqa: F401 - importing the tables registers them
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=SQLModel.metadata,
+    render_as_batch=True,
+    compare_type=False,
+)
+context.run_migrations()

@@ -1,0 +1,92 @@
+"""The log of changes of inboxes, written in the transaction of the change and read by subscriptions.
+
+Knows no subscriber. `seq` grows in the order of the commits: SQLite has one writer, and on PostgreSQL the writers of
+this table take turns, because a sequence alone lets a later number be seen before an earlier one.
+"""
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from sqlalchemy import BigInteger, Integer, delete, text
+from sqlmodel import Field, Session, SQLModel, col, func, select
+from sqlmodel.sql.expression import Select, SelectOfScalar
+
+from models.columns import Timestamp, now
+from models.inbox import EmailInbox
+
+CHANNEL = "email_inbox_change"
+KEPT = timedelta(hours=24)
+_TURN = 0x656D61696C
+
+
+class ChangeKind(StrEnum):
+    """What happened to an inbox."""
+
+    CREATED = "CREATED"
+    UPDATED = "UPDATED"
+    DELETED = "DELETED"
+
+
+class EmailInboxChange(SQLModel, table=True):
+    """One committed change. The departments tell who may know of it: who served the inbox before, and after."""
+
+    __tablename__: ClassVar[str] = "email_inbox_change"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    seq: int | None = Field(
+        default=None,
+        primary_key=True,
+        sa_type=BigInteger().with_variant(Integer(), "sqlite"),
+    )
+    inbox_id: str = Field(max_length=64)
+    kind: str = Field(max_length=16)
+    department: str | None = Field(default=None, max_length=200)
+    previous_department: str | None = Field(default=None, max_length=200)
+    changed_at: datetime = Field(sa_type=Timestamp, index=True)
+    changed_by_id: str | None = Field(default=None, max_length=64)
+
+
+def record(session: Session, kind: ChangeKind, inbox: EmailInbox, previous: str | None, by: str | None) -> None:
+    """Adds the change to the transaction; on PostgreSQL, wakes every replica once it is committed."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.connection().execute(text("SELECT pg_advisory_xact_lock(:turn)"), {"turn": _TURN})
+        session.connection().execute(text("SELECT pg_notify(:channel, '')"), {"channel": CHANNEL})
+    session.add(
+        EmailInboxChange(
+            inbox_id=inbox.id,
+            kind=kind,
+            department=inbox.department,
+            previous_department=previous,
+            changed_at=now(),
+            changed_by_id=by,
+        )
+    )
+    session.flush()
+
+
+def last_seq() -> SelectOfScalar[int]:
+    return select(func.coalesce(func.max(EmailInboxChange.seq), 0))
+
+
+def first_seq() -> SelectOfScalar[int]:
+    return select(func.coalesce(func.min(EmailInboxChange.seq), 0))
+
+
+def since(seq: int, up_to: int | None, limit: int) -> Select[EmailInboxChange, EmailInbox]:
+    """The changes after `seq`, in order, each with its inbox as it is stored now."""
+    statement = (
+        select(EmailInboxChange, EmailInbox)
+        .join(EmailInbox, col(EmailInbox.id) == EmailInboxChange.inbox_id, isouter=True)
+        .where(col(EmailInboxChange.seq) > seq)
+        .order_by(col(EmailInboxChange.seq))
+        .limit(limit)
+    )
+    return statement if up_to is None else statement.where(col(EmailInboxChange.seq) <= up_to)
+
+
+def prune(session: Session) -> None:
+    """Deletes the changes that are older than what a subscriber may catch up on, never the newest one."""
+    newest = session.exec(last_seq()).one()
+    old: Any = col(EmailInboxChange.changed_at) < now() - KEPT
+    session.connection().execute(delete(EmailInboxChange).where(old, col(EmailInboxChange.seq) < newest))

@@ -1,0 +1,126 @@
+"""What an inbox is set from: the one definition of the input of `setEmailInbox`, GraphQL's and REST's alike.
+
+A field added here is a field of the GraphQL input types (`schema/inbox.py`) and of the REST body.
+Knows no stored inbox: whether a password may be left out is for `models/inbox.py`.
+"""
+
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+from models.errors import ErrorCode, Problem
+from models.fields import (
+    Address,
+    Boolean,
+    Host,
+    Identifier,
+    Integer,
+    Line,
+    Name,
+    Password,
+    Port,
+    Retries,
+    Text,
+    Username,
+)
+from models.validation import Input, patch_of, sentence
+
+EVERY_DEPARTMENT = "All"
+DEFAULT_RETRIES = 10
+STARTTLS_PORTS = frozenset({25, 143, 587, 2525})
+IMPLICIT_TLS_PORTS = frozenset({465, 993})
+
+IDENTITY = ("server", "port", "username", "secure")
+"""The fields of a server config that decide where a password is sent."""
+
+
+class ServerConfig(Input):
+    """How to reach one mail server."""
+
+    server: Annotated[Host, Field(description="Host name or IP address of the mail server, at most 253 characters.")]
+    port: Annotated[Port, Field(description="Port of the mail server, 1 to 65535.")]
+    username: Annotated[Username, Field(description="Login name at the mail server, at most 1,000 characters.")]
+    password: Annotated[
+        Password | None,
+        Field(
+            description="Password at the mail server; it can never be read again. Required to create. Left out later, "
+            "the stored one is kept, which is allowed only while server, port, username and secure stay as they are."
+        ),
+    ] = None
+    secure: Annotated[
+        Boolean,
+        Field(
+            description="True: TLS is required and the certificate is verified; implicit TLS or STARTTLS, whichever "
+            "the server speaks. False: TLS is used where the server offers it."
+        ),
+    ]
+
+
+class SmtpConfig(ServerConfig):
+    """How outgoing mail is sent."""
+
+
+class ImapConfig(ServerConfig):
+    """How incoming mail is fetched."""
+
+    max_retries: Annotated[
+        Retries,
+        BeforeValidator(lambda value: DEFAULT_RETRIES if value is None else value),
+        Field(description="Accepted for compatibility: how often a failed connection is retried; -1: without end."),
+    ] = DEFAULT_RETRIES
+
+
+class InboxConfig(Input):
+    """Everything that an inbox is set from."""
+
+    id: Annotated[
+        Identifier | None,
+        Field(
+            description="Id of the inbox to replace, or to create where none has it: 1 to 64 characters of "
+            "A-Z a-z 0-9 _ and -. Left out: a new id is made."
+        ),
+    ] = None
+    name: Annotated[Name, Field(description="Name of the inbox, at most 200 characters.")]
+    email: Annotated[Address, Field(description="Address of the inbox; unique, compared without regard to case.")]
+    active: Annotated[Boolean, Field(description="Whether mail is fetched and sent.")]
+    description: Annotated[
+        Text | None, Field(description="What the inbox is for, at most 2,000 characters; may hold line breaks.")
+    ] = None
+    sender_info: Annotated[Line | None, Field(description="Display name on outgoing mail, at most 200 characters.")] = (
+        None
+    )
+    department: Annotated[
+        Line | None, Field(description='Department that serves the inbox; null or "All": every department.')
+    ] = None
+    smtp: Annotated[SmtpConfig, Field(description="The server for outgoing mail.")]
+    imap: Annotated[ImapConfig, Field(description="The server for incoming mail.")]
+    if_version: Annotated[
+        Integer | None, Field(description="Refuse with CONFLICT unless the stored version is this one.")
+    ] = None
+
+
+SmtpConfigPatch = patch_of(SmtpConfig, "SmtpConfigPatch")
+ImapConfigPatch = patch_of(ImapConfig, "ImapConfigPatch")
+InboxPatch = patch_of(
+    InboxConfig,
+    "InboxPatch",
+    id=(Annotated[str, Field(description="Id of the inbox to change.")], ...),
+    smtp=(Annotated[SmtpConfigPatch | None, Field(description="Changes of the server for outgoing mail.")], None),
+    imap=(Annotated[ImapConfigPatch | None, Field(description="Changes of the server for incoming mail.")], None),
+)
+
+
+def warnings(config: InboxConfig) -> list[Problem]:
+    """What is odd about a valid config and needs no network to be seen. It is saved all the same."""
+    return _server_warnings("smtp", config.smtp) + _server_warnings("imap", config.imap)
+
+
+def _server_warnings(name: str, server: ServerConfig) -> list[Problem]:
+    path = ("input", name, "port")
+    if server.secure and server.port in STARTTLS_PORTS:
+        rest = f"{server.port} with secure: true will use STARTTLS"
+    elif not server.secure and server.port in IMPLICIT_TLS_PORTS:
+        rest = f"{server.port} is for TLS from the first byte: set secure to true"
+    else:
+        return []
+    return [Problem(ErrorCode.UNUSUAL, sentence(path, rest), path)]

@@ -1,0 +1,216 @@
+"""The seam to SQLite and PostgreSQL: `read(statement)` and `write(unit)`. Knows no table.
+
+Nobody else begins, commits or retries. A unit is a function that runs its statements in one transaction; its result is
+handed back only after the commit is on disk. SQLite has one writer (BEGIN IMMEDIATE, WAL, synchronous=FULL) and several
+readers; on PostgreSQL both share a pool.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar, TypeVarTuple, overload
+
+import structlog
+from sqlalchemy import event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlmodel import Session
+from sqlmodel.ext.asyncio.session import AsyncSession
+from sqlmodel.sql.expression import Select, SelectOfScalar
+
+from models.errors import StartError, Unavailable
+
+Result = TypeVar("Result")
+Columns = TypeVarTuple("Columns")
+Unit = Callable[[Session], Result]
+
+ATTEMPTS = 5
+READERS = 4
+LOCK_SECONDS = 15
+# SQLITE_BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN: a matter of the machine, not of the statement.
+_SQLITE_IN_THE_WAY = {5, 6, 8, 10, 13, 14}
+# Connection exceptions, insufficient resources (disk full), operator intervention, a read-only replica.
+_POSTGRESQL_IN_THE_WAY = ("08", "53", "57", "25006")
+# Serialization failure, deadlock: what lost a race is tried again.
+_POSTGRESQL_RACES = ("40001", "40P01")
+
+log = structlog.get_logger()
+
+
+class Database:
+    """One database. `path` is its file where it is SQLite."""
+
+    def __init__(self, url: str) -> None:
+        """Raises StartError where the URL names no database that this server runs on."""
+        self.path = sqlite_path(url)
+        self._writer, self._reader = _sqlite_engines(self.path) if self.path else _postgresql_engines(url)
+        self._writes: set[asyncio.Task[Any]] = set()
+
+    @overload
+    async def read(self, statement: SelectOfScalar[Result]) -> Sequence[Result]: ...
+    @overload
+    async def read(self, statement: Select[*Columns]) -> Sequence[tuple[*Columns]]: ...
+    async def read(self, statement: Any) -> Sequence[Any]:
+        """The rows of the statement. Raises Unavailable."""
+        with _translated():
+            async with AsyncSession(self._reader) as session:
+                return await session.run_sync(lambda sync: sync.exec(statement).all())  # type: ignore[attr-defined]
+
+    async def write(self, unit: Unit[Result]) -> Result:
+        """Runs the unit in one transaction, again where it lost a race, and returns its result once that is durable.
+
+        A caller that goes away does not cut the unit short. Raises Unavailable where nothing could be written.
+        """
+        task = asyncio.create_task(self._write(unit))
+        self._writes.add(task)
+        task.add_done_callback(self._writes.discard)
+        return await asyncio.shield(task)
+
+    async def _write(self, unit: Unit[Result]) -> Result:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                with _translated():
+                    return await self._transaction(unit)
+            except DBAPIError as error:
+                if attempt == ATTEMPTS or not _lost_a_race(error):
+                    raise
+        raise AssertionError("unreachable")
+
+    async def _transaction(self, unit: Unit[Result]) -> Result:
+        async with AsyncSession(self._writer, expire_on_commit=False) as session, session.begin():
+            return await session.run_sync(unit)  # type: ignore[arg-type]
+
+    async def probe(self) -> None:
+        """Raises Unavailable where a transaction can't be begun."""
+        await self.write(lambda session: session.connection().exec_driver_sql("SELECT 1").scalar())
+
+    async def listen(self, channel: str, wake: Callable[[], None]) -> None:
+        """Calls `wake` at each PostgreSQL notification on the channel, until the connection is lost."""
+        lost = asyncio.Event()
+        async with self._writer.connect() as connection:
+            driver = (await connection.get_raw_connection()).driver_connection
+            assert driver is not None
+            driver.add_termination_listener(lambda *_: lost.set())
+            await driver.add_listener(channel, lambda *_: wake())
+            try:
+                await lost.wait()
+            finally:
+                with suppress(Exception):
+                    await driver.reset_listeners()
+
+    @property
+    def notifies(self) -> bool:
+        """Whether `listen` can hear of writes by other processes."""
+        return self.path is None
+
+    @property
+    def engine(self) -> AsyncEngine:
+        """The writing engine, for migrations."""
+        return self._writer
+
+    async def close(self) -> None:
+        """Waits for what is being written, then closes every connection."""
+        await asyncio.gather(*self._writes, return_exceptions=True)
+        await self._writer.dispose()
+        await self._reader.dispose()
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Database]:
+    database = Database(url)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+def sqlite_path(url: str) -> Path | None:
+    """The file of an SQLite URL; None for PostgreSQL. Raises StartError for anything else."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise StartError("EMAIL_INBOX_DATABASE_URL must be a URL, such as postgresql://user@host/name.") from None
+    kind = parsed.drivername.partition("+")[0]
+    if kind == "sqlite" and parsed.database not in (None, "", ":memory:"):
+        return Path(str(parsed.database))
+    if kind == "postgresql":
+        return None
+    raise StartError("EMAIL_INBOX_DATABASE_URL must start with postgresql:// or sqlite:///path.")
+
+
+def _sqlite_engines(path: Path) -> tuple[AsyncEngine, AsyncEngine]:
+    def engine(size: int) -> AsyncEngine:
+        return create_async_engine(
+            f"sqlite+aiosqlite:///{path}",
+            connect_args={"timeout": LOCK_SECONDS, "isolation_level": None},
+            hide_parameters=True,
+            pool_size=size,
+            max_overflow=0,
+            pool_timeout=LOCK_SECONDS,
+        )
+
+    writer, reader = engine(1), engine(READERS)
+    common = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "PRAGMA foreign_keys=ON")
+    _on_connect(writer, *common)
+    _on_connect(reader, *common, "PRAGMA query_only=ON")
+    event.listen(writer.sync_engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    return writer, reader
+
+
+def _on_connect(engine: AsyncEngine, *pragmas: str) -> None:
+    @event.listens_for(engine.sync_engine, "connect")
+    def configure(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        for pragma in pragmas:
+            cursor.execute(pragma)
+        cursor.close()
+
+
+def _postgresql_engines(url: str) -> tuple[AsyncEngine, AsyncEngine]:
+    engine = create_async_engine(
+        make_url(url).set(drivername="postgresql+asyncpg"),
+        connect_args={"timeout": 5, "server_settings": {"application_name": "email-inbox"}},
+        hide_parameters=True,
+        pool_pre_ping=True,
+        pool_size=10,
+        max_overflow=0,
+        pool_timeout=LOCK_SECONDS,
+    )
+    return engine, engine
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """A fault of the machine becomes Unavailable; everything else stays what it is."""
+    try:
+        yield
+    except (DBAPIError, PoolTimeout, OSError) as error:
+        if not _in_the_way(error):
+            raise
+        log.warning("database unavailable", reason=reason(error))
+        raise Unavailable from None
+
+
+def _in_the_way(error: Exception) -> bool:
+    if not isinstance(error, DBAPIError):
+        return True
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    if code is not None:
+        return code & 0xFF in _SQLITE_IN_THE_WAY
+    return error.connection_invalidated or _sqlstate(error).startswith(_POSTGRESQL_IN_THE_WAY)
+
+
+def _lost_a_race(error: DBAPIError) -> bool:
+    return isinstance(error, IntegrityError) or _sqlstate(error) in _POSTGRESQL_RACES
+
+
+def _sqlstate(error: DBAPIError) -> str:
+    return getattr(error.orig, "sqlstate", None) or ""
+
+
+def reason(error: Exception) -> str:
+    """What the driver says, in one line and without the statement."""
+    return str(getattr(error, "orig", None) or error).splitlines()[0]

@@ -1,0 +1,134 @@
+"""Every error that the product raises, and nothing about how one is printed.
+
+    ProductError
+    ├── Refused             the input has problems that its sender can put right
+    ├── Unauthenticated     no or bad credentials
+    ├── Forbidden           the permission is missing
+    ├── RateLimited         too many attempts; knows when to come back
+    ├── Unavailable         a disk, a lock or a database is in the way; knows when to come back
+    ├── BadRequest          a request that can't be understood, such as a foreign cursor
+    ├── TooLarge            a body over the limit
+    └── StartError          a setting, a key or a database with which the server must not start
+
+An error knows its `code` (GraphQL) and its `status` (HTTP). The docstring of a class is its default message.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar, Self
+
+FieldPath = tuple[str, ...]
+
+
+class ErrorCode(StrEnum):
+    """What is wrong with an input, or with the server that it names."""
+
+    REQUIRED = "REQUIRED"
+    INVALID = "INVALID"
+    TOO_LONG = "TOO_LONG"
+    TAKEN = "TAKEN"
+    NOT_FOUND = "NOT_FOUND"
+    CONFLICT = "CONFLICT"
+    PASSWORD_REQUIRED = "PASSWORD_REQUIRED"  # noqa: S105 - the name of a problem
+    DNS_FAILED = "DNS_FAILED"
+    CONNECTION_REFUSED = "CONNECTION_REFUSED"
+    TIMEOUT = "TIMEOUT"
+    TLS_FAILED = "TLS_FAILED"
+    CERTIFICATE_INVALID = "CERTIFICATE_INVALID"
+    STARTTLS_UNAVAILABLE = "STARTTLS_UNAVAILABLE"
+    AUTHENTICATION_FAILED = "AUTHENTICATION_FAILED"
+    MAILBOX_NOT_FOUND = "MAILBOX_NOT_FOUND"
+    SENDER_REJECTED = "SENDER_REJECTED"
+    RECIPIENT_REJECTED = "RECIPIENT_REJECTED"
+    PROTOCOL_ERROR = "PROTOCOL_ERROR"
+    HOST_NOT_ALLOWED = "HOST_NOT_ALLOWED"
+    UNUSUAL = "UNUSUAL"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing to put right. `field` is the path of the argument, such as `("input", "smtp", "port")`."""
+
+    code: ErrorCode
+    message: str
+    field: FieldPath | None = None
+
+
+class ProductError(Exception):
+    """The request failed."""
+
+    code: ClassVar[str] = "INTERNAL_SERVER_ERROR"
+    status: ClassVar[int] = 500
+    retry_after: int | None = None
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip())
+
+
+class Refused(ProductError):
+    """The input has problems."""
+
+    code = "BAD_USER_INPUT"
+    status = 400
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__(problems[0].message)
+        self.problems = list(problems)
+
+    @classmethod
+    def because(cls, code: ErrorCode, message: str, *field: str) -> Self:
+        """A refusal for one problem."""
+        return cls([Problem(code, message, field or None)])
+
+
+class Unauthenticated(ProductError):
+    """You must be logged in to do this."""
+
+    code = "UNAUTHENTICATED"
+    status = 401
+
+
+class Forbidden(ProductError):
+    """You may not do this: the permission is missing."""
+
+    code = "FORBIDDEN"
+    status = 403
+
+
+class RateLimited(ProductError):
+    """Too many attempts. Wait, then try again."""
+
+    code = "RATE_LIMITED"
+    status = 429
+
+    def __init__(self, retry_after: int, *, limit: int) -> None:
+        super().__init__()
+        self.retry_after = retry_after
+        self.limit = limit
+
+
+class Unavailable(ProductError):
+    """The server can't do this at the moment. Nothing was changed; try again."""
+
+    code = "SERVICE_UNAVAILABLE"
+    status = 503
+    retry_after = 5
+
+
+class BadRequest(ProductError):
+    """The request can't be understood."""
+
+    code = "BAD_USER_INPUT"
+    status = 400
+
+
+class TooLarge(ProductError):
+    """The request body is over the limit of 1 MiB."""
+
+    code = "BAD_USER_INPUT"
+    status = 413
+
+
+class StartError(ProductError):
+    """The server can't start."""

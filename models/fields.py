@@ -1,0 +1,159 @@
+"""The kinds of text and number that inputs are made of, and the one rule of each. Knows no noun and no database."""
+
+import re
+import secrets
+import unicodedata
+from ipaddress import IPv6Address
+from typing import Annotated, Any
+
+import email_validator
+import idna
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from models.errors import ErrorCode
+
+# A team's mail server may well live under .local, .internal or localhost: an address is checked for its form only.
+email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
+
+ID_ALPHABET = "23456789ABCDEFGHJKLMNPQRSTWXYZabcdefghijkmnopqrstuvwxyz"
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_CONTROL_BUT_LINES = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,15}")
+_HOST_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?")
+
+
+def random_id() -> str:
+    """A new id of 17 characters, none of which is easily taken for another (as Rocket.Chat makes them)."""
+    return "".join(secrets.choice(ID_ALPHABET) for _ in range(17))
+
+
+def folded(text: str) -> str:
+    """`text` as it is compared without regard to case or to compatibility forms (Unicode, NFKC_Casefold)."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+
+
+def address_key(address: str) -> str:
+    """The form under which an e-mail address is unique: local part folded, domain in IDNA's ASCII form.
+
+    Raises EmailNotValidError where `address` is no address (RFC 5321, 6531).
+    """
+    found = email_validator.validate_email(
+        address, check_deliverability=False, globally_deliverable=False, allow_smtputf8=True
+    )
+    return f"{folded(found.local_part)}@{found.ascii_domain.lower()}"
+
+
+def invalid(message: str, code: ErrorCode = ErrorCode.INVALID) -> PydanticCustomError:
+    """The refusal of a value. `message` continues the sentence that starts with the field's name."""
+    return PydanticCustomError("refused", "{message}", {"message": message, "code": code})
+
+
+def is_line(text: str) -> bool:
+    """Whether the text is valid Unicode without line breaks and other control characters."""
+    return not _SURROGATE.search(text) and not _CONTROL.search(text)
+
+
+def _no_surrogates(text: str) -> str:
+    if _SURROGATE.search(text):
+        raise invalid("must be valid Unicode: it holds half of a surrogate pair")
+    return text
+
+
+def _one_line(text: str) -> str:
+    if _CONTROL.search(_no_surrogates(text)):
+        raise invalid("must not hold line breaks or other control characters")
+    return text
+
+
+def _lines(text: str) -> str:
+    if _CONTROL_BUT_LINES.search(_no_surrogates(text)):
+        raise invalid("must not hold control characters other than line breaks and tabs")
+    return text
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise invalid("must not be blank", ErrorCode.REQUIRED)
+    return text
+
+
+def _not_empty(text: str) -> str:
+    if not text:
+        raise invalid("must not be empty; leave it out to keep the stored one")
+    return text
+
+
+def _identifier(text: str) -> str:
+    if not _IDENTIFIER.fullmatch(text):
+        raise invalid("must be 1 to 64 characters of A-Z, a-z, 0-9, _ and -")
+    return text
+
+
+def _address(text: str) -> str:
+    try:
+        address_key(text)
+    except email_validator.EmailNotValidError:
+        raise invalid("must be an e-mail address, such as support@example.org") from None
+    return text
+
+
+def _host(text: str) -> str:
+    if not _is_host(text):
+        raise invalid("must be a host name or IP address alone, without scheme, port or path")
+    return text
+
+
+def _is_host(text: str) -> bool:
+    if ":" in text:
+        return _is_ipv6(text.removeprefix("[").removesuffix("]"))
+    try:
+        name = text if text.isascii() else idna.encode(text, uts46=True).decode("ascii")
+    except idna.IDNAError:
+        return False
+    labels = name.removesuffix(".").split(".")
+    return all(len(label) <= 63 and _HOST_LABEL.fullmatch(label) for label in labels)
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        IPv6Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _spelled_number(value: Any) -> Any:
+    """Old clients send numbers as strings: "587" is 587. A boolean is no number, though Python says so."""
+    if isinstance(value, bool):
+        raise invalid("must be a whole number")
+    if isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value):
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def _spelled_boolean(value: Any) -> Any:
+    if isinstance(value, str):
+        return {"true": True, "false": False}.get(value, value)
+    return value
+
+
+Identifier = Annotated[str, AfterValidator(_identifier)]
+Line = Annotated[str, Field(max_length=200), AfterValidator(_one_line)]
+Name = Annotated[Line, AfterValidator(_not_blank)]
+Text = Annotated[str, Field(max_length=2_000), AfterValidator(_lines)]
+Address = Annotated[str, Field(max_length=254), AfterValidator(_one_line), AfterValidator(_address)]
+Host = Annotated[
+    str, Field(max_length=253), AfterValidator(_one_line), AfterValidator(_not_blank), AfterValidator(_host)
+]
+Username = Annotated[str, Field(max_length=1_000), AfterValidator(_one_line), AfterValidator(_not_blank)]
+Password = Annotated[str, Field(max_length=1_000), AfterValidator(_one_line), AfterValidator(_not_empty)]
+Integer = Annotated[int, Field(strict=True, ge=-(2**31), le=2**31 - 1), BeforeValidator(_spelled_number)]
+Port = Annotated[int, Field(strict=True, ge=1, le=65_535), BeforeValidator(_spelled_number)]
+Retries = Annotated[int, Field(strict=True, ge=-1, le=2**31 - 1), BeforeValidator(_spelled_number)]
+Boolean = Annotated[bool, Field(strict=True), BeforeValidator(_spelled_boolean)]

@@ -1,0 +1,104 @@
+"""Which keys encrypted something in this database, and the turning over of its values to a new key.
+
+Every key that was ever first leaves a check value here, so that a wrong key is found at the start and not at the first
+mail. Knows no key file.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import ClassVar
+
+from sqlmodel import Field, Session, SQLModel, col, func, or_, select
+from sqlmodel.sql.expression import SelectOfScalar
+
+from models.columns import Timestamp, now
+from models.errors import StartError
+from models.inbox import PROTOCOLS, EmailInbox, password_place
+from models.secrets import KEY_ID_BYTES, DecryptionError, Keyring, Place, Secret
+
+BATCH = 200
+_CHECK = "the key fits"
+
+
+class EncryptionKey(SQLModel, table=True):
+    """A key that this database's values were encrypted with: its id, and a text that only it decrypts."""
+
+    __tablename__: ClassVar[str] = "encryption_key"
+
+    id: str = Field(primary_key=True, max_length=2 * KEY_ID_BYTES)
+    check_value: bytes
+    created_at: datetime = Field(sa_type=Timestamp)
+
+
+def known_keys() -> SelectOfScalar[EncryptionKey]:
+    return select(EncryptionKey).order_by(col(EncryptionKey.created_at))
+
+
+def hold_against(known: Sequence[tuple[str, bytes]], keyring: Keyring) -> None:
+    """Raises StartError where a key that this database needs, given by id and check value, is not in the keyring."""
+    for key_id, check_value in known:
+        try:
+            keyring.decrypt(check_value, _place(key_id))
+        except DecryptionError:
+            raise StartError(
+                f"The database was encrypted with key {key_id}, which is not among the secret keys. Put it back into "
+                "EMAIL_INBOX_SECRET_KEYS or the key file."
+            ) from None
+
+
+def register(session: Session, keyring: Keyring) -> None:
+    """Leaves the check value of the key that encrypts."""
+    key_id = keyring.first.id.hex()
+    if session.get(EncryptionKey, key_id) is None:
+        check = keyring.encrypt(Secret(_CHECK), _place(key_id))
+        session.add(EncryptionKey(id=key_id, check_value=check, created_at=now()))
+        session.flush()
+
+
+def turn_over(session: Session, keyring: Keyring, after: str) -> tuple[int, str | None]:
+    """Encrypts the next batch of old values anew: how many inboxes were changed, and the id to go on after.
+
+    None ends it. A batch is whole or not at all, and what is done is not done again: it may be stopped at any time.
+    """
+    statement = select(EmailInbox).where(col(EmailInbox.id) > after).order_by(col(EmailInbox.id)).limit(BATCH)
+    inboxes = session.exec(statement.with_for_update()).all()
+    changed = sum(_turn_over(inbox, keyring) for inbox in inboxes)
+    session.flush()
+    return changed, inboxes[-1].id if len(inboxes) == BATCH else None
+
+
+def retire(session: Session, keyring: Keyring) -> list[bytes]:
+    """Forgets the keys that no value needs any more, and returns the ids of those still needed."""
+    first = keyring.first.id
+    for key in session.exec(known_keys()).all():
+        if key.id != first.hex() and not _in_use(session, bytes.fromhex(key.id)):
+            session.delete(key)
+    session.flush()
+    return [bytes.fromhex(key.id) for key in session.exec(known_keys())]
+
+
+def unfinished(session: Session, keyring: Keyring) -> bool:
+    """Whether values of other keys than the first are left."""
+    first = keyring.first.id.hex()
+    return any(key.id != first and _in_use(session, bytes.fromhex(key.id)) for key in session.exec(known_keys()).all())
+
+
+def _turn_over(inbox: EmailInbox, keyring: Keyring) -> bool:
+    changed = False
+    for protocol in PROTOCOLS:
+        column, place = f"{protocol}_password", password_place(inbox.id, protocol)
+        stored: bytes = getattr(inbox, column)
+        if not stored.startswith(keyring.first.id):
+            setattr(inbox, column, keyring.encrypt(keyring.decrypt(stored, place), place))
+            changed = True
+    return changed
+
+
+def _in_use(session: Session, key_id: bytes) -> bool:
+    prefixes = [func.substr(getattr(EmailInbox, f"{protocol}_password"), 1, KEY_ID_BYTES) for protocol in PROTOCOLS]
+    statement = select(EmailInbox.id).where(or_(*(prefix == key_id for prefix in prefixes))).limit(1)
+    return session.exec(statement).first() is not None
+
+
+def _place(key_id: str) -> Place:
+    return Place("encryption_key", key_id, "check_value")

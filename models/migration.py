@@ -1,0 +1,134 @@
+"""Brings a database to the schema of this code, and refuses one that it must not touch. Knows no table.
+
+`inspect` reads and changes not a byte; `migrate` runs Alembic in one transaction, under a lock that lets one process
+in at a time. A migration that is interrupted has changed nothing.
+"""
+
+import sqlite3
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+
+from models.database import Database, reason
+from models.errors import StartError
+
+HEAD = "0001"
+"""The newest revision in `migrations/versions/`; a test holds it against Alembic's."""
+
+SCRIPTS = Path(__file__).parent.parent / "migrations"
+_LOCK = 0x696E626F78
+_CHECK_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a database is found to be: its revision (None: empty), and the key ids and check values that it holds."""
+
+    revision: str | None
+    keys: list[tuple[str, bytes]]
+
+
+async def inspect(database: Database) -> Standing:
+    """Reads how the database stands. Raises StartError where it is damaged, newer than the code or out of reach."""
+    standing = _inspect_sqlite(database.path) if database.path else await _inspect_postgresql(database)
+    if standing.revision is not None and standing.revision not in revisions():
+        raise StartError(
+            f"The database is at revision {standing.revision}, which this version does not know: it was made by a "
+            "newer one. Run that one, or restore a backup."
+        )
+    return standing
+
+
+async def migrate(database: Database) -> None:
+    """Runs the migrations that are missing. Raises StartError where that fails; nothing is changed then."""
+    try:
+        async with database.engine.begin() as connection:
+            await connection.run_sync(_migrate)
+    except (DBAPIError, OSError) as error:
+        raise StartError(f"The database can't be brought up to date: {reason(error)}.") from None
+
+
+def revisions() -> list[str]:
+    """The revisions that this code knows, oldest first."""
+    return sorted(path.name.partition("_")[0] for path in (SCRIPTS / "versions").glob("[0-9]*.py"))
+
+
+def _migrate(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+    if _revision(connection) == HEAD:
+        return
+    # Alembic takes a fifth of a second to import: only a database that is behind needs it.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS))
+    config.attributes["connection"] = connection
+    command.upgrade(config, HEAD)
+
+
+def _revision(connection: Connection) -> str | None:
+    if not connection.dialect.has_table(connection, "alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+async def _inspect_postgresql(database: Database) -> Standing:
+    def read(connection: Connection) -> Standing:
+        revision = _revision(connection)
+        keys = connection.execute(text("SELECT id, check_value FROM encryption_key")).all() if revision else []
+        return Standing(revision, [(key_id, bytes(value)) for key_id, value in keys])
+
+    try:
+        async with database.engine.connect() as connection:
+            return await connection.run_sync(read)
+    except (DBAPIError, OSError, ValueError, TimeoutError) as error:
+        raise StartError(f"The database is out of reach: {reason(error)}.") from None
+
+
+def _inspect_sqlite(path: Path) -> Standing:
+    if not path.exists() or path.stat().st_size == 0:
+        return Standing(None, [])
+    # mode=ro: closing the last writing connection would fold the write-ahead log into the file.
+    connection: sqlite3.Connection | None = None
+    try:
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=3)
+        _check_pages(connection)
+        return _read_sqlite(connection)
+    except sqlite3.DatabaseError as error:
+        raise StartError(f"The database {path} can't be used: {error}. Restore it from a backup.") from None
+    finally:
+        if connection:
+            connection.close()
+
+
+def _check_pages(connection: sqlite3.Connection) -> None:
+    """Looks for damage for as long as a start may take; a database too large for that is checked in part."""
+    deadline = time.monotonic() + _CHECK_SECONDS
+    connection.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
+    try:
+        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+            raise
+        found = "ok"
+    finally:
+        connection.set_progress_handler(None, 0)
+    if found != "ok":
+        raise sqlite3.DatabaseError("it is damaged")
+
+
+def _read_sqlite(connection: sqlite3.Connection) -> Standing:
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if "alembic_version" not in tables:
+        if tables:
+            raise sqlite3.DatabaseError("it holds the tables of something else")
+        return Standing(None, [])
+    row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    keys: list[Any] = connection.execute("SELECT id, check_value FROM encryption_key").fetchall() if row else []
+    return Standing(row and row[0], keys)

@@ -1,0 +1,124 @@
+"""Keyset paging: a page is what follows or precedes a cursor in a total order. Knows no table.
+
+A cursor holds the order, the value and the id of its row, so that it stays where it is while rows come and go
+(GraphQL Cursor Connections Specification).
+"""
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum, StrEnum
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import ColumnElement, tuple_
+from sqlmodel.sql.expression import SelectOfScalar
+
+from models.errors import BadRequest
+from models.fields import is_line
+
+DEFAULT_SIZE = 50
+MAX_SIZE = 100
+
+Row = TypeVar("Row")
+
+
+class Order(StrEnum):
+    """Upwards or downwards."""
+
+    ASC = "ASC"
+    DESC = "DESC"
+
+    @property
+    def reversed(self) -> "Order":
+        return Order.DESC if self is Order.ASC else Order.ASC
+
+    def of(self, column: Any) -> Any:
+        return column.asc() if self is Order.ASC else column.desc()
+
+
+class Paged(Enum):
+    """Base of the enums whose values name the column that a list is ordered by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Which part of a list is asked for. Raises BadRequest where that makes no sense."""
+
+    first: int | None = None
+    after: str | None = None
+    last: int | None = None
+    before: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.first is not None and self.last is not None:
+            raise BadRequest("Give `first` or `last`, not both.")
+        for name, size in (("first", self.first), ("last", self.last)):
+            if size is not None and not 1 <= size <= MAX_SIZE:
+                raise BadRequest(f"`{name}` must be from 1 to {MAX_SIZE}.")
+
+    @property
+    def backward(self) -> bool:
+        return self.last is not None
+
+    @property
+    def size(self) -> int:
+        return self.first or self.last or DEFAULT_SIZE
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Row]):
+    """The rows of a window in the order of the list."""
+
+    rows: Sequence[Row]
+    field: Paged
+    has_next: bool
+    has_previous: bool
+
+    def cursor(self, row: Row) -> str:
+        """The cursor of one of the rows."""
+        return _encode([self.field.name, getattr(row, self.field.value), row.id])  # type: ignore[attr-defined]
+
+
+def window_of(
+    statement: SelectOfScalar[Row], table: Any, window: Window, field: Paged, order: Order
+) -> SelectOfScalar[Row]:
+    """The statement for the window's rows and one more, which tells whether the list goes on."""
+    key = (getattr(table, field.value), table.id)
+    after, before = (_decode(cursor, field) for cursor in (window.after, window.before))
+    if after:
+        statement = statement.where(_beyond(key, after, order))
+    if before:
+        statement = statement.where(_beyond(key, before, order.reversed))
+    direction = order.reversed if window.backward else order
+    return statement.order_by(*(direction.of(column) for column in key)).limit(window.size + 1)
+
+
+def page_of(rows: Sequence[Row], window: Window, field: Paged) -> Page[Row]:
+    """The page that the rows of `window_of`'s statement make."""
+    goes_on, kept = len(rows) > window.size, rows[: window.size]
+    if window.backward:
+        return Page(kept[::-1], field, has_next=window.before is not None, has_previous=goes_on)
+    return Page(kept, field, has_next=goes_on, has_previous=window.after is not None)
+
+
+def _beyond(key: tuple[Any, Any], values: tuple[Any, str], order: Order) -> ColumnElement[bool]:
+    return tuple_(*key) > values if order is Order.ASC else tuple_(*key) < values
+
+
+def _encode(parts: list[Any]) -> str:
+    text = json.dumps(parts, default=datetime.isoformat, separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _decode(cursor: str | None, field: Paged) -> tuple[Any, str] | None:
+    if cursor is None:
+        return None
+    try:
+        name, value, row_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        if name == field.name and is_line(value) and is_line(row_id):
+            return (datetime.fromisoformat(value).astimezone(UTC) if field.value.endswith("_at") else value), row_id
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        pass
+    raise BadRequest("The cursor was not made by this list in this order: start again without it.")

@@ -1,0 +1,142 @@
+"""Access tokens as they are stored: the table, the input that makes one, and the statements.
+
+A token is 256 random bits; stored is its base64 SHA-256, as Rocket.Chat stores it, so that the tokens of an old server
+can move over. Knows no request.
+"""
+
+import base64
+import hashlib
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Annotated, ClassVar
+
+from pydantic import AwareDatetime
+from pydantic import Field as InputField
+from sqlalchemy import ColumnElement, delete, or_, update
+from sqlmodel import Field, Session, SQLModel, col, select
+from sqlmodel.sql.expression import Select, SelectOfScalar
+
+from models.columns import Timestamp, json_list, now, sortable
+from models.fields import Name, random_id
+from models.secrets import Secret
+from models.user import Permission, User
+from models.validation import Input
+
+LOGIN_LIFETIME = timedelta(days=90)
+
+
+class TokenConfig(Input):
+    """Everything that an access token is made from."""
+
+    name: Annotated[Name, InputField(description="What the token is for, at most 200 characters.")]
+    expires_at: Annotated[
+        AwareDatetime | None, InputField(description="When the token ends; null: it lives until it is revoked.")
+    ] = None
+    permissions: Annotated[
+        list[Permission] | None,
+        InputField(description="At most the caller's own permissions; null: whatever the user may do."),
+    ] = None
+
+
+class AccessToken(SQLModel, table=True):
+    """A token of a user. Its permissions narrow the user's; None leaves them as they are."""
+
+    __tablename__: ClassVar[str] = "access_token"
+
+    id: str = Field(primary_key=True, sa_type=sortable(64))
+    user_id: str = Field(foreign_key="user.id", ondelete="CASCADE", index=True)
+    name: str = Field(max_length=200)
+    digest: str = Field(unique=True, max_length=64)
+    permission_names: list[str] | None = Field(default=None, sa_type=json_list())
+    created_at: datetime = Field(sa_type=Timestamp)
+    last_used_at: datetime | None = Field(default=None, sa_type=Timestamp)
+    expires_at: datetime | None = Field(default=None, sa_type=Timestamp, index=True)
+
+    def permissions_of(self, user: User) -> list[Permission]:
+        """What a caller with this token may do."""
+        names = self.permission_names
+        return [permission for permission in user.permissions if names is None or permission.value in names]
+
+
+def new_token() -> Secret:
+    """A new random token: 43 characters of base64url."""
+    return Secret(secrets.token_urlsafe(32))
+
+
+def digest(token: Secret) -> str:
+    """What is stored of a token."""
+    return base64.b64encode(hashlib.sha256(token.reveal().encode("utf-8", "surrogatepass")).digest()).decode()
+
+
+def with_user(token_digest: str) -> Select[AccessToken, User]:
+    """The living token with this digest, and its user."""
+    return (
+        select(AccessToken, User)
+        .join(User, col(User.id) == AccessToken.user_id)
+        .where(AccessToken.digest == token_digest, _alive(), col(User.active).is_(True))
+    )
+
+
+def of_user(user_id: str) -> SelectOfScalar[AccessToken]:
+    """The living tokens of a user, newest first."""
+    newest_first = (col(AccessToken.created_at).desc(), col(AccessToken.id))
+    return select(AccessToken).where(AccessToken.user_id == user_id, _alive()).order_by(*newest_first)
+
+
+def add(
+    session: Session,
+    user_id: str,
+    token_digest: str,
+    name: str,
+    expires_at: datetime | None = None,
+    permissions: Sequence[Permission] | None = None,
+) -> AccessToken:
+    token = AccessToken(
+        id=random_id(),
+        user_id=user_id,
+        name=name,
+        digest=token_digest,
+        permission_names=None if permissions is None else [permission.value for permission in permissions],
+        created_at=now(),
+        expires_at=expires_at,
+    )
+    session.add(token)
+    session.flush()
+    return token
+
+
+def adopt(session: Session, user_id: str, token_digest: str) -> bool:
+    """Takes over a login token of which only the digest is known; False where it is here already."""
+    if session.exec(select(AccessToken.id).where(AccessToken.digest == token_digest)).first() is not None:
+        return False
+    add(session, user_id, token_digest, "taken over", expires_at=now() + LOGIN_LIFETIME)
+    return True
+
+
+def revoke(session: Session, token_id: str, user_id: str | None = None) -> bool:
+    """Deletes the token, of this user only where one is named; False where there is none."""
+    statement = delete(AccessToken).where(col(AccessToken.id) == token_id)
+    if user_id is not None:
+        statement = statement.where(col(AccessToken.user_id) == user_id)
+    return session.connection().execute(statement).rowcount > 0
+
+
+def revoke_all(session: Session, user_id: str) -> None:
+    session.connection().execute(delete(AccessToken).where(col(AccessToken.user_id) == user_id))
+
+
+def note_uses(session: Session, uses: Mapping[str, datetime]) -> None:
+    """Writes down when tokens were last used."""
+    for token_id, moment in uses.items():
+        statement = update(AccessToken).where(col(AccessToken.id) == token_id).values(last_used_at=moment)
+        session.connection().execute(statement)
+
+
+def prune(session: Session) -> None:
+    """Deletes the tokens that have ended."""
+    session.connection().execute(delete(AccessToken).where(col(AccessToken.expires_at) < now()))
+
+
+def _alive() -> ColumnElement[bool]:
+    return or_(col(AccessToken.expires_at).is_(None), col(AccessToken.expires_at) > now())

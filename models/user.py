@@ -1,0 +1,181 @@
+"""Users as they are stored: the table, the inputs that set one, and the statements. Knows no token and no request."""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AfterValidator
+from pydantic import Field as InputField
+from sqlalchemy import ColumnElement, Text, or_
+from sqlmodel import Field, Session, SQLModel, col, func, select
+from sqlmodel.sql.expression import SelectOfScalar
+
+from models.columns import Timestamp, json_list, now, sortable
+from models.errors import ErrorCode, Problem
+from models.fields import Address, Boolean, Identifier, Line, Name, Password, address_key, folded, invalid, random_id
+from models.paging import Paged
+from models.validation import Input, accepted, patch_of, sentence
+
+_NO_USERNAME = re.compile(r"[@\s]")
+
+
+class Permission(StrEnum):
+    """What a user may do. The value is the name on the REST path."""
+
+    MANAGE_EMAIL_INBOX = "manage-email-inbox"
+    MANAGE_USERS = "manage-users"
+    READ_EMAIL = "read-email"
+    SEND_EMAIL = "send-email"
+
+
+def _username(text: str) -> str:
+    if _NO_USERNAME.search(text):
+        raise invalid("must hold no blanks and no @, so that it is never taken for an e-mail address")
+    return text
+
+
+LoginName = Annotated[Name, AfterValidator(_username)]
+
+
+class UserConfig(Input):
+    """Everything that a user is made from."""
+
+    id: Identifier | None = None
+    username: Annotated[
+        LoginName, InputField(description="Login name; unique, compared without regard to case; no blanks, no @.")
+    ]
+    name: Annotated[Line | None, InputField(description="Full name, at most 200 characters.")] = None
+    email: Annotated[
+        Address | None, InputField(description="E-mail address; unique, compared without regard to case.")
+    ] = None
+    password: Annotated[
+        Password | None,
+        InputField(description="Password to log in with; it can never be read again. Without one, only tokens work."),
+    ] = None
+    permissions: Annotated[list[Permission], InputField(description="What the user may do.")]
+    departments: Annotated[
+        list[Line], InputField(description="Departments whose inboxes the user may see with READ_EMAIL or SEND_EMAIL.")
+    ] = InputField(default_factory=list)
+    active: Annotated[Boolean, InputField(description="Whether the user may do anything at all.")] = True
+
+
+UserPatch = patch_of(
+    UserConfig, "UserPatch", id=(Annotated[str, InputField(description="Id of the user to change.")], ...)
+)
+
+
+class User(SQLModel, table=True):
+    """Somebody who may use the API."""
+
+    __tablename__: ClassVar[str] = "user"
+
+    id: str = Field(primary_key=True, sa_type=sortable(64))
+    username: str = Field(max_length=200)
+    username_key: str = Field(sa_type=sortable(800), unique=True)
+    name: str | None = Field(default=None, max_length=200)
+    email: str | None = Field(default=None, max_length=254)
+    email_key: str | None = Field(default=None, sa_type=sortable(1_000), unique=True)
+    search_key: str = Field(sa_type=Text)
+    password_hash: str | None = Field(default=None, max_length=200)
+    permission_names: list[str] = Field(sa_type=json_list())
+    departments: list[str] = Field(sa_type=json_list())
+    active: bool = True
+    created_at: datetime = Field(sa_type=Timestamp)
+
+    @property
+    def permissions(self) -> list[Permission]:
+        return [Permission(name) for name in self.permission_names]
+
+    def as_values(self) -> dict[str, Any]:
+        """The input that would make this user again, the password left out."""
+        return {
+            "username": self.username,
+            "name": self.name,
+            "email": self.email,
+            "permissions": self.permissions,
+            "departments": self.departments,
+            "active": self.active,
+        }
+
+
+class UserOrder(Paged):
+    """The one order in which users are listed."""
+
+    USERNAME = "username_key"
+
+
+def by_id(user_id: str) -> SelectOfScalar[User]:
+    return select(User).where(User.id == user_id)
+
+
+def by_ids(user_ids: Sequence[str]) -> SelectOfScalar[User]:
+    return select(User).where(col(User.id).in_(user_ids))
+
+
+def by_login(login: str) -> SelectOfScalar[User]:
+    """The user with this username or e-mail address."""
+    keys = [col(User.username_key) == folded(login)]
+    if "@" in login and isinstance(address := accepted(UserConfig, "email", login), str):
+        keys.append(col(User.email_key) == address_key(address))
+    return select(User).where(or_(*keys))
+
+
+def matching(search: str | None) -> list[ColumnElement[bool]]:
+    """The condition of a search in username, name and e-mail address, without regard to case."""
+    if not search:
+        return []
+    return [col(User.search_key).contains(folded(search), autoescape=True)]
+
+
+def users(*conditions: ColumnElement[bool]) -> SelectOfScalar[User]:
+    return select(User).where(*conditions)
+
+
+def count(*conditions: ColumnElement[bool]) -> SelectOfScalar[int]:
+    return select(func.count()).select_from(User).where(*conditions)
+
+
+def taken_problems(session: Session, values: Mapping[str, Any], user_id: str | None) -> list[Problem]:
+    """Username and address must not belong to another user."""
+    problems = []
+    for name, column, key in (("username", User.username_key, folded), ("email", User.email_key, address_key)):
+        value = accepted(UserConfig, name, values.get(name))
+        if not isinstance(value, str):
+            continue
+        owner = session.exec(select(User.id).where(column == key(value))).first()
+        if owner not in (None, user_id):
+            path = ("input", name)
+            problems.append(Problem(ErrorCode.TAKEN, sentence(path, "belongs to another user already"), path))
+    return problems
+
+
+def keeps_a_manager(session: Session, without: str) -> bool:
+    """Whether somebody can still manage users when the user with this id no longer can."""
+    others = session.exec(select(User).where(User.id != without, col(User.active).is_(True)))
+    return any(Permission.MANAGE_USERS in user.permissions for user in others)
+
+
+def store(session: Session, config: UserConfig, stored: User | None, password_hash: str | None) -> User:
+    """Writes a valid config over the stored user, or as a new one. Without a hash, the stored one is kept."""
+    columns: dict[str, Any] = {
+        "username": config.username,
+        "username_key": folded(config.username),
+        "name": config.name,
+        "email": config.email,
+        "email_key": address_key(config.email) if config.email else None,
+        "search_key": folded("\n".join((config.username, config.name or "", config.email or ""))),
+        "permission_names": [permission.value for permission in dict.fromkeys(config.permissions)],
+        "departments": list(dict.fromkeys(config.departments)),
+        "active": config.active,
+    }
+    if password_hash is not None:
+        columns["password_hash"] = password_hash
+    if stored is None:
+        stored = User(**columns, id=config.id or random_id(), created_at=now())
+    else:
+        stored.sqlmodel_update(columns)
+    session.add(stored)
+    session.flush()
+    return stored

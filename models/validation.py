@@ -1,0 +1,91 @@
+"""Turns what pydantic finds wrong with an input into `Problem`s. Knows no noun, and repeats no value that was sent."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+from pydantic.alias_generators import to_camel
+from pydantic_core import ErrorDetails
+
+from models.errors import ErrorCode, FieldPath, Problem, Refused
+
+_SENTENCES = {
+    "missing": (ErrorCode.REQUIRED, "is required"),
+    "extra_forbidden": (ErrorCode.INVALID, "is not a known field: check its spelling, or leave it out"),
+    "string_type": (ErrorCode.INVALID, "must be a string"),
+    "string_too_long": (ErrorCode.TOO_LONG, "must have at most {max_length} characters"),
+    "bool_type": (ErrorCode.INVALID, "must be true or false"),
+    "int_type": (ErrorCode.INVALID, "must be a whole number"),
+    "greater_than_equal": (ErrorCode.INVALID, "must be at least {ge}"),
+    "less_than_equal": (ErrorCode.INVALID, "must be at most {le}"),
+    "model_type": (ErrorCode.INVALID, "must be an object"),
+    "list_type": (ErrorCode.INVALID, "must be a list"),
+    "timezone_aware": (ErrorCode.INVALID, "must name its time zone, such as 2030-01-31T12:00:00Z"),
+    "enum": (ErrorCode.INVALID, "must be one of {expected}"),
+}
+
+
+class Input(BaseModel):
+    """An input of the API: camelCase outside, snake_case inside, and no field that it does not know."""
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+InputT = TypeVar("InputT", bound=Input)
+
+
+def patch_of(model: type[InputT], name: str, **replaced: object) -> type[InputT]:
+    """The input type with the fields of `model`, all of them optional but those given in `replaced`."""
+    fields = {
+        field: (Annotated[info.annotation | None, Field(description=info.description)], None)  # type: ignore[operator]
+        for field, info in model.model_fields.items()
+    }
+    return create_model(name, __base__=Input, **{**fields, **replaced})  # type: ignore[call-overload, no-any-return]
+
+
+def examine(model: type[InputT], values: Mapping[str, Any], *path: str) -> tuple[InputT | None, list[Problem]]:
+    """The validated input, or every problem that `values` have in themselves. `path` is where they stand."""
+    try:
+        return model.model_validate(values), []
+    except ValidationError as error:
+        return None, [_problem(details, path) for details in error.errors(include_url=False)]
+
+
+def validated(model: type[InputT], values: Mapping[str, Any], *path: str) -> InputT:
+    """The validated input. Raises Refused with every problem."""
+    found, problems = examine(model, values, *path)
+    if found is None:
+        raise Refused(problems)
+    return found
+
+
+def accepted(model: type[Input], name: str, value: object) -> object:
+    """What the field called `name` makes of `value`; None where it refuses it."""
+    try:
+        return _adapter(model, name).validate_python(value)
+    except ValidationError:
+        return None
+
+
+def sentence(path: FieldPath, rest: str) -> str:
+    """A message that names the field: `smtp.port must be ...`."""
+    return f"{'.'.join(path[1:] if path[:1] == ('input',) else path)} {rest}."
+
+
+@cache
+def _adapter(model: type[Input], name: str) -> TypeAdapter[Any]:
+    field = model.model_fields[name]
+    return TypeAdapter(Annotated[field.annotation, *field.metadata, Field()])  # type: ignore[arg-type]
+
+
+def _problem(details: ErrorDetails, path: FieldPath) -> Problem:
+    field = (*path, *(str(part) for part in details["loc"]))
+    context = details.get("ctx", {})
+    if details["type"] == "refused":
+        code, rest = context["code"], context["message"]
+    elif details["input"] is None:
+        code, rest = _SENTENCES["missing"]
+    else:
+        code, rest = _SENTENCES.get(details["type"], (ErrorCode.INVALID, "is not valid"))
+    return Problem(code, sentence(field, rest.format_map(context)), field)

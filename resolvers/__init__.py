@@ -1,0 +1,1 @@
+"""What the product does: plain async functions, one noun a file. Alone opens transactions."""

@@ -1,0 +1,78 @@
+"""What every resolver is given as its first argument. Knows no web framework."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Self
+
+from models.database import Database
+from models.errors import Forbidden, Unauthenticated
+from models.secrets import Keyring
+from models.user import Permission, User
+from resolvers.events import Events
+from resolvers.throttle import Throttle
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sent the request, as the database says at this moment. `permissions` are the token's, not just the user's."""
+
+    user: User
+    permissions: frozenset[Permission]
+    token_id: str | None = None
+    narrowed: bool = False
+
+    @property
+    def id(self) -> str | None:
+        """The id to sign changes with; None for whoever works from the shell and is no stored user."""
+        return self.user.id or None
+
+    def may(self, permission: Permission) -> bool:
+        return permission in self.permissions
+
+    @property
+    def departments(self) -> list[str] | None:
+        """The departments whose inboxes the caller sees, beside those without one; None: every inbox."""
+        return None if self.may(Permission.MANAGE_EMAIL_INBOX) else self.user.departments
+
+    def sees(self, department: str | None) -> bool:
+        """Whether an inbox of this department exists for the caller."""
+        return self.departments is None or department is None or department in self.departments
+
+
+Authenticate = Callable[[], Awaitable[Caller | None]]
+
+
+async def nobody() -> Caller | None:
+    """A request without credentials."""
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The world of one request. `authenticate` asks the database who the caller is; `address` is the client's."""
+
+    database: Database
+    keyring: Keyring
+    events: Events
+    throttle: Throttle
+    authenticate: Authenticate = nobody
+    address: str = ""
+    request_id: str = ""
+
+    async def caller(self) -> Caller:
+        """Raises Unauthenticated."""
+        found = await self.authenticate()
+        if found is None:
+            raise Unauthenticated
+        return found
+
+    async def require(self, *permissions: Permission) -> Caller:
+        """The caller, who must have one of the permissions, if any are named. Raises Unauthenticated, Forbidden."""
+        caller = await self.caller()
+        if permissions and not caller.permissions.intersection(permissions):
+            raise Forbidden
+        return caller
+
+    def acting_as(self, authenticate: Authenticate, address: str = "", request_id: str = "") -> Self:
+        """The same world for another request."""
+        return replace(self, authenticate=authenticate, address=address, request_id=request_id)

@@ -1,0 +1,134 @@
+"""Tells subscribers of committed changes. Knows no WebSocket and no permission.
+
+One task reads the log of changes behind every writer, in this process or another one, and hands what it finds to
+bounded queues. A write here wakes it at once, PostgreSQL wakes it by NOTIFY, and it looks every second for what nobody
+told it of.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from dataclasses import dataclass
+
+import structlog
+
+from models import change
+from models.change import EmailInboxChange
+from models.database import Database
+from models.errors import BadRequest, ProductError
+from models.inbox import EmailInbox
+
+LOOK_EVERY = 1.0
+QUEUE = 1_000
+BATCH = 200
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A change, and its inbox as it is stored now; None where it is deleted."""
+
+    change: EmailInboxChange
+    inbox: EmailInbox | None
+
+    @property
+    def seq(self) -> int:
+        assert self.change.seq is not None
+        return self.change.seq
+
+
+class Events:
+    """The changes of all inboxes, in the order of their commits."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._wake = asyncio.Event()
+        self._queues: set[asyncio.Queue[Event | None]] = set()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._seq = 0
+
+    async def start(self) -> None:
+        self._seq = (await self._database.read(change.last_seq()))[0]
+        self._tasks.append(asyncio.create_task(self._follow()))
+        if self._database.notifies:
+            self._tasks.append(asyncio.create_task(self._listen()))
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for queue in list(self._queues):
+            self._drop(queue)
+
+    def wake(self) -> None:
+        """Says that something was committed."""
+        self._wake.set()
+
+    async def subscribe(self, after: int | None) -> AsyncGenerator[Event, None]:
+        """Every change from now on; with `after`, first every one since. None is missed and none comes twice.
+
+        Ends when the server stops, or when the subscriber reads too slowly. Raises BadRequest where `after` is older
+        than the changes that are kept.
+        """
+        queue: asyncio.Queue[Event | None] = asyncio.Queue(QUEUE)
+        self._queues.add(queue)
+        try:
+            if after is not None:
+                async for event in self._since(after, up_to=self._seq):
+                    yield event
+            while (following := await queue.get()) is not None:
+                yield following
+        finally:
+            self._queues.discard(queue)
+
+    async def _since(self, after: int, up_to: int) -> AsyncGenerator[Event, None]:
+        first = (await self._database.read(change.first_seq()))[0]
+        if after < first - 1 or after > up_to:
+            raise BadRequest("The cursor is not among the changes kept: read the inboxes anew, subscribe without it.")
+        while events := await self._read(after, up_to):
+            for event in events:
+                yield event
+            after = events[-1].seq
+
+    async def _follow(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), LOOK_EVERY)
+            self._wake.clear()
+            try:
+                await self._hand_out()
+            except ProductError as error:
+                log.warning("changes can't be read", error=str(error))
+
+    async def _hand_out(self) -> None:
+        while events := await self._read(self._seq, None):
+            for event in events:
+                for queue in list(self._queues):
+                    self._offer(queue, event)
+            self._seq = events[-1].seq
+
+    def _offer(self, queue: asyncio.Queue[Event | None], event: Event) -> None:
+        try:
+            queue.put_nowait(event)
+        except asyncio.QueueFull:
+            log.warning("subscriber dropped", reason="it reads too slowly")
+            self._drop(queue)
+
+    def _drop(self, queue: asyncio.Queue[Event | None]) -> None:
+        self._queues.discard(queue)
+        while not queue.empty():
+            queue.get_nowait()
+        queue.put_nowait(None)
+
+    async def _read(self, after: int, up_to: int | None) -> list[Event]:
+        rows = await self._database.read(change.since(after, up_to, BATCH))
+        return [Event(found, inbox) for found, inbox in rows]
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                await self._database.listen(change.CHANNEL, self.wake)
+            except Exception as error:
+                log.warning("not listening for notifications", reason=type(error).__name__)
+            await asyncio.sleep(LOOK_EVERY)

@@ -1,0 +1,13 @@
+"""The rule for what a list is filtered or searched by. Knows no list."""
+
+from models.errors import BadRequest
+from models.fields import is_line
+
+LENGTH = 200
+
+
+def text_filter(name: str, text: str | None) -> str | None:
+    """The text as it was given. Raises BadRequest where no stored text could hold it."""
+    if text is not None and (len(text) > LENGTH or not is_line(text)):
+        raise BadRequest(f"`{name}` must be one line of at most {LENGTH} characters, without control characters.")
+    return text

@@ -1,0 +1,240 @@
+"""Setting, changing, deleting, finding and following inboxes. Knows neither GraphQL nor REST, and no SQL."""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlmodel import Session
+
+from models import change
+from models import inbox as inboxes
+from models.change import ChangeKind
+from models.config import InboxConfig, warnings
+from models.errors import BadRequest, ErrorCode, Problem, Refused, Unavailable
+from models.inbox import PROTOCOLS, EmailInbox, InboxOrder
+from models.paging import Order, Page, Window, page_of, window_of
+from models.secrets import Keyring
+from models.user import Permission
+from models.validation import accepted, examine
+from resolvers.access import SEES_INBOXES, requires
+from resolvers.context import Caller, Context
+from resolvers.events import Event
+from resolvers.filters import text_filter
+
+RECHECK_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """An inbox that was set."""
+
+    inbox: EmailInbox
+    created: bool
+    warnings: list[Problem] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A page of a list, and the way to the length of the whole list."""
+
+    page: Page[EmailInbox]
+    count: Callable[[], Awaitable[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class InboxChange:
+    """A change as one caller may know of it."""
+
+    cursor: str
+    kind: ChangeKind
+    id: str
+    email_inbox: EmailInbox | None
+    changed_at: datetime
+    changed_by_id: str | None
+
+
+@requires(Permission.MANAGE_EMAIL_INBOX)
+async def set_email_inbox(context: Context, values: Mapping[str, Any]) -> Saved:
+    """Creates the inbox, or replaces the one with the id in `values`, which are the input as it was sent.
+
+    Raises Refused with every problem, those with what is stored included.
+    """
+    caller = await context.caller()
+    saved = await context.database.write(lambda session: set_in(session, values, context.keyring, caller.id))
+    context.events.wake()
+    return saved
+
+
+@requires(Permission.MANAGE_EMAIL_INBOX)
+async def update_email_inbox(context: Context, values: Mapping[str, Any]) -> Saved:
+    """Changes only the fields that are in `values`. Raises Refused."""
+    caller = await context.caller()
+
+    def unit(session: Session) -> Saved:
+        stored = _stored(session, values.get("id"))
+        if stored is None:
+            raise Refused.because(ErrorCode.NOT_FOUND, "No inbox has this id.", "input", "id")
+        return set_in(session, _merged(stored.as_values(), values), context.keyring, caller.id)
+
+    saved = await context.database.write(unit)
+    context.events.wake()
+    return saved
+
+
+@requires(Permission.MANAGE_EMAIL_INBOX)
+async def delete_email_inbox(context: Context, inbox_id: str) -> str:
+    """Deletes the inbox and returns its id. Raises Refused where there is none."""
+    caller = await context.caller()
+
+    def unit(session: Session) -> None:
+        stored = _stored(session, inbox_id)
+        if stored is None:
+            raise Refused.because(ErrorCode.NOT_FOUND, "No inbox has this id.", "id")
+        session.delete(stored)
+        change.record(session, ChangeKind.DELETED, stored, stored.department, caller.id)
+
+    await context.database.write(unit)
+    context.events.wake()
+    return inbox_id
+
+
+@requires(*SEES_INBOXES)
+async def email_inbox(context: Context, inbox_id: str | None = None, email: str | None = None) -> EmailInbox | None:
+    """The inbox with this id or this address; None where there is none or the caller may not see it."""
+    if (inbox_id is None) == (email is None):
+        raise BadRequest("Give exactly one of `id` and `email`.")
+    caller = await context.caller()
+    address, known_id = accepted(InboxConfig, "email", email), accepted(InboxConfig, "id", inbox_id)
+    if isinstance(address, str):
+        statement = inboxes.by_email(address)
+    elif isinstance(known_id, str):
+        statement = inboxes.by_id(known_id)
+    else:
+        return None
+    found = await context.database.read(statement.where(inboxes.seen_by(caller.departments)))
+    return found[0] if found else None
+
+
+@requires(*SEES_INBOXES)
+async def email_inboxes(
+    context: Context,
+    window: Window,
+    order_by: InboxOrder = InboxOrder.NAME,
+    order: Order = Order.ASC,
+    *,
+    active: bool | None = None,
+    department: str | None = None,
+    search: str | None = None,
+) -> Listing:
+    """A page of the inboxes that the caller sees. Raises BadRequest."""
+    caller = await context.caller()
+    filters = inboxes.matching(active, text_filter("department", department), text_filter("search", search))
+    conditions = [inboxes.seen_by(caller.departments), *filters]
+
+    async def count() -> int:
+        return (await context.database.read(inboxes.count(*conditions)))[0]
+
+    statement = window_of(inboxes.inboxes(*conditions), EmailInbox, window, order_by, order)
+    return Listing(page_of(await context.database.read(statement), window, order_by), count)
+
+
+@requires(Permission.MANAGE_EMAIL_INBOX)
+async def list_email_inboxes(
+    context: Context, count: int, offset: int, orders: Sequence[tuple[InboxOrder, Order]]
+) -> tuple[Sequence[EmailInbox], int]:
+    """`count` inboxes from `offset` on, and how many there are: the paging of the legacy path."""
+    statement = inboxes.sorted_by(inboxes.inboxes(), orders).limit(count).offset(offset)
+    rows, totals = await asyncio.gather(context.database.read(statement), context.database.read(inboxes.count()))
+    return rows, totals[0]
+
+
+@requires(*SEES_INBOXES)
+async def email_inbox_changed(
+    context: Context, inbox_id: str | None = None, after: str | None = None
+) -> AsyncIterator[InboxChange]:
+    """Every change of an inbox that the caller sees, from now on, or since the cursor `after`. Raises BadRequest.
+
+    Ends with Unauthenticated or Forbidden within seconds of the caller's losing token or permission.
+    """
+    return _changes(context, inbox_id, None if after is None else _seq(after))
+
+
+async def _changes(context: Context, inbox_id: str | None, after: int | None) -> AsyncIterator[InboxChange]:
+    events = context.events.subscribe(after)
+    following = asyncio.ensure_future(anext(events, None))
+    try:
+        while True:
+            done, _ = await asyncio.wait({following}, timeout=RECHECK_SECONDS)
+            caller = await context.require(*SEES_INBOXES)
+            if not done:
+                continue
+            event = following.result()
+            if event is None:
+                raise Unavailable("The subscription was ended: subscribe again, with `after`.")
+            seen = _as_seen_by(caller, event)
+            if seen and inbox_id in (None, seen.id):
+                yield seen
+            following = asyncio.ensure_future(anext(events, None))
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        await events.aclose()
+
+
+def _as_seen_by(caller: Caller, event: Event) -> InboxChange | None:
+    """An inbox that moved out of the caller's sight is deleted, as far as the caller is concerned."""
+    row = event.change
+    inbox = event.inbox if event.inbox and caller.sees(event.inbox.department) else None
+    kind = ChangeKind(row.kind)
+    if not caller.sees(row.department) or (event.inbox and not inbox):
+        if not caller.sees(row.previous_department) or kind is ChangeKind.CREATED:
+            return None
+        kind, inbox = ChangeKind.DELETED, None
+    return InboxChange(_cursor(event.seq), kind, row.inbox_id, inbox, row.changed_at, row.changed_by_id)
+
+
+def set_in(session: Session, values: Mapping[str, Any], keyring: Keyring, by: str | None) -> Saved:
+    """Sets an inbox within a transaction. Raises Refused with every problem, those with what is stored included."""
+    config, problems = examine(InboxConfig, values, "input")
+    stored = _stored(session, values.get("id"))
+    problems += inboxes.password_problems(values, stored)
+    problems += inboxes.address_problems(session, values, stored.id if stored else None)
+    problems += inboxes.version_problems(values, stored)
+    if config is None or problems:
+        raise Refused(problems)
+    previous = stored.department if stored else None
+    saved = inboxes.store(session, config, stored, keyring, by)
+    kind = ChangeKind.UPDATED if stored else ChangeKind.CREATED
+    change.record(session, kind, saved, previous if stored else saved.department, by)
+    return Saved(saved, created=stored is None, warnings=warnings(config))
+
+
+def _stored(session: Session, inbox_id: object) -> EmailInbox | None:
+    known_id = accepted(InboxConfig, "id", inbox_id)
+    return session.get(EmailInbox, known_id, with_for_update=True) if isinstance(known_id, str) else None
+
+
+def _merged(stored: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """The stored values with those of the patch over them, one level deep as the configs are nested."""
+    merged = {**stored, **patch}
+    for protocol in PROTOCOLS:
+        if isinstance(changes := patch.get(protocol), Mapping):
+            merged[protocol] = {**stored[protocol], **changes}
+    return merged
+
+
+def _cursor(seq: int) -> str:
+    return base64.urlsafe_b64encode(f"change:{seq}".encode()).decode()
+
+
+def _seq(cursor: str) -> int:
+    try:
+        kind, _, seq = base64.urlsafe_b64decode(cursor).decode().partition(":")
+    except (ValueError, UnicodeError):
+        kind, seq = "", ""
+    if kind != "change" or not seq.isascii() or not seq.isdigit() or len(seq) > 18:
+        raise BadRequest("`after` is not the cursor of a change: subscribe without it.")
+    return int(seq)

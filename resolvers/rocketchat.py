@@ -1,0 +1,112 @@
+"""Taking over what a Rocket.Chat server has stored: inboxes, users and their login tokens. Knows no shell.
+
+A document with `smtp` and `imap` is an inbox, one with `username` a user; others are left alone. All or nothing.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlmodel import Session
+
+from models import token as tokens
+from models import user as users
+from models.errors import BadRequest, Problem, Refused
+from models.inbox import PROTOCOLS
+from models.user import Permission, User, UserConfig
+from models.validation import examine
+from resolvers.access import requires
+from resolvers.context import Context
+from resolvers.inbox import set_in
+
+Document = Mapping[str, Any]
+SERVER_KEYS = ("server", "port", "username", "password", "secure")
+INBOX_KEYS = ("name", "email", "active", "description", "senderInfo", "department")
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """How much was taken over."""
+
+    inboxes: int
+    users: int
+    tokens: int
+
+
+def read_documents(text: str) -> list[Document]:
+    """The documents of a mongoexport: a JSON array, or one object a line. Raises BadRequest."""
+    try:
+        lines = [line for line in text.split("\n") if line.strip()]
+        found = json.loads(text) if text.lstrip().startswith("[") else [json.loads(line) for line in lines]
+    except (ValueError, RecursionError):
+        raise BadRequest("The file must be what mongoexport writes: JSON, as an array or one object a line.") from None
+    if not all(isinstance(document, dict) for document in found):
+        raise BadRequest("The file must hold JSON objects.")
+    return list(found)
+
+
+@requires(Permission.MANAGE_EMAIL_INBOX)
+async def import_documents(context: Context, documents: Sequence[Document]) -> Imported:
+    """Stores them in one transaction. Raises Refused with the problems of every document."""
+    caller = await context.require(Permission.MANAGE_USERS)
+
+    def unit(session: Session) -> Imported:
+        problems: list[Problem] = []
+        counts = {"inboxes": 0, "users": 0, "tokens": 0}
+        for document in documents:
+            try:
+                if all(protocol in document for protocol in PROTOCOLS):
+                    set_in(session, _inbox_values(document), context.keyring, caller.id)
+                    counts["inboxes"] += 1
+                elif "username" in document:
+                    user = _store_user(session, document)
+                    counts["users"] += 1
+                    counts["tokens"] += _store_tokens(session, user, document)
+            except Refused as refused:
+                problems += [_of_document(problem, document) for problem in refused.problems]
+        if problems:
+            raise Refused(problems)
+        return Imported(**counts)
+
+    imported = await context.database.write(unit)
+    context.events.wake()
+    return imported
+
+
+def _inbox_values(document: Document) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "id": document.get("_id"),
+        **{name: document[name] for name in INBOX_KEYS if name in document},
+    }
+    for protocol in PROTOCOLS:
+        server = document[protocol] if isinstance(document[protocol], dict) else {}
+        values[protocol] = {name: server[name] for name in SERVER_KEYS if name in server}
+    return values
+
+
+def _store_user(session: Session, document: Document) -> User:
+    values = {
+        "id": document.get("_id"),
+        "username": document.get("username"),
+        "name": document.get("name"),
+        "email": next((email.get("address") for email in document.get("emails") or []), None),
+        "permissions": list(Permission) if "admin" in (document.get("roles") or []) else [],
+        "active": document.get("active", True),
+    }
+    config, problems = examine(UserConfig, values, "input")
+    stored = session.get(User, config.id) if config else None
+    problems += users.taken_problems(session, values, stored.id if stored else None)
+    if config is None or problems:
+        raise Refused(problems)
+    return users.store(session, config, stored, None)
+
+
+def _store_tokens(session: Session, user: User, document: Document) -> int:
+    resume = ((document.get("services") or {}).get("resume") or {}).get("loginTokens") or []
+    digests = [token["hashedToken"] for token in resume if isinstance(token.get("hashedToken"), str)]
+    return sum(tokens.adopt(session, user.id, digest) for digest in digests)
+
+
+def _of_document(problem: Problem, document: Document) -> Problem:
+    return replace(problem, message=f"{document.get('_id')}: {problem.message}")

@@ -1,0 +1,78 @@
+"""The caller's own access tokens. Knows neither GraphQL nor REST, and no SQL."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from models import token as tokens
+from models.columns import now
+from models.errors import ErrorCode, Problem, Refused
+from models.fields import is_line
+from models.secrets import Secret
+from models.token import AccessToken, TokenConfig
+from models.user import Permission
+from models.validation import examine
+from resolvers.access import requires
+from resolvers.context import Caller, Context
+
+
+@dataclass(frozen=True, slots=True)
+class NewToken:
+    """An access token and the only sight of what it is."""
+
+    access_token: AccessToken
+    token: Secret
+
+
+@requires()
+async def access_tokens(context: Context) -> Sequence[AccessToken]:
+    """The caller's living tokens, newest first."""
+    return await context.database.read(tokens.of_user((await context.caller()).user.id))
+
+
+@requires()
+async def create_access_token(context: Context, values: Mapping[str, Any]) -> NewToken:
+    """A token for the caller, from the input as it was sent. Raises Refused with every problem."""
+    caller = await context.caller()
+    config, problems = examine(TokenConfig, values, "input")
+    if config is not None:
+        problems += _excess(config, caller)
+    if config is None or problems:
+        raise Refused(problems)
+    token, permissions = tokens.new_token(), _granted(config, caller)
+    stored = await context.database.write(
+        lambda session: tokens.add(
+            session, caller.user.id, tokens.digest(token), config.name, config.expires_at, permissions
+        )
+    )
+    return NewToken(stored, token)
+
+
+@requires()
+async def revoke_access_token(context: Context, token_id: str) -> str:
+    """Ends one of the caller's tokens and returns its id. Raises Refused where the caller has none with this id."""
+    user_id = (await context.caller()).user.id
+    if not is_line(token_id) or not await context.database.write(
+        lambda session: tokens.revoke(session, token_id, user_id)
+    ):
+        raise Refused.because(ErrorCode.NOT_FOUND, "You have no access token with this id.", "id")
+    return token_id
+
+
+def _excess(config: TokenConfig, caller: Caller) -> list[Problem]:
+    """What a token must not be: more than its caller, or over before it begins."""
+    problems = []
+    beyond = [permission.name for permission in config.permissions or [] if not caller.may(permission)]
+    if beyond:
+        message = f"permissions must be your own; you lack {', '.join(beyond)}."
+        problems.append(Problem(ErrorCode.INVALID, message, ("input", "permissions")))
+    if config.expires_at and config.expires_at <= now():
+        problems.append(Problem(ErrorCode.INVALID, "expiresAt must lie in the future.", ("input", "expiresAt")))
+    return problems
+
+
+def _granted(config: TokenConfig, caller: Caller) -> Sequence[Permission] | None:
+    """A caller whose own token is narrowed can't make a wider one by leaving the permissions out."""
+    if config.permissions is None and caller.narrowed:
+        return sorted(caller.permissions)
+    return config.permissions

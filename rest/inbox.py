@@ -1,0 +1,51 @@
+"""The `email-inbox` endpoints. Each parses, calls the resolver that GraphQL calls, and shapes the answer."""
+
+from typing import Any
+
+from models.user import Permission
+from resolvers import inbox as resolvers
+from resolvers.user import users_by_id
+from rest.document import document
+from rest.endpoint import Call, endpoint
+from rest.parameters import as_input, count_of, email_of, offset_of, orders_of
+from rest.problems import NotFound
+
+MANAGE = Permission.MANAGE_EMAIL_INBOX
+
+
+@endpoint(MANAGE)
+async def save(call: Call) -> dict[str, Any]:
+    saved = await resolvers.set_email_inbox(call.context, as_input(call.body))
+    return {"_id": saved.inbox.id, "success": True}
+
+
+@endpoint(MANAGE)
+async def listing(call: Call) -> dict[str, Any]:
+    query = call.request.query_params
+    count, offset, orders = count_of(query), offset_of(query), orders_of(query)
+    inboxes, total = await resolvers.list_email_inboxes(call.context, count, offset, orders)
+    creators = await users_by_id(call.context, [inbox.created_by_id for inbox in inboxes if inbox.created_by_id])
+    documents = [document(inbox, creators) for inbox in inboxes]
+    return {"emailInboxes": documents, "count": len(documents), "offset": offset, "total": total, "success": True}
+
+
+@endpoint(MANAGE)
+async def search(call: Call) -> dict[str, Any]:
+    found = await resolvers.email_inbox(call.context, email=email_of(call.request.query_params))
+    creators = await users_by_id(call.context, [found.created_by_id] if found and found.created_by_id else [])
+    return {"emailInbox": document(found, creators) if found else None, "success": True}
+
+
+@endpoint(MANAGE)
+async def show(call: Call) -> dict[str, Any]:
+    found = await resolvers.email_inbox(call.context, inbox_id=call.request.path_params["id"])
+    if found is None:
+        raise NotFound
+    creators = await users_by_id(call.context, [found.created_by_id] if found.created_by_id else [])
+    return {**document(found, creators), "success": True}
+
+
+@endpoint(MANAGE)
+async def remove(call: Call) -> dict[str, Any]:
+    deleted = await resolvers.delete_email_inbox(call.context, call.request.path_params["id"])
+    return {"_id": deleted, "success": True}

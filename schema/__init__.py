@@ -1,0 +1,126 @@
+"""The GraphQL schema: Query, Mutation and Subscription as tables of contents. Says nothing about how."""
+
+from datetime import datetime
+
+import strawberry
+from graphql import (
+    GraphQLArgument,
+    GraphQLError,
+    GraphQLInputField,
+    GraphQLInputObjectType,
+    GraphQLObjectType,
+    Undefined,
+)
+from strawberry.schema.config import StrawberryConfig
+from strawberry.types import ExecutionContext
+
+from schema import inbox, session, token, user
+from schema.context import GraphQLContext
+from schema.errors import printed
+from schema.extensions import Documents, DocumentsWithoutIntrospection
+from schema.scalars import DATE_TIME
+
+
+@strawberry.type(description="What can be read.")
+class Query:
+    viewer = strawberry.field(
+        resolver=session.viewer,
+        graphql_type=user.User,
+        description="The caller: who the sent credentials belong to.",
+    )
+    email_inbox = strawberry.field(
+        resolver=inbox.email_inbox,
+        graphql_type=inbox.EmailInbox | None,
+        description="One inbox, by id or by address (exactly one argument). "
+        "Null where there is none or the caller may not see it.",
+    )
+    email_inboxes = strawberry.field(
+        resolver=inbox.email_inboxes,
+        description="Inboxes in a stable order, paged by keyset cursors. first/last 1..100.",
+    )
+    users = strawberry.field(resolver=user.users, description="Users by username. Needs MANAGE_USERS.")
+    access_tokens = strawberry.field(
+        resolver=token.access_tokens,
+        graphql_type=list[token.AccessToken],
+        description="The caller's own tokens, newest first; the token itself is never shown again.",
+    )
+
+
+@strawberry.type(description="What can be changed.")
+class Mutation:
+    set_email_inbox = strawberry.field(
+        resolver=inbox.set_email_inbox,
+        description="Creates the inbox, or replaces the one with this id. Without id, a new id is made. "
+        "With an id that no inbox has, the inbox is created under that id.",
+    )
+    update_email_inbox = strawberry.field(
+        resolver=inbox.update_email_inbox,
+        description="Changes only the fields that are given (null clears an optional one).",
+    )
+    delete_email_inbox = strawberry.field(resolver=inbox.delete_email_inbox, description="Deletes the inbox.")
+    login = strawberry.field(
+        resolver=session.login, description="By username or e-mail address. The token lives 90 days."
+    )
+    logout = strawberry.field(resolver=session.logout, description="Ends the token that the request was made with.")
+    create_user = strawberry.field(resolver=user.create_user, description="Makes a user. Needs MANAGE_USERS.")
+    update_user = strawberry.field(
+        resolver=user.update_user,
+        description="Changes only the fields that are given. A new password ends the user's tokens. "
+        "Needs MANAGE_USERS.",
+    )
+    delete_user = strawberry.field(
+        resolver=user.delete_user, description="Deletes the user and the user's tokens. Needs MANAGE_USERS."
+    )
+    create_access_token = strawberry.field(
+        resolver=token.create_access_token,
+        description="For the caller; permissions at most the caller's own. The answer is the only time the token is "
+        "shown.",
+    )
+    revoke_access_token = strawberry.field(
+        resolver=token.revoke_access_token, description="Ends one of the caller's tokens."
+    )
+
+
+@strawberry.type(description="What can be followed.")
+class Subscription:
+    email_inbox_changed = strawberry.subscription(
+        resolver=inbox.email_inbox_changed,
+        description="Every change of an inbox that the caller may see, sent after it is committed. With `after`, first "
+        "everything since that cursor.",
+    )
+
+
+class Schema(strawberry.Schema):
+    """The schema, whose errors leave it printed."""
+
+    def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
+        context: GraphQLContext | None = execution_context.context if execution_context else None
+        request_id = context.context.request_id if context else ""
+        errors[:] = [printed(error, request_id) for error in errors]
+
+
+def build_schema(*, introspection: bool = True) -> Schema:
+    """The schema, ready to run."""
+    schema = Schema(
+        query=Query,
+        mutation=Mutation,
+        subscription=Subscription,
+        config=StrawberryConfig(scalar_map={datetime: DATE_TIME}, disable_field_suggestions=not introspection),
+        extensions=[Documents if introspection else DocumentsWithoutIntrospection],
+    )
+    _tell_null_from_absent(schema)
+    return schema
+
+
+def _tell_null_from_absent(schema: Schema) -> None:
+    """Drops the defaults `= null`, which would make what was left out look like what was cleared."""
+    for kind in schema._schema.type_map.values():
+        if isinstance(kind, GraphQLObjectType):
+            slots: list[GraphQLArgument | GraphQLInputField] = [
+                slot for field in kind.fields.values() for slot in field.args.values()
+            ]
+        else:
+            slots = list(kind.fields.values()) if isinstance(kind, GraphQLInputObjectType) else []
+        for slot in slots:
+            if slot.default_value is None:
+                slot.default_value = Undefined

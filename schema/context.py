@@ -1,0 +1,33 @@
+"""What the fields of one GraphQL request share: the resolvers' context, and the loaders that gather their look-ups."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import strawberry
+from strawberry.dataloader import DataLoader
+
+from models.user import User
+from resolvers.access import Authenticator
+from resolvers.context import Context
+from resolvers.user import users_by_id
+
+
+@dataclass
+class GraphQLContext:
+    """`authenticator` and `connection_params`, what the client sent when it connected, are for a WebSocket alone."""
+
+    context: Context
+    authenticator: Authenticator | None = None
+    connection_params: dict[str, Any] | None = None
+    users: DataLoader[str, User | None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Kept within one look-up only: a WebSocket's context outlives what a cache would hold.
+        self.users = DataLoader(self._load_users, cache=False)
+
+    async def _load_users(self, user_ids: list[str]) -> list[User | None]:
+        found = await users_by_id(self.context, user_ids)
+        return [found.get(user_id) for user_id in user_ids]
+
+
+Info = strawberry.Info[GraphQLContext, None]

@@ -1,0 +1,19 @@
+"""Makes GraphQL enums of the enums in `models`."""
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import TypeVar
+
+import strawberry
+from strawberry.types.enum import StrawberryEnumDefinition
+
+Values = TypeVar("Values", bound=Enum)
+
+
+def described_enum(enum: type[Values], description: str, values: Mapping[Values, str], name: str | None = None) -> None:
+    """Makes the enum a GraphQL enum of the described values, by their names; the others stay inside."""
+    strawberry.enum(enum, name=name, description=description)
+    definition: StrawberryEnumDefinition = enum.__strawberry_definition__  # type: ignore[attr-defined]
+    for value in definition.values:
+        value.description = values.get(enum[value.name])
+    definition.values = [value for value in definition.values if value.description]

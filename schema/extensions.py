@@ -1,0 +1,82 @@
+"""Which documents are run: limits, and a cache of those that were parsed and validated. Knows no field."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cachetools import LRUCache
+from graphql import DocumentNode, GraphQLError, NoSchemaIntrospectionCustomRule, OperationDefinitionNode, parse
+from strawberry.extensions import SchemaExtension
+from strawberry.extensions.max_aliases import create_validator as aliases
+from strawberry.extensions.query_depth_limiter import create_validator as depth
+from strawberry.schema.schema import validate_document
+
+MAX_TOKENS = 2_000
+MAX_COMMENTS = 200
+MAX_ALIASES = 30
+MAX_DEPTH = 10
+CACHED_DOCUMENTS = 500
+CACHED_LENGTH = 10_000
+
+LIMITS = (aliases(MAX_ALIASES), depth(MAX_DEPTH, None))
+
+
+@dataclass(slots=True)
+class Document:
+    """A document that was parsed, and what is wrong with it; None: not yet validated."""
+
+    node: DocumentNode
+    errors: list[GraphQLError] | None = None
+
+
+class Documents(SchemaExtension):
+    """Parses and validates each document once."""
+
+    introspection = True
+    _cache: LRUCache[str, Document] = LRUCache(CACHED_DOCUMENTS)
+
+    def on_parse(self) -> Iterator[None]:
+        text = self.execution_context.query or ""
+        document = self._cache.get(text)
+        if document is None and text:
+            document = Document(_parse(text))
+            if len(text) <= CACHED_LENGTH:
+                self._cache[text] = document
+        self._document = document
+        self.execution_context.graphql_document = document.node if document else None
+        yield
+
+    def on_validate(self) -> Iterator[None]:
+        document = self._document
+        assert document is not None
+        if document.errors is None:
+            document.errors = self._validate(document.node)
+        self.execution_context.pre_execution_errors = list(document.errors) or self._ambiguous(document.node)
+        yield
+
+    def _validate(self, node: DocumentNode) -> list[GraphQLError]:
+        rules = (*self.execution_context.validation_rules, *LIMITS)
+        if not self.introspection:
+            rules = (*rules, NoSchemaIntrospectionCustomRule)
+        try:
+            return validate_document(self.execution_context.schema._schema, node, rules)
+        except (ValueError, RecursionError):
+            # Python refuses to make a number of a literal with thousands of digits.
+            return [GraphQLError("A literal of the document is too long.")]
+
+    def _ambiguous(self, node: DocumentNode) -> list[GraphQLError]:
+        """Of several operations, one must be named (GraphQL, 6.1)."""
+        operations = [found for found in node.definitions if isinstance(found, OperationDefinitionNode)]
+        if len(operations) < 2 or self.execution_context._provided_operation_name:
+            return []
+        return [GraphQLError("Must provide operation name if query contains multiple operations.")]
+
+
+class DocumentsWithoutIntrospection(Documents):
+    """The same, where the schema is nobody's business."""
+
+    introspection = False
+    _cache: LRUCache[str, Document] = LRUCache(CACHED_DOCUMENTS)
+
+
+def _parse(text: str) -> DocumentNode:
+    return parse(text, max_lexical_tokens=MAX_TOKENS, max_comments=MAX_COMMENTS, allow_empty_selection_sets=False)

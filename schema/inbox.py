@@ -1,0 +1,233 @@
+"""Inboxes in the GraphQL language. Says nothing about how."""
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Annotated, Any
+
+import strawberry
+
+from models import inbox as rows
+from models import user as user_rows
+from models.change import ChangeKind
+from models.config import ImapConfig as ImapInput
+from models.config import ImapConfigPatch, InboxConfig, InboxPatch, SmtpConfigPatch
+from models.config import SmtpConfig as SmtpInput
+from models.inbox import InboxOrder
+from models.paging import Order, Window
+from resolvers import inbox as resolvers
+from schema.connection import After, Before, Connection, First, Last, connection
+from schema.context import Info
+from schema.enums import described_enum
+from schema.input import input_of, nested_input
+from schema.payload import Payload, UserError, answer, printed
+from schema.user import User
+
+nested_input(SmtpInput, "SmtpConfigInput")
+nested_input(ImapInput, "ImapConfigInput")
+nested_input(SmtpConfigPatch, "SmtpConfigPatch")
+nested_input(ImapConfigPatch, "ImapConfigPatch")
+
+described_enum(
+    InboxOrder,
+    "What inboxes are ordered by; equal ones by their ids.",
+    {
+        InboxOrder.NAME: "The name, without regard to case.",
+        InboxOrder.EMAIL: "The address, without regard to case.",
+        InboxOrder.CREATED_AT: "When the inbox was created.",
+        InboxOrder.UPDATED_AT: "When the inbox was last changed.",
+    },
+    name="EmailInboxOrderField",
+)
+described_enum(
+    Order,
+    "Which way a list is ordered.",
+    {Order.ASC: "Upwards: A before Z, old before new.", Order.DESC: "Downwards: Z before A, new before old."},
+    name="OrderDirection",
+)
+described_enum(
+    ChangeKind,
+    "What happened to an inbox.",
+    {
+        ChangeKind.CREATED: "It was created.",
+        ChangeKind.UPDATED: "It was replaced or changed.",
+        ChangeKind.DELETED: "It was deleted, or moved out of the caller's sight.",
+    },
+)
+
+
+@strawberry.type(description="How outgoing mail is sent. The password can never be read.")
+class SmtpConfig:
+    server: str = strawberry.field(description="Host name or IP address.")
+    port: int = strawberry.field(description="Port.")
+    username: str = strawberry.field(description="Login name.")
+    secure: bool = strawberry.field(description="Whether TLS is required.")
+    has_password: bool = strawberry.field(description="Whether a password is stored.")
+
+
+@strawberry.type(description="How incoming mail is fetched. The password can never be read.")
+class ImapConfig:
+    server: str = strawberry.field(description="Host name or IP address.")
+    port: int = strawberry.field(description="Port.")
+    username: str = strawberry.field(description="Login name.")
+    secure: bool = strawberry.field(description="Whether TLS is required.")
+    has_password: bool = strawberry.field(description="Whether a password is stored.")
+    max_retries: int = strawberry.field(description="As it was set; accepted for compatibility.")
+
+
+@strawberry.type(description="A shared e-mail inbox: an address that a team serves together.")
+class EmailInbox:
+    id: strawberry.ID = strawberry.field(description="Id: 1 to 64 characters of A-Z a-z 0-9 _ and -.")
+    name: str = strawberry.field(description="Name.")
+    email: str = strawberry.field(description="Address; no other inbox has it.")
+    active: bool = strawberry.field(description="Whether mail is fetched and sent.")
+    description: str | None = strawberry.field(description="What the inbox is for.")
+    sender_info: str | None = strawberry.field(description="Display name on outgoing mail.")
+    department: str | None = strawberry.field(description="Department that serves the inbox; null: every department.")
+    smtp: SmtpConfig = strawberry.field(description="The server for outgoing mail.")
+    imap: ImapConfig = strawberry.field(description="The server for incoming mail.")
+    version: int = strawberry.field(description="Grows by one with every change.")
+    created_at: datetime = strawberry.field(description="When the inbox was created.")
+    updated_at: datetime = strawberry.field(description="When the inbox was last changed.")
+
+    @strawberry.field(description="Who created it; null where that user is gone.", graphql_type=User | None)
+    async def created_by(self, parent: strawberry.Parent[rows.EmailInbox], info: Info) -> user_rows.User | None:
+        return await info.context.users.load(parent.created_by_id) if parent.created_by_id else None
+
+
+@input_of(InboxConfig)
+class SetEmailInboxInput(dict[str, Any]):
+    """An inbox as it is to be. Text is trimmed of nothing, and refused with INVALID where it holds control characters;
+    only description may hold line breaks and tabs."""
+
+
+@input_of(InboxPatch)
+class UpdateEmailInboxInput(dict[str, Any]):
+    """Changes of an inbox: only the fields that are given are changed; null clears an optional one."""
+
+
+@strawberry.input(description="Which inboxes are listed; what is left out does not filter.")
+class EmailInboxFilter:
+    active: bool | None = strawberry.field(description="Active or not.", default=None)
+    department: str | None = strawberry.field(
+        description='The department; "All": inboxes of every department.', default=None
+    )
+    search: str | None = strawberry.field(
+        description="Part of name, email or description, without regard to case; at most 200 characters.",
+        default=None,
+    )
+
+
+@strawberry.input(description="How inboxes are ordered.")
+class EmailInboxOrder:
+    field: InboxOrder = strawberry.field(description="What they are ordered by.")
+    direction: Order = strawberry.field(description="Which way.")
+
+
+BY_NAME = EmailInboxOrder(field=InboxOrder.NAME, direction=Order.ASC)
+
+
+@strawberry.type(description="The inbox as it was set, or why it was not.")
+class SetEmailInboxPayload(Payload):
+    created: bool = strawberry.field(default=False, description="Whether a new inbox was created.")
+    email_inbox: EmailInbox | None = strawberry.field(default=None, description="The inbox as it is stored now.")
+    warnings: list[UserError] = strawberry.field(
+        default_factory=list,
+        description="What is odd, but saved all the same: e.g. port 25 with secure: true will use STARTTLS.",
+    )
+
+
+@strawberry.type(description="The inbox as it was changed, or why it was not.")
+class UpdateEmailInboxPayload(Payload):
+    email_inbox: EmailInbox | None = strawberry.field(default=None, description="The inbox as it is stored now.")
+    warnings: list[UserError] = strawberry.field(
+        default_factory=list, description="What is odd, but saved all the same."
+    )
+
+
+@strawberry.type(description="Which inbox was deleted, or why none was.")
+class DeleteEmailInboxPayload(Payload):
+    deleted_id: strawberry.ID | None = strawberry.field(default=None, description="Id of the inbox that was deleted.")
+
+
+@strawberry.type(description="One committed change of an inbox.")
+class EmailInboxChange:
+    cursor: str = strawberry.field(description="Subscribe with it as `after` to go on behind this change.")
+    kind: ChangeKind = strawberry.field(description="What happened.")
+    id: strawberry.ID = strawberry.field(description="Id of the inbox.")
+    email_inbox: EmailInbox | None = strawberry.field(
+        description="The inbox as it is stored by now; null where it is deleted."
+    )
+    changed_at: datetime = strawberry.field(description="When it was changed.")
+
+    @strawberry.field(description="Who changed it; null where that user is gone.", graphql_type=User | None)
+    async def changed_by(self, parent: strawberry.Parent[resolvers.InboxChange], info: Info) -> user_rows.User | None:
+        return await info.context.users.load(parent.changed_by_id) if parent.changed_by_id else None
+
+
+async def email_inbox(
+    info: Info,
+    id: Annotated[strawberry.ID | None, strawberry.argument(description="Id of the inbox.")] = None,
+    email: Annotated[str | None, strawberry.argument(description="Address, without regard to case.")] = None,
+) -> rows.EmailInbox | None:
+    return await resolvers.email_inbox(info.context.context, id, email)
+
+
+async def email_inboxes(
+    info: Info,
+    first: First = None,
+    after: After = None,
+    last: Last = None,
+    before: Before = None,
+    filter: Annotated[EmailInboxFilter | None, strawberry.argument(description="Which inboxes.")] = None,
+    order_by: Annotated[EmailInboxOrder, strawberry.argument(description="In which order.")] = BY_NAME,
+) -> Connection[EmailInbox]:
+    wanted = filter or EmailInboxFilter()
+    listing = await resolvers.email_inboxes(
+        info.context.context,
+        Window(first, after, last, before),
+        order_by.field,
+        order_by.direction,
+        active=wanted.active,
+        department=wanted.department,
+        search=wanted.search,
+    )
+    return connection(listing.page, listing.count)
+
+
+async def set_email_inbox(
+    info: Info, input: Annotated[SetEmailInboxInput, strawberry.argument(description="The inbox as it is to be.")]
+) -> SetEmailInboxPayload:
+    def fields(saved: resolvers.Saved) -> dict[str, Any]:
+        return {"created": saved.created, **_saved(saved)}
+
+    return await answer(SetEmailInboxPayload, resolvers.set_email_inbox(info.context.context, input), fields)
+
+
+async def update_email_inbox(
+    info: Info, input: Annotated[UpdateEmailInboxInput, strawberry.argument(description="What is to change.")]
+) -> UpdateEmailInboxPayload:
+    return await answer(UpdateEmailInboxPayload, resolvers.update_email_inbox(info.context.context, input), _saved)
+
+
+async def delete_email_inbox(
+    info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="Id of the inbox.")]
+) -> DeleteEmailInboxPayload:
+    work = resolvers.delete_email_inbox(info.context.context, id)
+    return await answer(DeleteEmailInboxPayload, work, lambda deleted: {"deleted_id": deleted})
+
+
+async def email_inbox_changed(
+    info: Info,
+    id: Annotated[strawberry.ID | None, strawberry.argument(description="Of this inbox only.")] = None,
+    after: Annotated[
+        str | None,
+        strawberry.argument(description="Cursor of a change: first, everything since it; kept for 24 hours."),
+    ] = None,
+) -> AsyncIterator[EmailInboxChange]:
+    changes = await resolvers.email_inbox_changed(info.context.context, id, after)
+    async for change in changes:
+        yield change  # type: ignore[misc]  # a row resolves its own fields
+
+
+def _saved(saved: resolvers.Saved) -> dict[str, Any]:
+    return {"email_inbox": saved.inbox, "warnings": [printed(warning) for warning in saved.warnings]}

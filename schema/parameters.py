@@ -1,0 +1,73 @@
+"""What a GraphQL request over HTTP asks for (GraphQL over HTTP, 5). Knows no schema."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+
+from edge.body import parse_json, read_body
+from models.errors import BadRequest
+from schema.negotiation import JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """What a GraphQL request asks for."""
+
+    query: str
+    variables: dict[str, Any] | None
+    operation_name: str | None
+
+
+class RequestError(Exception):
+    """A request that never reaches the schema."""
+
+    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = dict(headers or {})
+
+
+async def parameters_of(request: Request) -> Parameters:
+    """Raises RequestError, BadRequest or TooLarge where there is no such request."""
+    if request.method == "GET":
+        found: Any = dict(request.query_params)
+        for name in ("variables", "extensions"):
+            found[name] = _json(found[name], f"`{name}`") if found.get(name) else None
+    elif request.method == "POST":
+        _require_json(request.headers.get("content-type", ""))
+        found = _json(await read_body(request), "The body")
+    else:
+        raise RequestError(405, "GraphQL is asked by GET or POST.", {"Allow": "GET, POST"})
+    return _checked(found)
+
+
+def _checked(found: Any) -> Parameters:
+    if not isinstance(found, dict):
+        raise BadRequest("The body must be a JSON object with a `query`.")
+    query, variables, name = found.get("query"), found.get("variables"), found.get("operationName")
+    if not isinstance(query, str) or not query:
+        raise BadRequest("`query` must be a string that holds a GraphQL document.")
+    if not isinstance(variables, dict | None):
+        raise BadRequest("`variables` must be an object or null.")
+    if not isinstance(name, str | None):
+        raise BadRequest("`operationName` must be a string or null.")
+    if not isinstance(found.get("extensions"), dict | None):
+        raise BadRequest("`extensions` must be an object or null.")
+    return Parameters(query, variables, name or None)
+
+
+def _require_json(content_type: str) -> None:
+    """No form may post here: a page of another site could send it without being asked (CSRF)."""
+    kind, *parameters = (piece.strip().lower() for piece in content_type.split(";"))
+    charsets = [value.partition("=")[2].strip('"') for value in parameters if value.startswith("charset=")]
+    if kind != JSON or any(charset != "utf-8" for charset in charsets):
+        raise RequestError(415, f"The body must be {JSON} in UTF-8.", {"Accept": JSON})
+
+
+def _json(text: str | bytes, what: str) -> Any:
+    try:
+        return parse_json(text)
+    except ValueError:
+        raise BadRequest(f"{what} must be JSON.") from None

@@ -1,0 +1,54 @@
+"""Logging in and out in the GraphQL language. Says nothing about how."""
+
+from typing import Annotated
+
+import strawberry
+
+from models import user as rows
+from models.errors import ErrorCode, Refused, Unauthenticated
+from resolvers import session as resolvers
+from schema.context import Info
+from schema.payload import Payload, answer
+from schema.user import User
+
+
+@strawberry.type(description="Who logged in, or why nobody did.")
+class LoginPayload(Payload):
+    user: User | None = strawberry.field(default=None, description="The user.")
+    token: str | None = strawberry.field(
+        default=None, description="Token for `X-Auth-Token` or `Authorization: Bearer`. It is never shown again."
+    )
+
+
+@strawberry.type(description="That the token is ended.")
+class LogoutPayload:
+    success: bool = strawberry.field(description="True.")
+
+
+async def viewer(info: Info) -> rows.User:
+    return await resolvers.viewer(info.context.context)
+
+
+async def login(
+    info: Info,
+    username: Annotated[str, strawberry.argument(description="Username or e-mail address.")],
+    password: Annotated[str, strawberry.argument(description="Password.")],
+) -> LoginPayload:
+    return await answer(
+        LoginPayload,
+        _login(info, username, password),
+        lambda found: {"user": found.user, "token": found.token.reveal()},
+    )
+
+
+async def logout(info: Info) -> LogoutPayload:
+    await resolvers.logout(info.context.context)
+    return LogoutPayload(success=True)
+
+
+async def _login(info: Info, username: str, password: str) -> resolvers.Login:
+    """A wrong password is something the caller can put right, not a missing login."""
+    try:
+        return await resolvers.login(info.context.context, username, password)
+    except Unauthenticated as error:
+        raise Refused.because(ErrorCode.AUTHENTICATION_FAILED, str(error)) from None

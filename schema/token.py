@@ -1,0 +1,65 @@
+"""Access tokens in the GraphQL language. Says nothing about how."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any
+
+import strawberry
+
+from models import token as rows
+from models.token import TokenConfig
+from models.user import Permission
+from resolvers import token as resolvers
+from schema.context import Info
+from schema.input import input_of
+from schema.payload import Payload, answer
+
+
+@strawberry.type(description="A token to use the API with. What it is, is shown once, when it is made.")
+class AccessToken:
+    id: strawberry.ID = strawberry.field(description="Id, to revoke it by.")
+    name: str = strawberry.field(description="What it is for.")
+    created_at: datetime = strawberry.field(description="When it was made.")
+    last_used_at: datetime | None = strawberry.field(description="When it was last used, to the minute.")
+    expires_at: datetime | None = strawberry.field(description="When it ends; null: it lives until it is revoked.")
+
+    @strawberry.field(description="What it may be used for.")
+    async def permissions(self, parent: strawberry.Parent[rows.AccessToken], info: Info) -> list[Permission]:
+        return parent.permissions_of((await info.context.context.caller()).user)
+
+
+@input_of(TokenConfig)
+class CreateAccessTokenInput(dict[str, Any]):
+    """An access token as it is to be made."""
+
+
+@strawberry.type(description="The token that was made, or why none was.")
+class CreateAccessTokenPayload(Payload):
+    access_token: AccessToken | None = strawberry.field(default=None, description="What is kept of it.")
+    token: str | None = strawberry.field(default=None, description="The token itself. It is never shown again.")
+
+
+@strawberry.type(description="Which token was ended, or why none was.")
+class RevokeAccessTokenPayload(Payload):
+    revoked_id: strawberry.ID | None = strawberry.field(default=None, description="Id of the token that was ended.")
+
+
+async def access_tokens(info: Info) -> Sequence[rows.AccessToken]:
+    return await resolvers.access_tokens(info.context.context)
+
+
+async def create_access_token(
+    info: Info, input: Annotated[CreateAccessTokenInput, strawberry.argument(description="The token as it is to be.")]
+) -> CreateAccessTokenPayload:
+    return await answer(
+        CreateAccessTokenPayload,
+        resolvers.create_access_token(info.context.context, input),
+        lambda new: {"access_token": new.access_token, "token": new.token.reveal()},
+    )
+
+
+async def revoke_access_token(
+    info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="Id of the token.")]
+) -> RevokeAccessTokenPayload:
+    work = resolvers.revoke_access_token(info.context.context, id)
+    return await answer(RevokeAccessTokenPayload, work, lambda revoked: {"revoked_id": revoked})

@@ -1,0 +1,336 @@
+"""The composition root: settings, `create_app(settings)`, and the command line. Alone reads the environment."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Literal
+
+import structlog
+import typer
+import uvicorn
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
+from starlette.staticfiles import StaticFiles
+from uvicorn.supervisors import Multiprocess
+
+import cli
+from edge import health, logs
+from edge.requests import Requests
+from models import key
+from models.database import opened, sqlite_path
+from models.errors import ProductError, StartError
+from models.keyfile import KeyFile
+from models.migration import inspect, migrate
+from models.secrets import Key, Keyring, Secret
+from resolvers.access import Authenticator
+from resolvers.context import Context
+from resolvers.events import Events
+from resolvers.setup import Administrator, FirstAdministrator, make_administrator
+from resolvers.throttle import Throttle
+from resolvers.upkeep import keep_up
+from rest import router
+from schema import build_schema
+from schema.endpoint import Endpoint
+from schema.page import ASSETS, BUNDLE, Page, load_page
+
+PREFIX = "EMAIL_INBOX_"
+GRACE_SECONDS = 10
+
+log = structlog.get_logger()
+
+
+class Settings(BaseSettings):
+    """What an operator may set; `docs/configuration.md` explains it. Everything has a default that needs no service."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=".env", env_ignore_empty=True, extra="ignore", hide_input_in_errors=True
+    )
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65_535)] = 3000
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
+    data_dir: Path = Path("data")
+    database_url: SecretStr | None = None
+    secret_keys: SecretStr | None = None
+    admin_user_id: str | None = None
+    admin_token: SecretStr | None = None
+    admin_email: str | None = None
+    admin_password: SecretStr | None = None
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["console", "json"] | None = None
+    graphiql: bool = True
+    introspection: bool = True
+    cors_origins: Annotated[list[str], NoDecode] = []
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _lower(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+    @property
+    def url(self) -> str:
+        """The URL of the database; SQLite in the data folder where none is set."""
+        if self.database_url is None:
+            return f"sqlite:///{self.data_dir / 'email-inbox.sqlite3'}"
+        return self.database_url.get_secret_value()
+
+    @property
+    def key_file(self) -> KeyFile | None:
+        """The file of the secret keys; None where they are set instead."""
+        return None if self.secret_keys else KeyFile(self.data_dir / "secret.key")
+
+    @property
+    def administrator(self) -> FirstAdministrator:
+        return FirstAdministrator(
+            self.admin_user_id, _secret(self.admin_token), self.admin_email, _secret(self.admin_password)
+        )
+
+
+def read_settings() -> Settings:
+    """The settings of the environment and `.env`. Raises StartError that names every wrong one, and no value."""
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        wrong = [f"{PREFIX}{str(found['loc'][0]).upper()}: {found['msg']}" for found in error.errors()]
+        raise StartError("; ".join(wrong) + ".") from None
+    if settings.workers > 1 and sqlite_path(settings.url):
+        raise StartError("EMAIL_INBOX_WORKERS above 1 needs PostgreSQL: set EMAIL_INBOX_DATABASE_URL.")
+    return settings
+
+
+def _secret(value: SecretStr | None) -> Secret | None:
+    return Secret(value.get_secret_value()) if value else None
+
+
+# --------------------------------------------------------------------------------------------------------- the world
+
+
+@asynccontextmanager
+async def world(settings: Settings) -> AsyncIterator[Context]:
+    """The context that every request starts from: database up to date, keys at hand. Raises StartError.
+
+    Nothing on disk is changed before the database was found to be whole, known and of these keys.
+    """
+    _keys(settings)
+    async with opened(settings.url) as database:
+        standing = await inspect(database)
+        keyring = _keyring(settings, first_start=not standing.keys)
+        key.hold_against(standing.keys, keyring)
+        await migrate(database)
+        await database.write(lambda session: key.register(session, keyring))
+        yield Context(database, keyring, Events(database), Throttle())
+
+
+def _keyring(settings: Settings, *, first_start: bool) -> Keyring:
+    given, key_file = _keys(settings), settings.key_file
+    if key_file is None:
+        return Keyring(lambda: given)
+    if not key_file.path.exists():
+        if not first_start:
+            raise StartError(f"The key file {key_file.path} is missing: put it back, or set EMAIL_INBOX_SECRET_KEYS.")
+        _make_folder(key_file.path.parent)
+        key_file.create()
+    key_file.keys()
+    return Keyring(key_file.keys)
+
+
+def _keys(settings: Settings) -> list[Key]:
+    """The keys that are set. Raises StartError where one is none."""
+    text = settings.secret_keys.get_secret_value() if settings.secret_keys else ""
+    try:
+        return [Key.parse(part) for part in text.split(",") if part.strip()]
+    except ValueError as error:
+        raise StartError(f"EMAIL_INBOX_SECRET_KEYS: {error}.") from None
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartError(f"The data folder {folder} can't be made: {error.strerror}.") from None
+
+
+async def prepare(settings: Settings) -> Administrator | None:
+    """Everything that a start needs before it serves: the administrator, where one was made. Raises StartError."""
+    async with world(settings) as context:
+        return await make_administrator(context.database, settings.administrator)
+
+
+# ---------------------------------------------------------------------------------------------------- the application
+
+
+def create_app(settings: Settings | None = None) -> Starlette:
+    """The ASGI application, for any server that speaks HTTP, WebSocket and lifespan."""
+    settings = settings or read_settings()
+    page = load_page() if settings.graphiql else None
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with world(settings) as context:
+            authenticator = Authenticator(context.database, context.throttle)
+            app.state.context, app.state.authenticator = context, authenticator
+            await context.events.start()
+            upkeep = asyncio.create_task(keep_up(context.database, authenticator))
+            try:
+                yield
+            finally:
+                upkeep.cancel()
+                await asyncio.gather(upkeep, return_exceptions=True)
+                await context.events.stop()
+
+    return Starlette(routes=_routes(settings, page), lifespan=lifespan, middleware=_middleware(settings))
+
+
+def _routes(settings: Settings, page: Page | None) -> list[BaseRoute]:
+    graphql = Endpoint(build_schema(introspection=settings.introspection), page, settings.cors_origins)
+    routes: list[BaseRoute] = [
+        Route("/graphql", graphql),
+        WebSocketRoute("/graphql", graphql),
+        Mount("/api/v1", router),
+        Route("/health/live", health.live),
+        Route("/health/ready", health.ready),
+    ]
+    if page and page.bundled:
+        routes.append(Mount(ASSETS, StaticFiles(directory=BUNDLE)))
+    return routes
+
+
+def _middleware(settings: Settings) -> list[Middleware]:
+    middleware = [Middleware(Requests)]
+    if settings.cors_origins:
+        cors = Middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "X-Auth-Token", "X-User-Id"],
+            expose_headers=["Retry-After", "X-Request-Id"],
+        )
+        middleware.append(cors)
+    return middleware
+
+
+# --------------------------------------------------------------------------------------------------- the command line
+
+
+def serve(settings: Settings) -> None:
+    """Serves until SIGTERM or SIGINT, then answers what is under way. Raises StartError."""
+    logs.configure(settings.log_level, as_json=_logs_json(settings))
+    for name in unknown_settings():
+        log.warning("unknown setting", name=name)
+    listening = _bind(settings)
+    administrator = asyncio.run(prepare(settings))
+    _greet(settings, administrator)
+    config = uvicorn.Config(
+        "server:create_app" if settings.workers > 1 else create_app(settings),
+        factory=settings.workers > 1,
+        workers=settings.workers,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        ws="websockets-sansio",
+        ws_max_size=1024 * 1024,
+    )
+    # uvicorn raises the signal again once it has stopped; that a stop was asked for is no failure.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    if settings.workers > 1:
+        Multiprocess(config, sockets=[listening]).run()
+    else:
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def _logs_json(settings: Settings) -> bool:
+    return settings.log_format == "json" or (settings.log_format is None and not sys.stderr.isatty())
+
+
+def unknown_settings() -> list[str]:
+    """Variables that look like settings but are none: misspelt ones, mostly."""
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    return sorted(name for name in os.environ if name.startswith(PREFIX) and name.upper() not in known)
+
+
+def _bind(settings: Settings) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    except OSError as error:
+        where = f"{settings.host}:{settings.port}"
+        raise StartError(f"{where} can't be listened on: {error.strerror}. Set EMAIL_INBOX_PORT.") from None
+
+
+def _greet(settings: Settings, administrator: Administrator | None) -> None:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    address = f"http://{host}:{settings.port}"
+    lines = [f"Serving on {address}"]
+    if settings.graphiql:
+        lines.append(f"GraphiQL:  {address}/graphql")
+    if administrator:
+        lines += _introduce(administrator, address, given=settings.admin_token is not None)
+    print(*lines, sep="\n", flush=True)
+
+
+def _introduce(administrator: Administrator, address: str, *, given: bool) -> list[str]:
+    """Who the administrator is, and a first call. A token that was given in the environment is not repeated."""
+    user_id, token = administrator.user.id, "$EMAIL_INBOX_ADMIN_TOKEN" if given else administrator.token.reveal()
+    body = """{"query": "{ viewer { username permissions } }"}"""
+    headers = f"-H 'X-User-Id: {user_id}' -H \"X-Auth-Token: {token}\" -H 'Content-Type: application/json'"
+    return [
+        "",
+        "The first administrator was made" + (":" if given else ". The token is shown this once:"),
+        f"X-User-Id:    {user_id}",
+        f"X-Auth-Token: {token}",
+        "",
+        "Try it:",
+        f"curl {address}/graphql {headers} -d '{body}'",
+    ]
+
+
+def shell_world() -> AbstractAsyncContextManager[Context]:
+    """The world of a command: that of the server, which may be running."""
+    return world(read_settings())
+
+
+app = typer.Typer(help="The e-mail inbox server.", pretty_exceptions_enable=False)
+cli.attach(app, shell_world, read_settings)
+
+
+@app.callback(invoke_without_command=True)
+def main(context: typer.Context) -> None:
+    """Without a command: serve."""
+    if context.invoked_subcommand is None:
+        serve(read_settings())
+
+
+@app.command("schema")
+def print_schema() -> None:
+    """Print the GraphQL schema (SDL)."""
+    print(build_schema().as_str())
+
+
+def run() -> None:
+    """The command line; what keeps it from starting is one line on stderr, and exit status 1."""
+    try:
+        app()
+    except ProductError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,137 @@
+"""Both APIs behind one interface, so that every case is run over both and compared. Knows no test."""
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import httpx
+
+INBOX_FIELDS = """
+    id name email active description senderInfo department version createdAt updatedAt
+    createdBy { id username }
+    smtp { server port username secure hasPassword }
+    imap { server port username secure hasPassword maxRetries }
+"""
+SET = f"""
+    mutation Set($input: SetEmailInboxInput!) {{
+        setEmailInbox(input: $input) {{
+            success created emailInbox {{ {INBOX_FIELDS} }}
+            userErrors {{ code message field }} warnings {{ code message field }}
+        }}
+    }}
+"""
+DELETE = "mutation ($id: ID!) { deleteEmailInbox(id: $id) { success deletedId userErrors { code message field } } }"
+SHOW = f"query ($id: ID, $email: String) {{ emailInbox(id: $id, email: $email) {{ {INBOX_FIELDS} }} }}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a call: the id, or every problem as `(field, code)`; or the kind of refusal."""
+
+    inbox_id: str | None = None
+    problems: set[tuple[str, str]] = field(default_factory=set)
+    refused: str | None = None
+    text: str = ""
+
+
+class Api(Protocol):
+    """What both APIs can do."""
+
+    client: httpx.AsyncClient
+
+    async def set_inbox(self, values: dict[str, Any]) -> Outcome: ...
+    async def delete_inbox(self, inbox_id: str) -> Outcome: ...
+    async def inbox(self, inbox_id: str) -> dict[str, Any] | None: ...
+    async def inbox_by_email(self, email: str) -> dict[str, Any] | None: ...
+
+
+class GraphQLApi:
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self.client = client
+
+    async def run(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+        answer = await self.client.post("/graphql", json={"query": query, "variables": variables})
+        found: dict[str, Any] = answer.json()
+        return found
+
+    async def set_inbox(self, values: dict[str, Any]) -> Outcome:
+        body = await self.run(SET, {"input": values})
+        return _graphql_outcome(body, "setEmailInbox", lambda payload: payload["emailInbox"]["id"])
+
+    async def delete_inbox(self, inbox_id: str) -> Outcome:
+        return _graphql_outcome(
+            await self.run(DELETE, {"id": inbox_id}), "deleteEmailInbox", lambda payload: payload["deletedId"]
+        )
+
+    async def inbox(self, inbox_id: str) -> dict[str, Any] | None:
+        found: dict[str, Any] | None = (await self.run(SHOW, {"id": inbox_id}))["data"]["emailInbox"]
+        return found
+
+    async def inbox_by_email(self, email: str) -> dict[str, Any] | None:
+        found: dict[str, Any] | None = (await self.run(SHOW, {"email": email}))["data"]["emailInbox"]
+        return found
+
+
+class RestApi:
+    """The same over REST. Documents are given back in GraphQL's names, as far as they have the same meaning."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self.client = client
+
+    async def set_inbox(self, values: dict[str, Any]) -> Outcome:
+        body = {("_id" if name == "id" else name): value for name, value in values.items()}
+        return _rest_outcome(await self.client.post("/api/v1/email-inbox", json=body))
+
+    async def delete_inbox(self, inbox_id: str) -> Outcome:
+        return _rest_outcome(await self.client.delete(f"/api/v1/email-inbox/{inbox_id}"))
+
+    async def inbox(self, inbox_id: str) -> dict[str, Any] | None:
+        answer = await self.client.get(f"/api/v1/email-inbox/{inbox_id}")
+        return _as_graphql(answer.json()) if answer.status_code == 200 else None
+
+    async def inbox_by_email(self, email: str) -> dict[str, Any] | None:
+        answer = await self.client.get("/api/v1/email-inbox.search", params={"email": email})
+        document = answer.json()["emailInbox"]
+        return _as_graphql(document) if document else None
+
+
+def _graphql_outcome(body: dict[str, Any], name: str, id_of: Any) -> Outcome:
+    if body.get("errors"):
+        return Outcome(refused=body["errors"][0]["extensions"]["code"], text=body["errors"][0]["message"])
+    payload = body["data"][name]
+    if payload["success"]:
+        return Outcome(inbox_id=id_of(payload))
+    problems = {(".".join(error["field"] or []), error["code"]) for error in payload["userErrors"]}
+    return Outcome(problems=problems, text=str(payload["userErrors"]))
+
+
+_REFUSALS = {401: "UNAUTHENTICATED", 403: "FORBIDDEN", 429: "RATE_LIMITED", 503: "SERVICE_UNAVAILABLE"}
+
+
+def _rest_outcome(answer: httpx.Response) -> Outcome:
+    body = answer.json()
+    if body["success"]:
+        return Outcome(inbox_id=body["_id"])
+    if answer.status_code in _REFUSALS:
+        return Outcome(refused=_REFUSALS[answer.status_code], text=body["error"])
+    if answer.status_code == 404:
+        return Outcome(problems={("id", "NOT_FOUND")})
+    if body["errorType"] == "error-duplicate-email":
+        return Outcome(problems={("input.email", "TAKEN")}, text=body["error"])
+    problems = {(_path(problem["field"]), problem["code"]) for problem in body["details"]}
+    return Outcome(problems=problems, text=str(body))
+
+
+def _path(name: str) -> str:
+    return "input." + ("id" if name == "_id" else name)
+
+
+def _as_graphql(document: dict[str, Any]) -> dict[str, Any]:
+    document.pop("success", None)
+    creator = document.pop("_createdBy")
+    return {
+        **{name: value for name, value in document.items() if not name.startswith("_")},
+        "id": document["_id"],
+        "createdAt": document["_createdAt"],
+        "updatedAt": document["_updatedAt"],
+        "createdBy": {"id": creator["_id"], "username": creator["username"]} if creator else None,
+    }

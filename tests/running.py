@@ -1,0 +1,68 @@
+"""A server within the test's process, reached through its ASGI interface. Knows no test."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from pydantic import SecretStr
+from starlette.applications import Starlette
+
+from resolvers.context import Context
+from server import Settings, create_app
+
+ADMIN_ID = "d26x6zSkaPSe5gCyy"
+ADMIN_TOKEN = "Zu-Z6eKzIIz7MCCRGeHi29bYkXZCJ4SxFC0JAasqm92"
+ADMIN_HEADERS = {"X-User-Id": ADMIN_ID, "X-Auth-Token": ADMIN_TOKEN}
+
+
+def settings_for(folder: Path, url: str | None = None, **more: Any) -> Settings:
+    """Settings that nothing in the environment or the working folder has a part in."""
+    return Settings(
+        _env_file=None,
+        data_dir=folder,
+        database_url=SecretStr(url) if url else None,
+        admin_user_id=ADMIN_ID,
+        admin_token=SecretStr(ADMIN_TOKEN),
+        **more,
+    )
+
+
+@dataclass
+class Running:
+    """A server that runs. `client` sends the administrator's credentials."""
+
+    app: Starlette
+    client: httpx.AsyncClient
+    settings: Settings
+
+    @property
+    def context(self) -> Context:
+        context: Context = self.app.state.context
+        return context
+
+    def as_caller(self, **headers: str) -> httpx.AsyncClient:
+        """A client with other credentials, or none."""
+        return client_of(self.app, headers)
+
+    async def graphql(self, query: str, headers: dict[str, str] | None = None, **variables: Any) -> dict[str, Any]:
+        """The answer's whole body."""
+        body = {"query": query, "variables": variables}
+        client = self.client if headers is None else self.as_caller(**headers)
+        answer = await client.post("/graphql", json=body)
+        found: dict[str, Any] = answer.json()
+        return found
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Running]:
+    app = create_app(settings)
+    async with app.router.lifespan_context(app), client_of(app, ADMIN_HEADERS) as client:
+        yield Running(app, client, settings)
+
+
+def client_of(app: Starlette, headers: dict[str, str]) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=("127.0.0.1", 50000))
+    return httpx.AsyncClient(transport=transport, base_url="http://inbox.example", headers=headers)
