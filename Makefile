@@ -20,7 +20,7 @@ install: .venv/run.txt web/dist/index.html  ## Set up: the virtual environment, 
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	cp $< $@
 
-web/dist/index.html: web/package-lock.json $(wildcard web/src/*) web/index.html web/vite.config.ts
+web/dist/index.html: web/package-lock.json web/build.mjs web/index.html $(wildcard web/src/*)
 	@if command -v npm >/dev/null; then \
 		(cd web && npm ci --silent --no-audit --no-fund && npm run --silent build) || echo "GraphiQL could not be built: the stock page is served." >&2; \
 	else \

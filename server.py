@@ -19,7 +19,6 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
-from starlette.staticfiles import StaticFiles
 from uvicorn.supervisors import Multiprocess
 
 import cli
@@ -40,7 +39,7 @@ from resolvers.upkeep import keep_up
 from rest import router
 from schema import build_schema
 from schema.endpoint import Endpoint
-from schema.page import ASSETS, BUNDLE, Page, load_page
+from schema.page import ASSETS, Assets, Page, load_page
 
 PREFIX = "EMAIL_INBOX_"
 GRACE_SECONDS = 10
@@ -205,7 +204,7 @@ def _routes(settings: Settings, page: Page | None) -> list[BaseRoute]:
         Route("/health/ready", health.ready),
     ]
     if page and page.bundled:
-        routes.append(Mount(ASSETS, StaticFiles(directory=BUNDLE)))
+        routes.append(Mount(ASSETS, Assets()))
     return routes
 
 

@@ -93,8 +93,10 @@ class Events:
 
     async def _follow(self) -> None:
         while True:
+            # Not wait_for: on Python 3.11 it swallows a cancellation that comes together with the wake.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), LOOK_EVERY)
+                async with asyncio.timeout(LOOK_EVERY):
+                    await self._wake.wait()
             self._wake.clear()
             try:
                 await self._hand_out()

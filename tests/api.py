@@ -1,5 +1,6 @@
 """Both APIs behind one interface, so that every case is run over both and compared. Knows no test."""
 
+import json
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -44,12 +45,17 @@ class Api(Protocol):
     async def inbox_by_email(self, email: str) -> dict[str, Any] | None: ...
 
 
+async def post_json(client: httpx.AsyncClient, path: str, body: Any) -> httpx.Response:
+    """Posts any value that JSON can spell, lone surrogates too."""
+    return await client.post(path, content=json.dumps(body), headers={"Content-Type": "application/json"})
+
+
 class GraphQLApi:
     def __init__(self, client: httpx.AsyncClient) -> None:
         self.client = client
 
     async def run(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
-        answer = await self.client.post("/graphql", json={"query": query, "variables": variables})
+        answer = await post_json(self.client, "/graphql", {"query": query, "variables": variables})
         found: dict[str, Any] = answer.json()
         return found
 
@@ -79,7 +85,7 @@ class RestApi:
 
     async def set_inbox(self, values: dict[str, Any]) -> Outcome:
         body = {("_id" if name == "id" else name): value for name, value in values.items()}
-        return _rest_outcome(await self.client.post("/api/v1/email-inbox", json=body))
+        return _rest_outcome(await post_json(self.client, "/api/v1/email-inbox", body))
 
     async def delete_inbox(self, inbox_id: str) -> Outcome:
         return _rest_outcome(await self.client.delete(f"/api/v1/email-inbox/{inbox_id}"))
