@@ -16,6 +16,7 @@ import uvicorn
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
@@ -23,6 +24,7 @@ from uvicorn.supervisors import Multiprocess
 
 import cli
 from edge import health, logs
+from edge.answers import http_error
 from edge.requests import Requests
 from models import key
 from models.database import opened, sqlite_path
@@ -191,7 +193,12 @@ def create_app(settings: Settings | None = None) -> Starlette:
                 await asyncio.gather(upkeep, return_exceptions=True)
                 await context.events.stop()
 
-    return Starlette(routes=_routes(settings, page), lifespan=lifespan, middleware=_middleware(settings))
+    return Starlette(
+        routes=_routes(settings, page),
+        lifespan=lifespan,
+        middleware=_middleware(settings),
+        exception_handlers={HTTPException: http_error},
+    )
 
 
 def _routes(settings: Settings, page: Page | None) -> list[BaseRoute]:

@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import Response
 
 from models.errors import ProductError
@@ -36,6 +38,12 @@ class JsonAnswer(Response):
 
     def render(self, content: Any) -> bytes:
         return to_json(content)
+
+
+async def http_error(_request: Request, error: Exception) -> Response:
+    """The answer where no route takes the path or the method."""
+    assert isinstance(error, HTTPException)
+    return JsonAnswer({"success": False, "error": error.detail}, error.status_code, dict(error.headers or {}))
 
 
 def retry_headers(error: ProductError) -> dict[str, str]:

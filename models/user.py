@@ -57,7 +57,7 @@ class UserConfig(Input):
     permissions: Annotated[list[Permission], InputField(description="What the user may do.")]
     departments: Annotated[
         list[Line], InputField(description="Departments whose inboxes the user may see with READ_EMAIL or SEND_EMAIL.")
-    ] = InputField(default_factory=list)
+    ] = []  # noqa: RUF012 - pydantic copies it
     active: Annotated[Boolean, InputField(description="Whether the user may do anything at all.")] = True
 
 

@@ -7,6 +7,7 @@ from models import token as tokens
 from models import user as users
 from models.columns import now
 from models.errors import Unauthenticated
+from models.fields import is_line
 from models.password import verify_password
 from models.secrets import Secret
 from models.user import User
@@ -39,7 +40,7 @@ async def login(context: Context, username: str, password: str) -> Login:
     Raises Unauthenticated where there is none, and RateLimited after too many failures from this address.
     """
     await context.throttle.check(context.address, username)
-    found = await context.database.read(users.by_login(username))
+    found = await context.database.read(users.by_login(username)) if is_line(username) else []
     user = found[0] if found else None
     stored = user.password_hash if user else None
     async with _VERIFYING:

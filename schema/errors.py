@@ -65,12 +65,14 @@ def _code_and_message(error: GraphQLError) -> tuple[str, str]:
         return cause.code, str(cause)
     if isinstance(error, GraphQLSyntaxError):
         return PARSE_FAILED, _TYPED_TEXT.sub(r"\1", error.message)
+    if error.path is None and _is_about_a_value(error):
+        return VALIDATION_FAILED, _without_values(error.message)
     if cause is not None and not isinstance(cause, GraphQLError):
         log.error("resolver failed", error=type(cause).__name__, where=where(cause), path=error.path)
         return "INTERNAL_SERVER_ERROR", MASKED
     if _is_about_input(error):
         return BAD_USER_INPUT, _without_values(error.message)
-    return VALIDATION_FAILED, _without_values(error.message) if _is_about_a_value(error) else error.message
+    return VALIDATION_FAILED, error.message
 
 
 def _is_about_input(error: GraphQLError) -> bool:

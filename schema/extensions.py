@@ -57,11 +57,7 @@ class Documents(SchemaExtension):
         rules = (*self.execution_context.validation_rules, *LIMITS)
         if not self.introspection:
             rules = (*rules, NoSchemaIntrospectionCustomRule)
-        try:
-            return validate_document(self.execution_context.schema._schema, node, rules)
-        except (ValueError, RecursionError):
-            # Python refuses to make a number of a literal with thousands of digits.
-            return [GraphQLError("A literal of the document is too long.")]
+        return validate_document(self.execution_context.schema._schema, node, rules)
 
     def _ambiguous(self, node: DocumentNode) -> list[GraphQLError]:
         """Of several operations, one must be named (GraphQL, 6.1)."""

@@ -63,6 +63,6 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         yield Running(app, client, settings)
 
 
-def client_of(app: Starlette, headers: dict[str, str]) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=("127.0.0.1", 50000))
+def client_of(app: Starlette, headers: dict[str, str], address: str = "127.0.0.1") -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=(address, 50000))
     return httpx.AsyncClient(transport=transport, base_url="http://inbox.example", headers=headers)

@@ -1,0 +1,255 @@
+"""The server and its commands as real processes, on a free port of the loopback interface. Knows no test.
+
+They are forked from one process that has imported the server already, because a new interpreter takes a second and more
+to get there. `new_interpreter=True` starts one all the same.
+"""
+
+import functools
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+from server import Settings
+from tests.running import ADMIN_HEADERS
+
+ROOT = Path(__file__).parent.parent
+PATH = os.environ.get("PATH", os.defpath)
+READY_SECONDS = 20.0
+_PACKET = 1 << 20
+
+Found = TypeVar("Found")
+
+
+def until(condition: Callable[[], Found], seconds: float = 10.0) -> Found:
+    """The first true value of the condition. Fails where there is none within the time."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"nothing within {seconds} s"
+        time.sleep(0.01)
+    return found
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+    return port
+
+
+def environment_of(settings: Settings, **more: object) -> dict[str, str]:
+    """The variables that spell the settings."""
+    variables: dict[str, object] = {"EMAIL_INBOX_DATA_DIR": settings.data_dir, **more}
+    for name in ("database_url", "secret_keys"):
+        if secret := getattr(settings, name):
+            variables[f"EMAIL_INBOX_{name.upper()}"] = secret.get_secret_value()
+    return {name: str(value) for name, value in variables.items()}
+
+
+# ------------------------------------------------------------------------------------------------------- processes
+
+
+@dataclass
+class Process:
+    """A process of `server.py`. What it prints is in files within `folder`, its working folder."""
+
+    pid: int
+    folder: Path
+    poll: Callable[[], int | None]
+    address: str = ""
+    client: httpx.Client = field(default_factory=httpx.Client)
+
+    @property
+    def out(self) -> str:
+        return (self.folder / f"{self.pid}.out").read_text("utf-8")
+
+    @property
+    def err(self) -> str:
+        return (self.folder / f"{self.pid}.err").read_text("utf-8")
+
+    def signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def wait(self, seconds: float = 10.0) -> int:
+        """The exit status; minus the signal that ended it."""
+        statuses: list[int] = []
+
+        def ended() -> bool:
+            status = self.poll()
+            if status is not None:
+                statuses.append(status)
+            return bool(statuses)
+
+        until(ended, seconds)
+        return statuses[0]
+
+    def stop(self) -> int:
+        """Ends it as an operator does."""
+        self.signal(15)
+        return self.wait(15)
+
+    def kill(self) -> None:
+        if self.poll() is None:
+            self.signal(9)
+            self.wait()
+
+    def graphql(self, query: str, **variables: Any) -> dict[str, Any]:
+        answer = self.client.post("/graphql", json={"query": query, "variables": variables})
+        found: dict[str, Any] = answer.json()
+        return found
+
+
+def start(
+    arguments: list[str],
+    environment: Mapping[str, str],
+    folder: Path,
+    *,
+    typed: str = "",
+    new_interpreter: bool = False,
+) -> Process:
+    """Starts `python server.py` with these arguments and nothing else in its environment."""
+    number, name = tempfile.mkstemp(".in", dir=folder)
+    with os.fdopen(number, "w", encoding="utf-8") as file:
+        file.write(typed)
+    variables = {"PATH": PATH, "LANG": "C.UTF-8", **environment}
+    if new_interpreter:
+        return _start_interpreter(arguments, variables, folder, Path(name))
+    order = {"arguments": arguments, "environment": variables, "folder": str(folder), "typed": name}
+    pid = _ask(order)
+    return Process(pid, folder, _poll_of(pid))
+
+
+def run(arguments: list[str], environment: Mapping[str, str], folder: Path, **more: Any) -> tuple[int, str, str]:
+    """Runs a command to its end: exit status, what it printed, and its complaints."""
+    process = start(arguments, environment, folder, **more)
+    try:
+        status = process.wait(20)
+    finally:
+        process.kill()
+    return status, process.out, process.err
+
+
+@contextmanager
+def serving(
+    environment: Mapping[str, str], folder: Path, headers: Mapping[str, str] = ADMIN_HEADERS, **more: Any
+) -> Iterator[Process]:
+    """A server that is ready. Afterwards it is gone, however it was left."""
+    port = free_port()
+    process = start([], {"EMAIL_INBOX_PORT": str(port), **environment}, folder, **more)
+    process.address = f"http://127.0.0.1:{port}"
+    with httpx.Client(base_url=process.address, headers=headers, timeout=30) as client:
+        process.client = client
+        try:
+            wait_until_ready(process)
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_until_ready(process: Process) -> None:
+    def ready() -> bool:
+        assert process.poll() is None, process.err
+        try:
+            return process.client.get("/health/ready").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    until(ready, READY_SECONDS)
+
+
+def _start_interpreter(arguments: list[str], environment: dict[str, str], folder: Path, typed: Path) -> Process:
+    out, err = typed.with_suffix(".out"), typed.with_suffix(".err")
+    with typed.open("rb") as given, out.open("wb") as printed, err.open("wb") as complained:
+        command = [sys.executable, str(ROOT / "server.py"), *arguments]
+        child = subprocess.Popen(
+            command, env=environment, cwd=folder, stdin=given, stdout=printed, stderr=complained
+        )
+    out.rename(folder / f"{child.pid}.out")
+    err.rename(folder / f"{child.pid}.err")
+    return Process(child.pid, folder, child.poll)
+
+
+# --------------------------------------------------------------------------------------------------------- forking
+
+
+def _poll_of(pid: int) -> Callable[[], int | None]:
+    ended: list[int] = []
+
+    def poll() -> int | None:
+        if not ended and (status := _ask({"pid": pid})) is not None:
+            ended.append(status)
+        return ended[0] if ended else None
+
+    return poll
+
+
+def _ask(order: dict[str, Any]) -> Any:
+    orders, _ = _harness()
+    orders.send(json.dumps(order).encode())
+    return json.loads(orders.recv(_PACKET))
+
+
+@functools.cache
+def _harness() -> tuple[socket.socket, subprocess.Popen[bytes]]:
+    """The process that has imported the server. It ends with this one, when the connection is closed."""
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    command = [sys.executable, "-m", "tests.process", str(there.fileno())]
+    process = subprocess.Popen(command, cwd=ROOT, pass_fds=[there.fileno()])
+    there.close()
+    return here, process
+
+
+def _obey(orders: socket.socket) -> None:
+    while packet := orders.recv(_PACKET):
+        order = json.loads(packet)
+        if "pid" in order:
+            pid, status = os.waitpid(order["pid"], os.WNOHANG)
+            answer = os.waitstatus_to_exitcode(status) if pid else None
+        elif not (answer := os.fork()):
+            orders.close()
+            _become(order)
+            return
+        orders.send(json.dumps(answer).encode())
+
+
+def _become(order: dict[str, Any]) -> None:
+    """Goes on as `python server.py` would."""
+    import server
+
+    os.environ.clear()
+    os.environ.update(order["environment"])
+    os.chdir(order["folder"])
+    printed = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    for number, name, flags in (
+        (0, order["typed"], os.O_RDONLY),
+        (1, f"{os.getpid()}.out", printed),
+        (2, f"{os.getpid()}.err", printed),
+    ):
+        opened = os.open(name, flags, 0o600)
+        os.dup2(opened, number)
+        os.close(opened)
+    sys.argv = ["server.py", *order["arguments"]]
+    server.run()
+
+
+def _preload() -> None:
+    """What the server imports late."""
+    import alembic.command
+    import httptools
+    import uvicorn.protocols.http.httptools_impl
+    import uvicorn.protocols.websockets.websockets_sansio_impl
+    import uvloop  # noqa: F401
+
+
+if __name__ == "__main__":
+    _preload()
+    _obey(socket.socket(fileno=int(sys.argv[1])))

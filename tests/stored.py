@@ -1,0 +1,138 @@
+"""What lies on disk behind the server's back: rows, keys, files, and the faults that a disk can have. Knows no test."""
+
+import hashlib
+import os
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from sqlmodel import col, select
+
+from models.database import opened
+from models.inbox import PROTOCOLS, EmailInbox, password_place
+from models.keyfile import KeyFile
+from models.secrets import Keyring
+from resolvers.inbox import set_in
+from server import Settings
+from tests.conftest import IN_CI
+from tests.inboxes import inbox_values
+
+DATABASE = "email-inbox.sqlite3"
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, str]]:
+    """Mode and content of everything in the folder; empty where it does not exist."""
+    return {
+        str(path.relative_to(folder)): (path.stat().st_mode, _digest(path)) for path in sorted(folder.rglob("*"))
+    } | ({".": (folder.stat().st_mode, "")} if folder.exists() else {})
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+@contextmanager
+def sql(folder: Path) -> Iterator[sqlite3.Connection]:
+    """The SQLite database in the data folder, past the server; committed and closed at the end."""
+    with closing(sqlite3.connect(folder / DATABASE, timeout=15)) as connection, connection:
+        yield connection
+
+
+async def fill(settings: Settings, count: int) -> None:
+    """Stores inboxes `box-0000` and on, whose passwords are `smtp-box-0000` and the like, in one transaction."""
+    async with opened(settings.url) as database:
+        keyring = keyring_of(settings)
+
+        def unit(session):  # type: ignore[no-untyped-def]
+            for number in range(count):
+                name = f"box-{number:04}"
+                values = inbox_values(
+                    id=name, email=f"{name}@example.org", smtp__password=f"smtp-{name}", imap__password=f"imap-{name}"
+                )
+                set_in(session, values, keyring, None)
+
+        await database.write(unit)
+
+
+async def inboxes_of(settings: Settings) -> list[EmailInbox]:
+    async with opened(settings.url) as database:
+        return list(await database.read(select(EmailInbox).order_by(col(EmailInbox.id))))
+
+
+def keyring_of(settings: Settings) -> Keyring:
+    return Keyring(KeyFile(settings.data_dir / "secret.key").keys)
+
+
+def passwords_of(inbox: EmailInbox, keyring: Keyring) -> tuple[str, ...]:
+    """SMTP's and IMAP's. Raises DecryptionError."""
+    return tuple(
+        keyring.decrypt(getattr(inbox, f"{protocol}_password"), password_place(inbox.id, protocol)).reveal()
+        for protocol in PROTOCOLS
+    )
+
+
+# ----------------------------------------------------------------------------------------------------------- faults
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """Nothing in the folder can be written, not even by root."""
+    _mount("--bind", str(folder), str(folder))
+    try:
+        _mount("-o", "remount,bind,ro", str(folder))
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[None]:
+    """The folder is a disk of its own, of this size; what is in it moves there."""
+    aside = folder.with_name(f"{folder.name}.aside")
+    shutil.copytree(folder, aside)
+    _mount("-t", "tmpfs", "-o", f"size={size},mode=0700", "tmpfs", str(folder))
+    try:
+        shutil.copytree(aside, folder, dirs_exist_ok=True)
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill_up(folder: Path) -> Path:
+    """Leaves not a byte free. What is returned is to be deleted."""
+    ballast = folder / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        for piece in (1 << 16, 1 << 12, 1):
+            try:
+                while True:
+                    file.write(b"\0" * piece)
+            except OSError:
+                pass
+    return ballast
+
+
+@contextmanager
+def immutable(*files: Path) -> Iterator[None]:
+    """The files can't be written, through handles that are open neither."""
+    _privileged("chattr", "+i", *(str(file) for file in files))
+    try:
+        yield
+    finally:
+        subprocess.run(["chattr", "-i", *map(str, files)], check=True)
+
+
+def _mount(*arguments: str) -> None:
+    _privileged("mount", *arguments)
+
+
+def _privileged(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, check=False) if shutil.which(command[0]) else None
+    if done is None or done.returncode:
+        why = f"{' '.join(command)}: {done.stderr.decode().strip() if done else 'not installed'}"
+        if IN_CI and os.geteuid() == 0:
+            pytest.fail(f"compulsory for root in CI: {why}")
+        pytest.skip(f"needs root: {why}")

@@ -1,0 +1,312 @@
+"""Starting: what the first start makes and prints, and every start that must not be."""
+
+import base64
+import os
+import shutil
+import socket
+import sqlite3
+import stat
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import httpx
+import pytest
+
+from models.keyfile import KeyFile
+from tests import postgresql
+from tests.conftest import IN_CI
+from tests.process import Process, free_port, run, serving, start, until
+from tests.running import settings_for
+from tests.stored import DATABASE, fill, read_only, snapshot, sql
+
+SECONDS = 5.0
+GIVEN = {
+    "EMAIL_INBOX_ADMIN_USER_ID": "provisioned_1",
+    "EMAIL_INBOX_ADMIN_TOKEN": "given-token-ffQJ1m0yXw",
+    "EMAIL_INBOX_ADMIN_EMAIL": "admin@example.org",
+    "EMAIL_INBOX_ADMIN_PASSWORD": "given-password-7Yt",
+}
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> dict[str, str]:
+    """Settings whose data folder does not exist yet."""
+    return {"EMAIL_INBOX_DATA_DIR": str(tmp_path / "data")}
+
+
+# ------------------------------------------------------------------------------------------------------- good starts
+
+
+def test_the_first_start_makes_everything_and_says_so_once(fresh: dict[str, str], tmp_path: Path) -> None:
+    with serving(fresh, tmp_path, {}, new_interpreter=True) as server:
+        assert _modes(tmp_path / "data") == {".": 0o700, "secret.key": 0o600, DATABASE: 0o600}
+        lines = server.out.splitlines()
+        assert lines[:2] == [f"Serving on {server.address}", f"GraphiQL:  {server.address}/graphql"]
+        user_id, token = (line.split(": ")[1].strip() for line in lines if line.startswith("X-"))
+        assert server.out.count(token) == 2
+        answer = _pasted(lines[-1])
+        assert '"username":"admin"' in answer
+        assert '"MANAGE_EMAIL_INBOX"' in answer
+        headers = {"X-User-Id": user_id, "X-Auth-Token": token}
+        assert server.client.get("/api/v1/me", headers=headers).json()["_id"] == user_id
+        assert server.stop() == 0
+        assert token not in server.err
+    with serving(fresh, tmp_path, headers) as again:
+        assert again.out.splitlines() == [f"Serving on {again.address}", f"GraphiQL:  {again.address}/graphql"]
+        assert again.client.get("/api/v1/me").status_code == 200
+
+
+def test_an_administrator_can_be_provisioned(fresh: dict[str, str], tmp_path: Path) -> None:
+    with serving({**fresh, **GIVEN}, tmp_path, {}) as server:
+        for secret in ("EMAIL_INBOX_ADMIN_TOKEN", "EMAIL_INBOX_ADMIN_PASSWORD"):
+            assert GIVEN[secret] not in server.out + server.err
+        assert '"username":"admin"' in _pasted(server.out.splitlines()[-1], GIVEN)
+        for name in ("admin", GIVEN["EMAIL_INBOX_ADMIN_EMAIL"]):
+            body = {"user": name, "password": GIVEN["EMAIL_INBOX_ADMIN_PASSWORD"]}
+            answer = server.client.post("/api/v1/login", json=body).json()
+            assert answer["data"]["userId"] == GIVEN["EMAIL_INBOX_ADMIN_USER_ID"]
+
+
+def test_keys_may_be_given_instead_of_a_file(fresh: dict[str, str], tmp_path: Path) -> None:
+    keys = {"EMAIL_INBOX_SECRET_KEYS": f"{_key(1)}, {_key(2)}"}
+    with serving({**fresh, **keys}, tmp_path, {}):
+        assert _modes(tmp_path / "data").keys() - {f"{DATABASE}-wal", f"{DATABASE}-shm"} == {".", DATABASE}
+
+
+def test_an_ipv6_address_is_served_and_printed_so_that_it_works(fresh: dict[str, str], tmp_path: Path) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("no IPv6 on this machine")
+    port = free_port()
+    process = start([], {**fresh, "EMAIL_INBOX_HOST": "::1", "EMAIL_INBOX_PORT": str(port)}, tmp_path)
+    try:
+        until(lambda: "Try it" in process.out)
+        until(lambda: _answers(f"http://[::1]:{port}/health/ready"))
+        assert '"username":"admin"' in _pasted(process.out.splitlines()[-1])
+    finally:
+        process.kill()
+
+
+def test_a_misspelt_setting_is_warned_of(fresh: dict[str, str], tmp_path: Path) -> None:
+    with serving({**fresh, "EMAIL_INBOX_PROT": "1"}, tmp_path) as server:
+        assert '"name": "EMAIL_INBOX_PROT", "event": "unknown setting"' in server.err
+
+
+def _modes(folder: Path) -> dict[str, int]:
+    found = {".": folder, **{path.name: path for path in folder.iterdir() if not path.name.endswith(("-wal", "-shm"))}}
+    return {name: stat.S_IMODE(path.stat().st_mode) for name, path in found.items()}
+
+
+def _pasted(line: str, variables: dict[str, str] | None = None) -> str:
+    """What a shell prints when the line is typed into it."""
+    if shutil.which("curl") is None:
+        assert not IN_CI, "curl is compulsory in CI"
+        pytest.skip("curl is not installed")
+    environment = {"PATH": os.environ["PATH"], **(variables or {})}
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, env=environment, check=True)
+    return done.stdout
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def _key(number: int) -> str:
+    return base64.b64encode(bytes([number]) * 32).decode()
+
+
+# -------------------------------------------------------------------------------------------------------- bad starts
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"EMAIL_INBOX_PORT": "x"}, "EMAIL_INBOX_PORT"),
+        ({"EMAIL_INBOX_PORT": "65536"}, "EMAIL_INBOX_PORT"),
+        ({"EMAIL_INBOX_PORT": "0", "EMAIL_INBOX_LOG_LEVEL": "loud"}, "EMAIL_INBOX_LOG_LEVEL"),
+        ({"EMAIL_INBOX_HOST": "192.0.2.1"}, "192.0.2.1"),
+        ({"EMAIL_INBOX_HOST": "a" * 70}, "EMAIL_INBOX_HOST"),
+        ({"EMAIL_INBOX_WORKERS": "2"}, "EMAIL_INBOX_WORKERS"),
+        ({"EMAIL_INBOX_DATABASE_URL": "nonsense"}, "EMAIL_INBOX_DATABASE_URL"),
+        ({"EMAIL_INBOX_DATABASE_URL": "mysql://u:canary@h/d"}, "EMAIL_INBOX_DATABASE_URL"),
+        ({"EMAIL_INBOX_DATABASE_URL": "sqlite://"}, "EMAIL_INBOX_DATABASE_URL"),
+        ({"EMAIL_INBOX_DATABASE_URL": "postgresql://u:canary@h:port/d"}, "EMAIL_INBOX_DATABASE_URL"),
+        ({"EMAIL_INBOX_DATABASE_URL": "postgresql://u:canary@127.0.0.1:1/d"}, "out of reach"),
+        ({"EMAIL_INBOX_DATABASE_URL": "postgresql://u:canary@/d?host=/nowhere"}, "out of reach"),
+        ({"EMAIL_INBOX_DATABASE_URL": "postgresql://u:canary@127.0.0.1:1/d?colour=red"}, "colour"),
+        ({"EMAIL_INBOX_DATABASE_URL": "sqlite:////nowhere/at/all.sqlite3"}, "/nowhere/at/all.sqlite3"),
+        ({"EMAIL_INBOX_SECRET_KEYS": "Y2FuYXJ5"}, "EMAIL_INBOX_SECRET_KEYS"),
+        ({"EMAIL_INBOX_SECRET_KEYS": f"{_key(1)};{_key(2)}"}, "EMAIL_INBOX_SECRET_KEYS"),
+        ({"EMAIL_INBOX_SECRET_KEYS": " , "}, "EMAIL_INBOX_SECRET_KEYS"),
+        ({"EMAIL_INBOX_ADMIN_USER_ID": "no blanks"}, "EMAIL_INBOX_ADMIN_USER_ID"),
+        ({"EMAIL_INBOX_ADMIN_EMAIL": "nobody"}, "EMAIL_INBOX_ADMIN_EMAIL"),
+        ({"EMAIL_INBOX_ADMIN_PASSWORD": "canary\tcanary"}, "EMAIL_INBOX_ADMIN_PASSWORD"),
+        ({"EMAIL_INBOX_ADMIN_TOKEN": "canary canary"}, "EMAIL_INBOX_ADMIN_TOKEN"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_wrong_setting_ends_the_start(
+    wrong: dict[str, str], said: str, fresh: dict[str, str], tmp_path: Path
+) -> None:
+    complaint = _refused({**fresh, **wrong}, tmp_path)
+    assert said in complaint
+    assert "canary" not in complaint
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_port_in_use_ends_the_start(fresh: dict[str, str], tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        assert port in _refused({**fresh, "EMAIL_INBOX_PORT": port}, tmp_path)
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_data_folder_that_is_a_file_ends_the_start(fresh: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("mine")
+    assert str(tmp_path / "data") in _refused(fresh, tmp_path)
+    assert (tmp_path / "data").read_text() == "mine"
+
+
+def test_a_settings_file_that_is_no_text_ends_the_start(fresh: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"EMAIL_INBOX_PORT=\xff\xfe")
+    assert ".env" in _refused(fresh, tmp_path)
+
+
+@pytest.fixture
+async def filled(tmp_path: Path, sqlite_template: Path) -> Path:
+    """A data folder with a hundred inboxes."""
+    folder = tmp_path / "data"
+    shutil.copytree(sqlite_template, folder)
+    await fill(settings_for(folder), 100)
+    return folder
+
+
+def _overwrite(folder: Path, at: int, content: bytes) -> None:
+    with (folder / DATABASE).open("r+b") as file:
+        file.seek(at)
+        file.write(content)
+
+
+def _page_of(folder: Path, table: str) -> int:
+    with closing(sqlite3.connect(folder / DATABASE)) as connection:
+        root: int = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", [table]).fetchone()[0]
+    return (root - 1) * 4096
+
+
+def _truncate(folder: Path, keep: float) -> None:
+    path = folder / DATABASE
+    os.truncate(path, int(path.stat().st_size * keep) // 4096 * 4096)
+
+
+def _set_revision(folder: Path, revision: str) -> None:
+    with sql(folder) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", [revision])
+
+
+def _make_foreign(folder: Path) -> None:
+    (folder / DATABASE).unlink()
+    with sql(folder) as connection:
+        connection.execute("CREATE TABLE recipe (name TEXT)")
+
+
+BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
+    "garbage header": (lambda folder: _overwrite(folder, 0, os.urandom(100)), "not a database"),
+    "garbage": (lambda folder: (folder / DATABASE).write_bytes(os.urandom(10_000)), "not a database"),
+    "truncated": (lambda folder: _truncate(folder, 0.5), "malformed"),
+    "truncated within the header": (lambda folder: os.truncate(folder / DATABASE, 50), "not a database"),
+    "root page overwritten": (
+        lambda folder: _overwrite(folder, _page_of(folder, "email_inbox"), os.urandom(4096)),
+        "damaged",
+    ),
+    "page in the middle overwritten": (
+        lambda folder: _overwrite(folder, (folder / DATABASE).stat().st_size // 8192 * 4096, os.urandom(4096)),
+        "",
+    ),
+    "newer": (lambda folder: _set_revision(folder, "9999"), "9999"),
+    "something else": (_make_foreign, "something else"),
+    "wrong key file": (lambda folder: (folder / "secret.key").write_text(_key(3)), "key"),
+    "garbage key file": (lambda folder: (folder / "secret.key").write_bytes(os.urandom(45)), "secret.key"),
+    "empty key file": (lambda folder: (folder / "secret.key").write_text(""), "secret.key"),
+    "missing key file": (lambda folder: (folder / "secret.key").unlink(), "secret.key"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_database_or_key_ends_the_start(
+    name: str, filled: Path, fresh: dict[str, str], tmp_path: Path
+) -> None:
+    do, said = BROKEN[name]
+    do(filled)
+    assert said in _refused(fresh, tmp_path)
+
+
+def test_the_wrong_key_in_the_environment_ends_the_start(filled: Path, fresh: dict[str, str], tmp_path: Path) -> None:
+    right = KeyFile(filled / "secret.key").keys()[0].id.hex()
+    assert right in _refused({**fresh, "EMAIL_INBOX_SECRET_KEYS": _key(3)}, tmp_path)
+
+
+def test_a_read_only_folder_ends_the_start(filled: Path, fresh: dict[str, str], tmp_path: Path) -> None:
+    with read_only(filled):
+        assert str(filled) in _refused(fresh, tmp_path)
+
+
+def test_a_read_only_empty_folder_ends_the_start(fresh: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir(mode=0o700)
+    with read_only(tmp_path / "data"):
+        assert str(tmp_path / "data") in _refused(fresh, tmp_path)
+
+
+@pytest.fixture
+def foreign(cluster: postgresql.Cluster) -> Iterator[str]:
+    """An empty database on PostgreSQL."""
+    name = f"start_{os.getpid()}"
+    yield cluster.create(name)
+    cluster.drop(name)
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("CREATE TABLE recipe (name text)", "something else"),
+        ("CREATE TABLE alembic_version (version_num text); INSERT INTO alembic_version VALUES ('9999')", "9999"),
+    ],
+)
+def test_a_database_of_something_else_on_postgresql_ends_the_start(
+    statement: str, said: str, foreign: str, fresh: dict[str, str], tmp_path: Path
+) -> None:
+    subprocess.run(["psql", "--quiet", "--command", statement, foreign], check=True)
+    before = _dump(foreign)
+    assert said in _refused({**fresh, "EMAIL_INBOX_DATABASE_URL": foreign}, tmp_path)
+    assert _dump(foreign) == before
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_missing_database_on_postgresql_ends_the_start(
+    cluster: postgresql.Cluster, fresh: dict[str, str], tmp_path: Path
+) -> None:
+    missing = {**fresh, "EMAIL_INBOX_DATABASE_URL": cluster.url("missing")}
+    assert '"missing" does not exist' in _refused(missing, tmp_path)
+
+
+def _dump(url: str) -> str:
+    return subprocess.run(["pg_dump", "--inserts", url], check=True, capture_output=True, text=True).stdout
+
+
+def _refused(environment: dict[str, str], folder: Path) -> str:
+    """Starts a server that must not start, and returns its one line of complaint."""
+    data = Path(environment["EMAIL_INBOX_DATA_DIR"])
+    before, started = snapshot(data), time.monotonic()
+    settings = {"EMAIL_INBOX_PORT": str(free_port()), **environment}
+    status, out, err = run([], settings, folder)
+    assert time.monotonic() - started < SECONDS
+    assert snapshot(data) == before
+    assert (status, out, len(err.splitlines())) == (1, "", 1), err
+    assert "Traceback" not in err
+    return err
