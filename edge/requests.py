@@ -5,6 +5,7 @@ Knows no path and logs no header, no body and no query string, because they hold
 
 import re
 import time
+from contextlib import suppress
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -48,10 +49,10 @@ class Requests:
         try:
             await self.app(scope, receive, send_with_id)
         except Exception as error:
+            # Not raised again: uvicorn would log its message, which may hold what was sent.
             log.error("request failed", error=type(error).__name__, where=where(error))
-            if status:
-                raise
-            await _masked(scope["request_id"])(scope, receive, send_with_id)
+            if not status:
+                await _masked(scope["request_id"])(scope, receive, send_with_id)
         finally:
             took = round((time.perf_counter() - started) * 1_000, 1)
             log.info("request", method=scope["method"], path=scope["path"], status=status, duration_ms=took)
@@ -62,7 +63,8 @@ class Requests:
             await self.app(scope, receive, send)
         except Exception as error:
             log.error("websocket failed", error=type(error).__name__, where=where(error))
-            raise
+            with suppress(RuntimeError):
+                await send({"type": "websocket.close", "code": 1011})
         finally:
             log.info("websocket closed", path=scope["path"])
 

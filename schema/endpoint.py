@@ -6,6 +6,7 @@ Follows the GraphQL over HTTP specification and the graphql-transport-ws protoco
 from datetime import timedelta
 from typing import Any
 
+import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -17,9 +18,11 @@ from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
 from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
+from strawberry.types.unset import UNSET, UnsetType
 
 from edge.answers import JsonAnswer, retry_headers
 from edge.credentials import credentials_of
+from edge.requests import where
 from models.errors import BadRequest, ProductError
 from resolvers.context import nobody
 from schema import Schema
@@ -32,6 +35,8 @@ INIT_TIMEOUT = timedelta(seconds=5)
 MAX_SUBSCRIPTIONS = 20
 REMEMBERED_SECONDS = 5.0
 
+log = structlog.get_logger()
+
 _OVER_POST = {OperationType.QUERY, OperationType.MUTATION}
 _STATUS_OF_CODE = {"SERVICE_UNAVAILABLE": 503, "RATE_LIMITED": 429}
 
@@ -40,11 +45,13 @@ class WebSocketHandler(BaseGraphQLTransportWSHandler[GraphQLContext, None]):
     """Closes with the protocol's code what is JSON but no message."""
 
     async def handle_message(self, message: Any) -> None:
-        payload = message.get("payload") if isinstance(message, dict) else None
-        if not isinstance(message, dict) or (message.get("type") == "subscribe" and not _is_operation(payload)):
+        if _is_message(message):
+            await super().handle_message(message)
+        else:
             await self.handle_invalid_message("The message is not one of graphql-transport-ws")
-            return
-        await super().handle_message(message)  # type: ignore[arg-type]
+
+    async def handle_task_exception(self, error: Exception) -> None:
+        log.error("operation failed", error=type(error).__name__, where=where(error))
 
 
 class Endpoint(GraphQL[GraphQLContext, None]):
@@ -120,7 +127,7 @@ class Endpoint(GraphQL[GraphQLContext, None]):
         context = request.app.state.context.acting_as(nobody, address, request.scope["request_id"])
         return GraphQLContext(context, request.app.state.authenticator)
 
-    async def on_ws_connect(self, context: GraphQLContext) -> None:
+    async def on_ws_connect(self, context: GraphQLContext) -> UnsetType:
         """Asks who connects: bad credentials are refused with 4403; without any, only what is public can be run."""
         credentials = credentials_of(context.connection_params or {})
         world = context.context
@@ -131,6 +138,7 @@ class Endpoint(GraphQL[GraphQLContext, None]):
         except ProductError:
             raise ConnectionRejectionError from None
         context.context = world.acting_as(authenticate, world.address, world.request_id)
+        return UNSET
 
 
 def _answer(result: ExecutionResult, media: str) -> Response:
@@ -163,6 +171,12 @@ def _not_over_http(error: InvalidOperationTypeError, reading: bool) -> RequestEr
     if error.operation_type is OperationType.SUBSCRIPTION:
         return RequestError(400, "Subscriptions are run over WebSocket, with the protocol graphql-transport-ws.")
     return RequestError(405, "Mutations are sent by POST.", {"Allow": "POST"} if reading else {})
+
+
+def _is_message(message: Any) -> bool:
+    if not isinstance(message, dict) or not isinstance(message.get("id", ""), str):
+        return False
+    return message.get("type") != "subscribe" or _is_operation(message.get("payload"))
 
 
 def _is_operation(payload: Any) -> bool:

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from cachetools import LRUCache
-from graphql import DocumentNode, GraphQLError, NoSchemaIntrospectionCustomRule, OperationDefinitionNode, parse
+from graphql import DocumentNode, GraphQLError, NoSchemaIntrospectionCustomRule, OperationDefinitionNode
 from strawberry.extensions import SchemaExtension
 from strawberry.extensions.max_aliases import create_validator as aliases
 from strawberry.extensions.query_depth_limiter import create_validator as depth
@@ -17,6 +18,11 @@ MAX_DEPTH = 10
 CACHED_DOCUMENTS = 500
 CACHED_LENGTH = 10_000
 
+PARSE_OPTIONS: Any = {
+    "max_lexical_tokens": MAX_TOKENS,
+    "max_comments": MAX_COMMENTS,
+    "allow_empty_selection_sets": False,
+}
 LIMITS = (aliases(MAX_ALIASES), depth(MAX_DEPTH, None))
 
 
@@ -35,15 +41,16 @@ class Documents(SchemaExtension):
     _cache: LRUCache[str, Document] = LRUCache(CACHED_DOCUMENTS)
 
     def on_parse(self) -> Iterator[None]:
-        text = self.execution_context.query or ""
-        document = self._cache.get(text)
-        if document is None and text:
-            document = Document(_parse(text))
-            if len(text) <= CACHED_LENGTH:
-                self._cache[text] = document
-        self._document = document
-        self.execution_context.graphql_document = document.node if document else None
+        context = self.execution_context
+        text = context.query or ""
+        self._document = self._cache.get(text)
+        context.graphql_document = self._document.node if self._document else None
+        context.parse_options = PARSE_OPTIONS
         yield
+        if self._document is None and context.graphql_document is not None:
+            self._document = Document(context.graphql_document)
+            if len(text) <= CACHED_LENGTH:
+                self._cache[text] = self._document
 
     def on_validate(self) -> Iterator[None]:
         document = self._document
@@ -72,7 +79,3 @@ class DocumentsWithoutIntrospection(Documents):
 
     introspection = False
     _cache: LRUCache[str, Document] = LRUCache(CACHED_DOCUMENTS)
-
-
-def _parse(text: str) -> DocumentNode:
-    return parse(text, max_lexical_tokens=MAX_TOKENS, max_comments=MAX_COMMENTS, allow_empty_selection_sets=False)
