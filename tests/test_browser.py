@@ -1,0 +1,100 @@
+"""GraphiQL in Chromium, with nothing but this machine: it loads, runs the examples, and keeps nothing."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from playwright.async_api import ConsoleMessage, Locator, Page, Request, async_playwright, expect
+
+from schema.page import load_page
+from tests.api import GraphQLApi
+from tests.conftest import IN_CI
+from tests.inboxes import inbox_values
+from tests.running import ADMIN_HEADERS, Running, settings_for
+from tests.sockets import listening
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+pytestmark = pytest.mark.skipif(
+    not IN_CI and (CHROMIUM is None or not load_page().bundled),
+    reason="Chromium is not installed, or GraphiQL is not built (npm run build in web/)",
+)
+
+
+@pytest.fixture
+async def opened(tmp_path: Path, sqlite_template: Path) -> AsyncIterator[tuple[Running, Page, list[str]]]:
+    """The page, and what went wrong on it: errors in the console and requests to anywhere else."""
+    shutil.copytree(sqlite_template, tmp_path / "data")
+    async with listening(settings_for(tmp_path / "data")) as (server, url), async_playwright() as playwright:
+        origin = url.replace("ws://", "http://").removesuffix("/graphql")
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        page = await browser.new_page(viewport={"width": 1280, "height": 800})
+        wrong: list[str] = []
+
+        def hear(message: ConsoleMessage) -> None:
+            if message.type in ("error", "warning"):
+                wrong.append(message.text)
+
+        def watch(request: Request) -> None:
+            if not request.url.startswith((origin, "data:")):
+                wrong.append(request.url)
+
+        page.on("console", hear)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("request", watch)
+        await page.goto(f"{origin}/graphql")
+        await page.locator(".graphiql-execute-button").wait_for()
+        yield server, page, wrong
+        await browser.close()
+
+
+async def test_the_examples_run_and_nothing_is_kept(opened: tuple[Running, Page, list[str]]) -> None:
+    server, page, wrong = opened
+    api = GraphQLApi(server.client)
+    await type_headers(page)
+
+    async def set_support() -> None:
+        await run(page, "SetSupportInbox")
+
+    async def change_support() -> None:
+        assert (await api.set_inbox(inbox_values(id="support", name="Seen live"))).inbox_id
+
+    # The editor passes on what was typed a moment later, and a subscription takes a moment to begin.
+    await repeat_until_shown(page, set_support, "created")
+    assert await api.inbox("support")
+    await run(page, "Inboxes")
+    await expect(response(page)).to_contain_text("totalCount")
+    await run(page, "Changes")
+    await repeat_until_shown(page, change_support, "Seen live")
+    assert wrong == []
+    assert await page.evaluate("[localStorage.length, sessionStorage.length, document.cookie]") == [0, 0, ""]
+
+
+def response(page: Page) -> Locator:
+    return page.locator(".graphiql-response .view-lines")
+
+
+async def repeat_until_shown(page: Page, action: Callable[[], Awaitable[None]], text: str) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            await action()
+            with suppress(AssertionError):
+                await expect(response(page)).to_contain_text(text, timeout=1_000)
+                return
+
+
+async def run(page: Page, operation: str) -> None:
+    await page.locator(".graphiql-execute-button").click()
+    await page.get_by_role("menuitem", name=operation).click()
+
+
+async def type_headers(page: Page) -> None:
+    """Through the editor's model: keys that are typed would meet auto-closed brackets."""
+    await expect(page.locator(".graphiql-editor-tool").get_by_text("X-Auth-Token").first).to_be_visible()
+    script = """headers => globalThis.__MONACO.editor.getModels()
+        .find(model => model.uri.path.endsWith("request-headers.json")).setValue(JSON.stringify(headers))"""
+    await page.evaluate(script, ADMIN_HEADERS)
