@@ -18,6 +18,7 @@ from models.inbox import EmailInbox
 CHANNEL = "email_inbox_change"
 KEPT = timedelta(hours=24)
 _TURN = 0x656D61696C
+_TAKE_TURN_AND_WAKE = text("SELECT pg_advisory_xact_lock(:turn), pg_notify(:channel, '')")
 
 
 class ChangeKind(StrEnum):
@@ -50,8 +51,7 @@ class EmailInboxChange(SQLModel, table=True):
 def record(session: Session, kind: ChangeKind, inbox: EmailInbox, previous: str | None, by: str | None) -> None:
     """Adds the change to the transaction; on PostgreSQL, wakes every replica once it is committed."""
     if session.get_bind().dialect.name == "postgresql":
-        session.connection().execute(text("SELECT pg_advisory_xact_lock(:turn)"), {"turn": _TURN})
-        session.connection().execute(text("SELECT pg_notify(:channel, '')"), {"channel": CHANNEL})
+        session.connection().execute(_TAKE_TURN_AND_WAKE, {"turn": _TURN, "channel": CHANNEL})
     session.add(
         EmailInboxChange(
             inbox_id=inbox.id,

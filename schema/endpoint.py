@@ -138,7 +138,8 @@ class Endpoint(GraphQL[GraphQLContext, None]):
         except ProductError:
             raise ConnectionRejectionError from None
         context.context = world.acting_as(authenticate, world.address, world.request_id)
-        return UNSET
+        unset: UnsetType = UNSET
+        return unset
 
 
 def _answer(result: ExecutionResult, media: str) -> Response:

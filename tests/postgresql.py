@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 USER = "postgres"
 
@@ -50,7 +51,7 @@ def cluster() -> Iterator[Cluster]:
     assert folder
     owner = pwd.getpwnam(USER) if os.geteuid() == 0 else None
     home = Path(tempfile.mkdtemp(prefix="email-inbox-pg-"))
-    as_owner = {"user": owner.pw_uid, "group": owner.pw_gid} if owner else {}
+    as_owner: dict[str, Any] = {"user": owner.pw_uid, "group": owner.pw_gid} if owner else {}
     if owner:
         os.chown(home, owner.pw_uid, owner.pw_gid)
     data = home / "data"

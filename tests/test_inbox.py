@@ -241,7 +241,7 @@ async def test_values_of_no_use_are_refused(api: Api) -> None:
     ports = [0, -1, 65_536, 2**31 - 1]
     no_hosts = ["https://a.b", "a.b:25", "a b", "a/b", "user@a.b", "-a.b", "a..b", ".a", "[::1]:25", "a_b.c!", "x" * 64]
     no_addresses = ["", "a", "@a.b", "a@", "a@@b.c", "a b@c.d", "<a@b.c>", "a@b..c", "a@[::1]", "a@-b.c", "a,b@c.d"]
-    cases = {
+    cases: dict[str, list[Any]] = {
         "smtp__port": ports,
         "imap__port": ports,
         "imap__server": no_hosts,
@@ -254,7 +254,7 @@ async def test_values_of_no_use_are_refused(api: Api) -> None:
 
 
 async def test_odd_but_legal_values_are_taken(api: Api) -> None:
-    cases = {
+    cases: dict[str, list[Any]] = {
         "email": ["a@b.c", "support@localhost", "support@firm.local", "ü@bücher.example", "a+b@c.d"],
         "imap__server": ["localhost", "127.0.0.1", "::1", "[::1]", "mail.example.org.", "bücher.example", "a_b.c"],
         "imap__maxRetries": [-1, 0, 2**31 - 1],

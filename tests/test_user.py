@@ -115,8 +115,8 @@ async def test_a_deleted_user_is_gone_with_the_tokens_and_leaves_the_inboxes(ser
 async def test_the_last_manager_of_users_stays_one(server: Running) -> None:
     payload = (await server.graphql(DELETE_USER, id=ADMIN_ID))["data"]["deleteUser"]
     assert payload["userErrors"] == [{"code": "CONFLICT", "field": ["id"]}]
-    for changes in ({"active": False}, {"permissions": []}):
-        refused = await update(server, ADMIN_ID, **changes)
+    for name, value in (("active", False), ("permissions", [])):
+        refused = await update(server, ADMIN_ID, **{name: value})
         assert refused["userErrors"] == [{"code": "CONFLICT", "field": ["input", "id"]}]
     await make_user(server, "second", Permission.MANAGE_USERS)
     assert (await update(server, ADMIN_ID, permissions=["MANAGE_EMAIL_INBOX"]))["success"]
