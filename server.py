@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import sys
@@ -13,7 +14,7 @@ from typing import Annotated, Literal
 import structlog
 import typer
 import uvicorn
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -29,9 +30,12 @@ from edge.requests import Requests
 from models import key
 from models.database import opened, sqlite_path
 from models.errors import ProductError, StartError
+from models.fields import Address, Identifier, invalid
 from models.keyfile import KeyFile
 from models.migration import inspect, migrate
 from models.secrets import Key, Keyring, Secret
+from models.user import UserConfig
+from models.validation import accepted
 from resolvers.access import Authenticator
 from resolvers.context import Context
 from resolvers.events import Events
@@ -44,9 +48,23 @@ from schema.endpoint import Endpoint
 from schema.page import ASSETS, Assets, Page, load_page
 
 PREFIX = "EMAIL_INBOX_"
-GRACE_SECONDS = 10
+GRACE_SECONDS = 8
+"""How long requests under way may take after SIGTERM; what comes after that takes two seconds at most."""
 
 log = structlog.get_logger()
+
+
+def _token(value: SecretStr) -> SecretStr:
+    """A token travels in a header."""
+    if not re.fullmatch("[!-~]+", value.get_secret_value()):
+        raise invalid("must be visible ASCII characters without blanks")
+    return value
+
+
+def _password(value: SecretStr) -> SecretStr:
+    if accepted(UserConfig, "password", value.get_secret_value()) is None:
+        raise invalid("must be 1 to 1,000 characters, none of them a control character")
+    return value
 
 
 class Settings(BaseSettings):
@@ -62,10 +80,10 @@ class Settings(BaseSettings):
     data_dir: Path = Path("data")
     database_url: SecretStr | None = None
     secret_keys: SecretStr | None = None
-    admin_user_id: str | None = None
-    admin_token: SecretStr | None = None
-    admin_email: str | None = None
-    admin_password: SecretStr | None = None
+    admin_user_id: Identifier | None = None
+    admin_token: Annotated[SecretStr, AfterValidator(_token)] | None = None
+    admin_email: Address | None = None
+    admin_password: Annotated[SecretStr, AfterValidator(_password)] | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] | None = None
     graphiql: bool = True
@@ -108,8 +126,13 @@ def read_settings() -> Settings:
     except ValidationError as error:
         wrong = [f"{PREFIX}{str(found['loc'][0]).upper()}: {found['msg']}" for found in error.errors()]
         raise StartError("; ".join(wrong) + ".") from None
-    if settings.workers > 1 and sqlite_path(settings.url):
+    except (OSError, UnicodeError) as error:
+        raise StartError(f"The settings file .env can't be read: {error}.") from None
+    path = sqlite_path(settings.url)
+    if settings.workers > 1 and path:
         raise StartError("EMAIL_INBOX_WORKERS above 1 needs PostgreSQL: set EMAIL_INBOX_DATABASE_URL.")
+    if settings.database_url and path and not path.parent.is_dir():
+        raise StartError(f"EMAIL_INBOX_DATABASE_URL: {path} can't be made, because its folder does not exist.")
     return settings
 
 
@@ -138,24 +161,30 @@ async def world(settings: Settings) -> AsyncIterator[Context]:
 
 def _keyring(settings: Settings, *, first_start: bool) -> Keyring:
     given, key_file = _keys(settings), settings.key_file
+    if key_file and not first_start and not key_file.path.exists():
+        raise StartError(f"The key file {key_file.path} is missing: put it back, or set EMAIL_INBOX_SECRET_KEYS.")
+    if key_file or settings.database_url is None:
+        _make_folder(settings.data_dir)
     if key_file is None:
         return Keyring(lambda: given)
     if not key_file.path.exists():
-        if not first_start:
-            raise StartError(f"The key file {key_file.path} is missing: put it back, or set EMAIL_INBOX_SECRET_KEYS.")
-        _make_folder(key_file.path.parent)
         key_file.create()
     key_file.keys()
-    return Keyring(key_file.keys)
+    return Keyring(key_file.keys_now)
 
 
 def _keys(settings: Settings) -> list[Key]:
-    """The keys that are set. Raises StartError where one is none."""
-    text = settings.secret_keys.get_secret_value() if settings.secret_keys else ""
+    """The keys that are set. Raises StartError where one is none, or where there is none."""
+    if settings.secret_keys is None:
+        return []
+    parts = settings.secret_keys.get_secret_value().split(",")
     try:
-        return [Key.parse(part) for part in text.split(",") if part.strip()]
+        keys = [Key.parse(part) for part in parts if part.strip()]
     except ValueError as error:
         raise StartError(f"EMAIL_INBOX_SECRET_KEYS: {error}.") from None
+    if not keys:
+        raise StartError("EMAIL_INBOX_SECRET_KEYS holds no key: set one, or leave the variable out.")
+    return keys
 
 
 def _make_folder(folder: Path) -> None:
@@ -178,6 +207,8 @@ def create_app(settings: Settings | None = None) -> Starlette:
     """The ASGI application, for any server that speaks HTTP, WebSocket and lifespan."""
     settings = settings or read_settings()
     page = load_page() if settings.graphiql else None
+    if page and not page.bundled:
+        log.warning("stock GraphiQL page", reason="web/dist is not built; the page loads its parts from the internet")
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -234,14 +265,17 @@ def _middleware(settings: Settings) -> list[Middleware]:
 
 def serve(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT, then answers what is under way. Raises StartError."""
-    logs.configure(settings.log_level, as_json=_logs_json(settings))
+    # That a stop was asked for is no failure, be it before uvicorn handles signals or when it raises them again.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
+    configure_logs(settings)
     for name in unknown_settings():
         log.warning("unknown setting", name=name)
     listening = _bind(settings)
     administrator = asyncio.run(prepare(settings))
     _greet(settings, administrator)
     config = uvicorn.Config(
-        "server:create_app" if settings.workers > 1 else create_app(settings),
+        "server:create_worker" if settings.workers > 1 else create_app(settings),
         factory=settings.workers > 1,
         workers=settings.workers,
         lifespan="on",
@@ -252,17 +286,31 @@ def serve(settings: Settings) -> None:
         ws="websockets-sansio",
         ws_max_size=1024 * 1024,
     )
-    # uvicorn raises the signal again once it has stopped; that a stop was asked for is no failure.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
     if settings.workers > 1:
-        Multiprocess(config, sockets=[listening]).run()
+        Workers(config, sockets=[listening]).run()
     else:
         uvicorn.Server(config).run(sockets=[listening])
 
 
-def _logs_json(settings: Settings) -> bool:
-    return settings.log_format == "json" or (settings.log_format is None and not sys.stderr.isatty())
+class Workers(Multiprocess):
+    """Several server processes on one socket, which is closed at once when they are to stop."""
+
+    def terminate_all(self) -> None:
+        for listening in self.sockets:
+            listening.close()
+        super().terminate_all()
+
+
+def create_worker() -> Starlette:
+    """The application in one of several server processes, each of which is told anew how to log."""
+    settings = read_settings()
+    configure_logs(settings)
+    return create_app(settings)
+
+
+def configure_logs(settings: Settings) -> None:
+    as_json = settings.log_format == "json" or (settings.log_format is None and not sys.stderr.isatty())
+    logs.configure(settings.log_level, as_json=as_json)
 
 
 def unknown_settings() -> list[str]:
@@ -277,7 +325,11 @@ def _bind(settings: Settings) -> socket.socket:
         return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
     except OSError as error:
         where = f"{settings.host}:{settings.port}"
-        raise StartError(f"{where} can't be listened on: {error.strerror}. Set EMAIL_INBOX_PORT.") from None
+        raise StartError(
+            f"{where} can't be listened on: {error.strerror}. Set EMAIL_INBOX_HOST or EMAIL_INBOX_PORT."
+        ) from None
+    except UnicodeError:
+        raise StartError("EMAIL_INBOX_HOST must be a host name or an IP address.") from None
 
 
 def _greet(settings: Settings, administrator: Administrator | None) -> None:
@@ -303,7 +355,7 @@ def _introduce(administrator: Administrator, address: str, *, given: bool) -> li
         f"X-Auth-Token: {token}",
         "",
         "Try it:",
-        f"curl {address}/graphql {headers} -d '{body}'",
+        f"curl '{address}/graphql' {headers} -d '{body}'",
     ]
 
 
@@ -331,6 +383,8 @@ def print_schema() -> None:
 
 def run() -> None:
     """The command line; what keeps it from starting is one line on stderr, and exit status 1."""
+    os.umask(0o077)
+    logs.configure("error", as_json=not sys.stderr.isatty())
     try:
         app()
     except ProductError as error:

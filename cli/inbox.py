@@ -1,10 +1,10 @@
 """`inbox list`."""
 
-import typer
-from rich.console import Console
-from rich.table import Table
+from collections.abc import Sequence
 
-from cli.world import World, every, run
+import typer
+
+from cli.world import World, every, print_table, run
 from models.inbox import EmailInbox
 from models.paging import Page, Window
 from resolvers import inbox as resolvers
@@ -22,16 +22,16 @@ def commands(world: World) -> typer.Typer:
     @app.command("list")
     def list_() -> None:
         """Print every inbox."""
-        table = Table("id", "name", "email", "active", "department", "smtp", "imap", "version")
-        for inbox in run(world, _all):
-            servers = (f"{inbox.smtp_server}:{inbox.smtp_port}", f"{inbox.imap_server}:{inbox.imap_port}")
-            active = "yes" if inbox.active else "no"
-            table.add_row(
-                inbox.id, inbox.name, inbox.email, active, inbox.department or "All", *servers, str(inbox.version)
-            )
-        Console().print(table)
+        headers = ("id", "name", "email", "active", "department", "smtp", "imap", "version")
+        print_table(headers, [_row(inbox) for inbox in run(world, _all)])
 
     return app
+
+
+def _row(inbox: EmailInbox) -> Sequence[str]:
+    servers = (f"{inbox.smtp_server}:{inbox.smtp_port}", f"{inbox.imap_server}:{inbox.imap_port}")
+    active = "yes" if inbox.active else "no"
+    return (inbox.id, inbox.name, inbox.email, active, inbox.department or "All", *servers, str(inbox.version))
 
 
 async def _all(context: Context) -> list[EmailInbox]:

@@ -23,5 +23,5 @@ def attach(app: typer.Typer, world: World) -> None:
         FILE is what `mongoexport` writes of the collections `rocketchat_email_inbox` and `users`. Passwords of users
         are hashed in another way there and can't be taken over: set new ones, or go on with the tokens.
         """
-        imported = run(world, lambda context: import_documents(context, read_documents(file.read_text("utf-8"))))
+        imported = run(world, lambda context: import_documents(context, read_documents(file.read_bytes())))
         typer.echo(f"{imported.inboxes} inboxes and {imported.users} users, {imported.tokens} tokens.")

@@ -1,14 +1,13 @@
 """`token add|list|revoke`."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from cli.user import Name, find
-from cli.world import World, acting_as, run
+from cli.world import World, acting_as, print_table, run
 from models import token as rows
 from models.columns import now
 from models.errors import ErrorCode, Refused
@@ -44,13 +43,8 @@ def commands(world: World) -> typer.Typer:
     @app.command("list")
     def list_(user: Name) -> None:
         """Print the living tokens of a user."""
-        table = Table("id", "name", "created", "last used", "expires")
-        for token in run(world, lambda context: _tokens(context, user)):
-            moments = (token.created_at, token.last_used_at, token.expires_at)
-            table.add_row(
-                token.id, token.name, *(moment.isoformat(" ", "minutes") if moment else "" for moment in moments)
-            )
-        Console().print(table)
+        headers = ("id", "name", "created", "last used", "expires")
+        print_table(headers, [_row(token) for token in run(world, lambda context: _tokens(context, user))])
 
     @app.command()
     def revoke(token_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
@@ -58,6 +52,11 @@ def commands(world: World) -> typer.Typer:
         run(world, lambda context: _revoke(context, token_id))
 
     return app
+
+
+def _row(token: AccessToken) -> Sequence[str]:
+    moments = (token.created_at, token.last_used_at, token.expires_at)
+    return (token.id, token.name, *(moment.isoformat(" ", "minutes") if moment else "" for moment in moments))
 
 
 async def _add(context: Context, user: str, values: dict[str, Any]) -> str:

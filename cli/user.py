@@ -1,13 +1,12 @@
 """`user add|list|disable|set-password`."""
 
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from cli.world import World, every, run
+from cli.world import World, every, print_table, run
 from models import user as rows
 from models.errors import ErrorCode, Refused
 from models.paging import Page, Window
@@ -45,12 +44,8 @@ def commands(world: World) -> typer.Typer:
     @app.command("list")
     def list_() -> None:
         """Print every user."""
-        table = Table("id", "username", "name", "email", "permissions", "departments", "active")
-        for user in run(world, _all):
-            permissions = ", ".join(permission.value for permission in user.permissions)
-            row = (user.id, user.username, user.name or "", user.email or "", permissions)
-            table.add_row(*row, ", ".join(user.departments), "yes" if user.active else "no")
-        Console().print(table)
+        headers = ("id", "username", "name", "email", "permissions", "departments", "active")
+        print_table(headers, [_row(user) for user in run(world, _all)])
 
     @app.command()
     def disable(user: Name) -> None:
@@ -64,6 +59,12 @@ def commands(world: World) -> typer.Typer:
         run(world, lambda context: _update(context, user, {"password": password}))
 
     return app
+
+
+def _row(user: User) -> Sequence[str]:
+    permissions, departments = ", ".join(user.permissions), ", ".join(user.departments)
+    active = "yes" if user.active else "no"
+    return (user.id, user.username, user.name or "", user.email or "", permissions, departments, active)
 
 
 def ask_password() -> str:

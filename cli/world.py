@@ -1,7 +1,8 @@
 """How a command reaches the database: the world it is given, as somebody who may do everything. Knows no command."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TypeVar
 
@@ -32,6 +33,22 @@ def run(world: World, work: Callable[[Context], Awaitable[Result]]) -> Result:
     except ProductError as error:
         typer.echo(str(error), err=True)
     raise typer.Exit(1)
+
+
+def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """For a person, a table; for a pipe, a line for each row, with tabs between the cells and nothing cut."""
+    if not sys.stdout.isatty():
+        for row in (headers, *rows):
+            typer.echo("\t".join(row))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*headers)
+    for row in rows:
+        table.add_row(*map(Text, row))  # a plain string could hold markup
+    Console().print(table)
 
 
 async def shell() -> Caller:

@@ -6,6 +6,8 @@ from typing import Any
 
 import structlog
 
+from models.errors import where
+
 
 def configure(level: str, *, as_json: bool) -> None:
     """Sends this server's log, and uvicorn's warnings, to stderr."""
@@ -24,9 +26,19 @@ def configure(level: str, *, as_json: bool) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
+            foreign_pre_chain=[*shared, _without_values],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
     # Libraries say at DEBUG what they send and receive, which holds passwords and tokens.
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+
+
+def _without_values(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    """An exception by its type and place: its message, and the variables that it went through, may hold secrets.
+
+    The first line alone, because asyncio writes the exception and its task into the next ones.
+    """
+    _, error, _ = event.pop("exc_info", None) or (None, None, None)
+    event["event"] = str(event["event"]).partition("\n")[0]
+    return {**event, "error": type(error).__name__, "where": where(error)} if error else event

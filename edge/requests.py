@@ -3,14 +3,17 @@
 Knows no path and logs no header, no body and no query string, because they hold secrets.
 """
 
+import asyncio
 import re
 import time
 from contextlib import suppress
+from urllib.parse import quote
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from edge.answers import MASKED, JsonAnswer
+from edge.answers import MASKED, JsonAnswer, retry_headers
+from models.errors import Unavailable, where
 from models.fields import random_id
 
 HEADER = b"x-request-id"
@@ -48,6 +51,12 @@ class Requests:
 
         try:
             await self.app(scope, receive, send_with_id)
+        except asyncio.CancelledError:
+            # The server stops, and the time that it leaves to requests under way is over.
+            log.warning("request cut short")
+            if status:
+                raise
+            await _stopping()(scope, receive, send_with_id)
         except Exception as error:
             # Not raised again: uvicorn would log its message, which may hold what was sent.
             log.error("request failed", error=type(error).__name__, where=where(error))
@@ -55,10 +64,10 @@ class Requests:
                 await _masked(scope["request_id"])(scope, receive, send_with_id)
         finally:
             took = round((time.perf_counter() - started) * 1_000, 1)
-            log.info("request", method=scope["method"], path=scope["path"], status=status, duration_ms=took)
+            log.info("request", method=scope["method"], path=_path(scope), status=status, duration_ms=took)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        log.info("websocket opened", path=scope["path"])
+        log.info("websocket opened", path=_path(scope))
         try:
             await self.app(scope, receive, send)
         except Exception as error:
@@ -66,22 +75,22 @@ class Requests:
             with suppress(RuntimeError):
                 await send({"type": "websocket.close", "code": 1011})
         finally:
-            log.info("websocket closed", path=scope["path"])
-
-
-def where(error: BaseException) -> str:
-    """The lines that an exception went through, innermost last: enough to find it, and no value that it holds."""
-    places, trace = [], error.__traceback__
-    while trace:
-        code = trace.tb_frame.f_code
-        places.append(f"{code.co_filename.rpartition('/')[2]}:{trace.tb_lineno} {code.co_name}")
-        trace = trace.tb_next
-    return " > ".join(places[-8:])
+            log.info("websocket closed", path=_path(scope))
 
 
 def _request_id(scope: Scope) -> str:
     given = dict(scope["headers"]).get(HEADER, b"")
     return given.decode() if _GIVEN.fullmatch(given) else random_id()
+
+
+def _path(scope: Scope) -> str:
+    """The path without the line breaks and control characters that would forge a log at a terminal."""
+    return quote(scope["path"], errors="replace")
+
+
+def _stopping() -> JsonAnswer:
+    error = Unavailable("The server is stopping. Try again.")
+    return JsonAnswer({"success": False, "error": str(error)}, error.status, retry_headers(error))
 
 
 def _masked(request_id: str) -> JsonAnswer:

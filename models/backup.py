@@ -4,6 +4,8 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import tempfile
+from contextlib import closing
 from pathlib import Path
 
 from sqlalchemy.engine import URL, make_url
@@ -22,26 +24,48 @@ def back_up(url: str, target: Path) -> None:
     The target appears when it is whole. Raises BackupError where it exists already or can't be written.
     """
     if target.exists():
-        raise BackupError(f"{target} exists already: name another file.")
-    path, partial = sqlite_path(url), target.with_name(f".{target.name}.partial")
+        raise _exists(target)
+    path = sqlite_path(url)
     try:
-        os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
-        _copy_sqlite(path, partial) if path else _dump_postgresql(make_url(url), partial)
+        descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        os.close(descriptor)
+        partial = Path(name)
+        try:
+            _copy_sqlite(path, partial) if path else _dump_postgresql(make_url(url), partial)
+            _publish(partial, target)
+        finally:
+            partial.unlink(missing_ok=True)
+    except FileExistsError:
+        raise _exists(target) from None
+    except OSError as error:
+        raise BackupError(f"The backup {target} can't be written: {error.strerror}.") from None
+    except sqlite3.Error as error:
+        raise BackupError(f"The backup can't be made: {error}.") from None
+
+
+def _exists(target: Path) -> BackupError:
+    return BackupError(f"{target} exists already: name another file.")
+
+
+def _publish(partial: Path, target: Path) -> None:
+    """Gives the file its name, which must not be taken; where a disk knows no links, such as FAT, by moving it."""
+    try:
         os.link(partial, target)
-    except (OSError, sqlite3.Error) as error:
-        raise BackupError(f"The backup could not be made: {error}.") from None
+    except FileExistsError:
+        raise
+    except OSError:
+        partial.rename(target)
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
     finally:
-        partial.unlink(missing_ok=True)
+        os.close(folder)
 
 
 def _copy_sqlite(path: Path, target: Path) -> None:
-    source = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=15)
-    copy = sqlite3.connect(target)
-    try:
+    source = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=15)
+    with closing(source), closing(sqlite3.connect(target)) as copy:
         source.backup(copy)
-    finally:
-        copy.close()
-        source.close()
 
 
 def _dump_postgresql(url: URL, target: Path) -> None:
@@ -49,8 +73,8 @@ def _dump_postgresql(url: URL, target: Path) -> None:
     if program is None:
         raise BackupError("pg_dump is needed to back up PostgreSQL: install the PostgreSQL client programs.")
     # The password goes by the environment: arguments can be seen by every user of the machine.
-    environment = {**os.environ, "PGPASSWORD": url.password or ""} if url.password else dict(os.environ)
-    place = url.set(drivername="postgresql", password=None).render_as_string(hide_password=False)
+    environment = {**os.environ, **({"PGPASSWORD": url.password} if url.password else {})}
+    place = url.set(drivername="postgresql")._replace(password=None).render_as_string(hide_password=False)
     done = subprocess.run(  # noqa: S603
         [program, "--format=custom", f"--file={target}", f"--dbname={place}"],
         env=environment,
@@ -58,4 +82,5 @@ def _dump_postgresql(url: URL, target: Path) -> None:
         check=False,
     )
     if done.returncode:
-        raise BackupError(f"pg_dump failed: {done.stderr.decode(errors='replace').splitlines()[-1:]}")
+        complaints = done.stderr.decode(errors="replace").splitlines() or [f"exit status {done.returncode}"]
+        raise BackupError(f"The backup can't be made: {complaints[-1]}.")

@@ -2,21 +2,24 @@
 
 Nobody else begins, commits or retries. A unit is a function that runs its statements in one transaction; its result is
 handed back only after the commit is on disk. SQLite has one writer (BEGIN IMMEDIATE, WAL, synchronous=FULL) and several
-readers; on PostgreSQL both share a pool.
+readers. Readers have connections of their own, so that reading goes on while writers wait for a lock.
 """
 
 import asyncio
+import random
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar, TypeVarTuple, overload
 
 import structlog
-from sqlalchemy import event
-from sqlalchemy.engine import make_url
+from sqlalchemy import Connection, event
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.util import await_only
 from sqlmodel import Session
 from sqlmodel.ext.asyncio.session import AsyncSession
 from sqlmodel.sql.expression import Select, SelectOfScalar
@@ -26,14 +29,20 @@ from models.errors import StartError, Unavailable
 Result = TypeVar("Result")
 Columns = TypeVarTuple("Columns")
 Unit = Callable[[Session], Result]
+Parameters = dict[str, Any] | None
 
 ATTEMPTS = 5
 READERS = 4
-LOCK_SECONDS = 15
+WRITERS = 5
+LOCK_SECONDS = 5.0
+LOOK_SECONDS = 0.01
+CONNECT_SECONDS = 3.0
+CLOSE_SECONDS = 1.0
+_SQLITE_BUSY = 5
 # SQLITE_BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN: a matter of the machine, not of the statement.
 _SQLITE_IN_THE_WAY = {5, 6, 8, 10, 13, 14}
-# Connection exceptions, insufficient resources (disk full), operator intervention, a read-only replica.
-_POSTGRESQL_IN_THE_WAY = ("08", "53", "57", "25006")
+# Connection exceptions, insufficient resources (disk full), operator intervention, a read-only replica, a lock.
+_POSTGRESQL_IN_THE_WAY = ("08", "53", "57", "25006", "55P03")
 # Serialization failure, deadlock: what lost a race is tried again.
 _POSTGRESQL_RACES = ("40001", "40P01")
 
@@ -50,14 +59,14 @@ class Database:
         self._writes: set[asyncio.Task[Any]] = set()
 
     @overload
-    async def read(self, statement: SelectOfScalar[Result]) -> Sequence[Result]: ...
+    async def read(self, statement: SelectOfScalar[Result], parameters: Parameters = None) -> Sequence[Result]: ...
     @overload
-    async def read(self, statement: Select[*Columns]) -> Sequence[tuple[*Columns]]: ...
-    async def read(self, statement: Any) -> Sequence[Any]:
+    async def read(self, statement: Select[*Columns], parameters: Parameters = None) -> Sequence[tuple[*Columns]]: ...
+    async def read(self, statement: Any, parameters: Parameters = None) -> Sequence[Any]:
         """The rows of the statement. Raises Unavailable."""
         with _translated():
             async with AsyncSession(self._reader) as session:
-                return await session.run_sync(lambda sync: sync.exec(statement).all())  # type: ignore[attr-defined]
+                return await session.run_sync(lambda sync: sync.exec(statement, params=parameters).all())  # type: ignore[attr-defined]
 
     async def write(self, unit: Unit[Result]) -> Result:
         """Runs the unit in one transaction, again where it lost a race, and returns its result once that is durable.
@@ -90,16 +99,17 @@ class Database:
     async def listen(self, channel: str, wake: Callable[[], None]) -> None:
         """Calls `wake` at each PostgreSQL notification on the channel, until the connection is lost."""
         lost = asyncio.Event()
-        async with self._writer.connect() as connection:
+        async with self._reader.connect() as connection:
             driver = (await connection.get_raw_connection()).driver_connection
             assert driver is not None
+            heard = lambda *_: wake()  # noqa: E731
             driver.add_termination_listener(lambda *_: lost.set())
-            await driver.add_listener(channel, lambda *_: wake())
+            await driver.add_listener(channel, heard)
             try:
                 await lost.wait()
             finally:
                 with suppress(Exception):
-                    await driver.reset_listeners()
+                    await driver.remove_listener(channel, heard)
 
     @property
     def notifies(self) -> bool:
@@ -112,8 +122,12 @@ class Database:
         return self._writer
 
     async def close(self) -> None:
-        """Waits for what is being written, then closes every connection."""
-        await asyncio.gather(*self._writes, return_exceptions=True)
+        """Waits a moment for what is being written, then closes every connection."""
+        if self._writes:
+            _, waiting = await asyncio.wait(self._writes, timeout=CLOSE_SECONDS)
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
         await self._writer.dispose()
         await self._reader.dispose()
 
@@ -131,7 +145,7 @@ def sqlite_path(url: str) -> Path | None:
     """The file of an SQLite URL; None for PostgreSQL. Raises StartError for anything else."""
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise StartError("EMAIL_INBOX_DATABASE_URL must be a URL, such as postgresql://user@host/name.") from None
     kind = parsed.drivername.partition("+")[0]
     if kind == "sqlite" and parsed.database not in (None, "", ":memory:"):
@@ -144,7 +158,7 @@ def sqlite_path(url: str) -> Path | None:
 def _sqlite_engines(path: Path) -> tuple[AsyncEngine, AsyncEngine]:
     def engine(size: int) -> AsyncEngine:
         return create_async_engine(
-            f"sqlite+aiosqlite:///{path}",
+            URL.create("sqlite+aiosqlite", database=str(path)),
             connect_args={"timeout": LOCK_SECONDS, "isolation_level": None},
             hide_parameters=True,
             pool_size=size,
@@ -154,10 +168,26 @@ def _sqlite_engines(path: Path) -> tuple[AsyncEngine, AsyncEngine]:
 
     writer, reader = engine(1), engine(READERS)
     common = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "PRAGMA foreign_keys=ON")
-    _on_connect(writer, *common)
+    _on_connect(writer, *common, "PRAGMA busy_timeout=0")
     _on_connect(reader, *common, "PRAGMA query_only=ON")
-    event.listen(writer.sync_engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    event.listen(writer.sync_engine, "begin", _begin)
     return writer, reader
+
+
+def _begin(connection: Connection) -> None:
+    """Begins a transaction once no other process is in one.
+
+    SQLite itself would wait up to a tenth of a second between two looks, in a thread that can't be stopped.
+    """
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            return
+        except DBAPIError as error:
+            if _sqlite_code(error) != _SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        await_only(asyncio.sleep(random.uniform(0, LOOK_SECONDS)))  # noqa: S311
 
 
 def _on_connect(engine: AsyncEngine, *pragmas: str) -> None:
@@ -170,16 +200,24 @@ def _on_connect(engine: AsyncEngine, *pragmas: str) -> None:
 
 
 def _postgresql_engines(url: str) -> tuple[AsyncEngine, AsyncEngine]:
-    engine = create_async_engine(
-        make_url(url).set(drivername="postgresql+asyncpg"),
-        connect_args={"timeout": 5, "server_settings": {"application_name": "email-inbox"}},
-        hide_parameters=True,
-        pool_pre_ping=True,
-        pool_size=10,
-        max_overflow=0,
-        pool_timeout=LOCK_SECONDS,
-    )
-    return engine, engine
+    parsed = make_url(url).set(drivername="postgresql+asyncpg")
+    if "sslmode" in parsed.query:  # libpq's name for it
+        parsed = parsed.difference_update_query(["sslmode"]).update_query_dict({"ssl": parsed.query["sslmode"]})
+
+    def engine(size: int, **settings: str) -> AsyncEngine:
+        settings |= {"application_name": "email-inbox", "lock_timeout": f"{LOCK_SECONDS}s"}
+        return create_async_engine(
+            parsed,
+            connect_args={"timeout": CONNECT_SECONDS, "server_settings": settings},
+            hide_parameters=True,
+            pool_pre_ping=True,
+            pool_size=size,
+            max_overflow=0,
+            pool_timeout=LOCK_SECONDS,
+        )
+
+    reader = engine(READERS + 1, default_transaction_read_only="on")  # one of them listens
+    return engine(WRITERS), reader.execution_options(isolation_level="AUTOCOMMIT")
 
 
 @contextmanager
@@ -197,14 +235,19 @@ def _translated() -> Iterator[None]:
 def _in_the_way(error: Exception) -> bool:
     if not isinstance(error, DBAPIError):
         return True
-    code = getattr(error.orig, "sqlite_errorcode", None)
-    if code is not None:
-        return code & 0xFF in _SQLITE_IN_THE_WAY
+    if (code := _sqlite_code(error)) is not None:
+        return code in _SQLITE_IN_THE_WAY
     return error.connection_invalidated or _sqlstate(error).startswith(_POSTGRESQL_IN_THE_WAY)
 
 
 def _lost_a_race(error: DBAPIError) -> bool:
     return isinstance(error, IntegrityError) or _sqlstate(error) in _POSTGRESQL_RACES
+
+
+def _sqlite_code(error: DBAPIError) -> int | None:
+    """The primary code of an error of SQLite."""
+    code: int | None = getattr(error.orig, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
 
 
 def _sqlstate(error: DBAPIError) -> str:
@@ -213,4 +256,5 @@ def _sqlstate(error: DBAPIError) -> str:
 
 def reason(error: Exception) -> str:
     """What the driver says, in one line and without the statement."""
-    return str(getattr(error, "orig", None) or error).splitlines()[0]
+    lines = str(getattr(error, "orig", None) or error).splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__

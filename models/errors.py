@@ -132,3 +132,13 @@ class TooLarge(ProductError):
 
 class StartError(ProductError):
     """The server can't start."""
+
+
+def where(error: BaseException) -> str:
+    """The lines that an exception went through, innermost last: enough to find it, and no value that it holds."""
+    places, trace = [], error.__traceback__
+    while trace:
+        code = trace.tb_frame.f_code
+        places.append(f"{code.co_filename.rpartition('/')[2]}:{trace.tb_lineno} {code.co_name}")
+        trace = trace.tb_next
+    return " > ".join(places[-8:])

@@ -176,13 +176,12 @@ def password_problems(values: Mapping[str, Any], stored: EmailInbox | None) -> l
     return problems
 
 
-def address_problems(session: Session, values: Mapping[str, Any], inbox_id: str | None) -> list[Problem]:
+def address_problems(session: Session, values: Mapping[str, Any], stored: EmailInbox | None) -> list[Problem]:
     """The address must not belong to another inbox."""
     email = accepted(InboxConfig, "email", values.get("email"))
-    if not isinstance(email, str):
+    if not isinstance(email, str) or (stored and stored.email_key == address_key(email)):
         return []
-    owner = session.exec(select(EmailInbox.id).where(EmailInbox.email_key == address_key(email))).first()
-    if owner is None or owner == inbox_id:
+    if session.exec(select(EmailInbox.id).where(EmailInbox.email_key == address_key(email))).first() is None:
         return []
     path = ("input", "email")
     return [Problem(ErrorCode.TAKEN, sentence(path, "belongs to another inbox already"), path)]

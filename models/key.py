@@ -8,16 +8,21 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import ClassVar
 
+from sqlalchemy import text
 from sqlmodel import Field, Session, SQLModel, col, func, or_, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from models.columns import Timestamp, now
-from models.errors import StartError
+from models.errors import ProductError, StartError
 from models.inbox import PROTOCOLS, EmailInbox, password_place
 from models.secrets import KEY_ID_BYTES, DecryptionError, Keyring, Place, Secret
 
 BATCH = 200
 _CHECK = "the key fits"
+
+
+class RotationError(ProductError):
+    """A mail password can't be decrypted."""
 
 
 class EncryptionKey(SQLModel, table=True):
@@ -47,7 +52,13 @@ def hold_against(known: Sequence[tuple[str, bytes]], keyring: Keyring) -> None:
 
 
 def register(session: Session, keyring: Keyring) -> None:
-    """Leaves the check value of the key that encrypts."""
+    """Leaves the check value of the key that encrypts. Raises StartError as `hold_against` does.
+
+    Of two servers that start on an empty database with a key each, the second is refused.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        session.connection().execute(text("LOCK TABLE encryption_key IN SHARE ROW EXCLUSIVE MODE"))
+    hold_against([(key.id, key.check_value) for key in session.exec(known_keys())], keyring)
     key_id = keyring.first.id.hex()
     if session.get(EncryptionKey, key_id) is None:
         check = keyring.encrypt(Secret(_CHECK), _place(key_id))
@@ -59,6 +70,7 @@ def turn_over(session: Session, keyring: Keyring, after: str) -> tuple[int, str 
     """Encrypts the next batch of old values anew: how many inboxes were changed, and the id to go on after.
 
     None ends it. A batch is whole or not at all, and what is done is not done again: it may be stopped at any time.
+    Raises RotationError.
     """
     statement = select(EmailInbox).where(col(EmailInbox.id) > after).order_by(col(EmailInbox.id)).limit(BATCH)
     inboxes = session.exec(statement.with_for_update()).all()
@@ -89,9 +101,18 @@ def _turn_over(inbox: EmailInbox, keyring: Keyring) -> bool:
         column, place = f"{protocol}_password", password_place(inbox.id, protocol)
         stored: bytes = getattr(inbox, column)
         if not stored.startswith(keyring.first.id):
-            setattr(inbox, column, keyring.encrypt(keyring.decrypt(stored, place), place))
+            setattr(inbox, column, keyring.encrypt(_decrypted(stored, place, keyring), place))
             changed = True
     return changed
+
+
+def _decrypted(stored: bytes, place: Place, keyring: Keyring) -> Secret:
+    try:
+        return keyring.decrypt(stored, place)
+    except DecryptionError:
+        raise RotationError(
+            f"The {place.column} of inbox {place.row} can't be decrypted: set it anew, then rotate again."
+        ) from None
 
 
 def _in_use(session: Session, key_id: bytes) -> bool:

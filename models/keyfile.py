@@ -4,11 +4,18 @@ It is replaced whole, so that a reader, in this process or another one, sees the
 """
 
 import os
-from collections.abc import Collection
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 
-from models.errors import StartError
+import structlog
+
+from models.errors import StartError, Unavailable
 from models.secrets import Key, new_key
+
+log = structlog.get_logger()
 
 
 class KeyFile:
@@ -33,12 +40,34 @@ class KeyFile:
             raise StartError(f"The key file {self.path} holds no key.")
         return self._keys
 
-    def exists(self) -> bool:
-        return self.path.exists()
+    def keys_now(self) -> list[Key]:
+        """The keys for a server that runs. Raises Unavailable: nothing is encrypted with a key that is on no disk."""
+        try:
+            return self.keys()
+        except StartError as error:
+            log.error("secret keys unavailable", reason=str(error))
+            raise Unavailable from None
 
     def create(self) -> None:
-        """Writes the file with a first key. Raises FileExistsError where another process was faster."""
-        self._write_new(self.path, [new_key()])
+        """Writes the file with a first key, unless another process was faster. Raises StartError."""
+        try:
+            with self._written([new_key()]) as new, suppress(FileExistsError):
+                os.link(new, self.path)
+            _sync_folder(self.path.parent)
+        except OSError as error:
+            raise StartError(f"The key file {self.path} can't be made: {_why(error)}.") from None
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Lets one process at a time change the file. Raises Unavailable where another one is doing so."""
+        folder = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            flock(folder, LOCK_EX | LOCK_NB)
+            yield
+        except BlockingIOError:
+            raise Unavailable("Another process is changing the keys: wait for it to end.") from None
+        finally:
+            os.close(folder)
 
     def add(self) -> None:
         """Puts a new key in front."""
@@ -52,20 +81,22 @@ class KeyFile:
         return [line for line in self.path.read_text("ascii").splitlines() if line.strip()]
 
     def _replace(self, lines: list[str]) -> None:
-        new = self.path.with_suffix(".new")
-        new.unlink(missing_ok=True)
-        self._write_new(new, lines)
-        new.replace(self.path)
+        with self._written(lines) as new:
+            new.rename(self.path)
         _sync_folder(self.path.parent)
 
-    @staticmethod
-    def _write_new(path: Path, lines: list[str]) -> None:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write("\n".join(lines) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        _sync_folder(path.parent)
+    @contextmanager
+    def _written(self, lines: list[str]) -> Iterator[Path]:
+        """The lines in a file of mode 0600 beside this one, on disk, to be linked or renamed; removed afterwards."""
+        descriptor, name = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
+        try:
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                file.write("\n".join(lines) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            yield Path(name)
+        finally:
+            Path(name).unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

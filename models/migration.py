@@ -6,6 +6,7 @@ in at a time. A migration that is interrupted has changed nothing.
 
 import sqlite3
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,14 +34,8 @@ class Standing:
 
 
 async def inspect(database: Database) -> Standing:
-    """Reads how the database stands. Raises StartError where it is damaged, newer than the code or out of reach."""
-    standing = _inspect_sqlite(database.path) if database.path else await _inspect_postgresql(database)
-    if standing.revision is not None and standing.revision not in revisions():
-        raise StartError(
-            f"The database is at revision {standing.revision}, which this version does not know: it was made by a "
-            "newer one. Run that one, or restore a backup."
-        )
-    return standing
+    """Reads how the database stands. Raises StartError where it is damaged, foreign, too new or out of reach."""
+    return _inspect_sqlite(database.path) if database.path else await _inspect_postgresql(database)
 
 
 async def migrate(database: Database) -> None:
@@ -78,33 +73,55 @@ def _revision(connection: Connection) -> str | None:
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
+def _judge(revision: str | None, tables: Collection[str]) -> None:
+    """Raises StartError where this is the database of another program, or of a newer version of this one."""
+    if revision is None and set(tables) - {"alembic_version"}:
+        raise StartError("The database holds the tables of something else: name another one.")
+    if revision is not None and revision not in revisions():
+        raise StartError(
+            f"The database is at revision {revision}, which this version does not know: it was made by a newer one. "
+            "Run that one, or restore a backup."
+        )
+
+
 async def _inspect_postgresql(database: Database) -> Standing:
     def read(connection: Connection) -> Standing:
         revision = _revision(connection)
+        _judge(revision, connection.dialect.get_table_names(connection))
         keys = connection.execute(text("SELECT id, check_value FROM encryption_key")).all() if revision else []
         return Standing(revision, [(key_id, bytes(value)) for key_id, value in keys])
 
     try:
         async with database.engine.connect() as connection:
             return await connection.run_sync(read)
-    except (DBAPIError, OSError, ValueError, TimeoutError) as error:
+    except (DBAPIError, OSError, TypeError, ValueError) as error:
         raise StartError(f"The database is out of reach: {reason(error)}.") from None
 
 
 def _inspect_sqlite(path: Path) -> Standing:
     if not path.exists() or path.stat().st_size == 0:
         return Standing(None, [])
-    # mode=ro: closing the last writing connection would fold the write-ahead log into the file.
     connection: sqlite3.Connection | None = None
     try:
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=3)
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={_mode(path)}", uri=True, timeout=3)
         _check_pages(connection)
         return _read_sqlite(connection)
     except sqlite3.DatabaseError as error:
-        raise StartError(f"The database {path} can't be used: {error}. Restore it from a backup.") from None
+        advice = "" if isinstance(error, sqlite3.OperationalError) else " Restore it from a backup."
+        raise StartError(f"The database {path} can't be used: {error}.{advice}") from None
     finally:
         if connection:
             connection.close()
+
+
+def _mode(path: Path) -> str:
+    """How to open the file so that not a byte changes.
+
+    Closing the last writing connection would fold a write-ahead log into the file; closing the last reading one would
+    leave an empty log behind.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    return "ro" if log.exists() and log.stat().st_size else "rw"
 
 
 def _check_pages(connection: sqlite3.Connection) -> None:
@@ -125,10 +142,9 @@ def _check_pages(connection: sqlite3.Connection) -> None:
 
 def _read_sqlite(connection: sqlite3.Connection) -> Standing:
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if "alembic_version" not in tables:
-        if tables:
-            raise sqlite3.DatabaseError("it holds the tables of something else")
-        return Standing(None, [])
-    row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-    keys: list[Any] = connection.execute("SELECT id, check_value FROM encryption_key").fetchall() if row else []
-    return Standing(row and row[0], keys)
+    versions = "SELECT version_num FROM alembic_version" if "alembic_version" in tables else "SELECT NULL"
+    row = connection.execute(versions).fetchone()
+    revision: str | None = row[0] if row else None
+    _judge(revision, tables)
+    keys: list[Any] = connection.execute("SELECT id, check_value FROM encryption_key").fetchall() if revision else []
+    return Standing(revision, keys)

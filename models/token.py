@@ -9,11 +9,11 @@ import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AwareDatetime
 from pydantic import Field as InputField
-from sqlalchemy import ColumnElement, delete, or_, update
+from sqlalchemy import ColumnElement, bindparam, delete, or_, update
 from sqlmodel import Field, Session, SQLModel, col, select
 from sqlmodel.sql.expression import Select, SelectOfScalar
 
@@ -69,19 +69,15 @@ def digest(token: Secret) -> str:
     return base64.b64encode(hashlib.sha256(token.reveal().encode("utf-8", "surrogatepass")).digest()).decode()
 
 
-def with_user(token_digest: str) -> Select[AccessToken, User]:
-    """The living token with this digest, and its user."""
-    return (
-        select(AccessToken, User)
-        .join(User, col(User.id) == AccessToken.user_id)
-        .where(AccessToken.digest == token_digest, _alive(), col(User.active).is_(True))
-    )
+def with_user(token: Secret) -> dict[str, Any]:
+    """The parameters of `WITH_USER` for this token."""
+    return {"digest": digest(token), "now": now()}
 
 
 def of_user(user_id: str) -> SelectOfScalar[AccessToken]:
     """The living tokens of a user, newest first."""
     newest_first = (col(AccessToken.created_at).desc(), col(AccessToken.id))
-    return select(AccessToken).where(AccessToken.user_id == user_id, _alive()).order_by(*newest_first)
+    return select(AccessToken).where(AccessToken.user_id == user_id, _alive(now())).order_by(*newest_first)
 
 
 def add(
@@ -138,5 +134,14 @@ def prune(session: Session) -> None:
     session.connection().execute(delete(AccessToken).where(col(AccessToken.expires_at) < now()))
 
 
-def _alive() -> ColumnElement[bool]:
-    return or_(col(AccessToken.expires_at).is_(None), col(AccessToken.expires_at) > now())
+def _alive(moment: Any) -> ColumnElement[bool]:
+    return or_(col(AccessToken.expires_at).is_(None), col(AccessToken.expires_at) > moment)
+
+
+# Asked by every request, and therefore built once.
+WITH_USER: Select[AccessToken, User] = (
+    select(AccessToken, User)
+    .join(User, col(User.id) == AccessToken.user_id)
+    .where(AccessToken.digest == bindparam("digest"), _alive(bindparam("now")), col(User.active).is_(True))
+)
+"""The living token with a digest, and its user."""

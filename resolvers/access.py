@@ -1,5 +1,6 @@
 """Who the caller is, and the rule of every operation. Knows neither GraphQL nor REST, which both come through here."""
 
+import asyncio
 import functools
 import hmac
 import math
@@ -70,15 +71,14 @@ class Authenticator:
         self, credentials: Credentials | None, address: str, seconds: float = math.inf
     ) -> Callable[[], Awaitable[Caller | None]]:
         """Asks the database once, and again when the answer is this old."""
-        answer: Caller | None = None
-        asked = -math.inf
+        asking: asyncio.Task[Caller | None] | None = None
+        asked = 0.0
 
         async def authenticate() -> Caller | None:
-            nonlocal answer, asked
-            if time.monotonic() - asked >= seconds or asked == -math.inf:
-                answer = await self.find(credentials, address)
-                asked = time.monotonic()
-            return answer
+            nonlocal asking, asked
+            if asking is None or time.monotonic() - asked >= seconds:
+                asking, asked = asyncio.create_task(self.find(credentials, address)), time.monotonic()
+            return await asyncio.shield(asking)
 
         return authenticate
 
@@ -89,7 +89,7 @@ class Authenticator:
         """
         if credentials is None:
             return None
-        rows = await self._database.read(tokens.with_user(tokens.digest(credentials.token)))
+        rows = await self._database.read(tokens.WITH_USER, tokens.with_user(credentials.token))
         for token, user in rows:
             if credentials.user_id is None or _same(credentials.user_id, user.id):
                 self._uses[token.id] = now()

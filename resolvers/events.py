@@ -15,7 +15,7 @@ import structlog
 from models import change
 from models.change import EmailInboxChange
 from models.database import Database
-from models.errors import BadRequest, ProductError
+from models.errors import BadRequest, where
 from models.inbox import EmailInbox
 
 LOOK_EVERY = 1.0
@@ -47,9 +47,9 @@ class Events:
         self._queues: set[asyncio.Queue[Event | None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._seq = 0
+        self._joining = asyncio.Lock()
 
     async def start(self) -> None:
-        self._seq = (await self._database.read(change.last_seq()))[0]
         self._tasks.append(asyncio.create_task(self._follow()))
         if self._database.notifies:
             self._tasks.append(asyncio.create_task(self._listen()))
@@ -71,8 +71,7 @@ class Events:
         Ends when the server stops, or when the subscriber reads too slowly. Raises BadRequest where `after` is older
         than the changes that are kept.
         """
-        queue: asyncio.Queue[Event | None] = asyncio.Queue(QUEUE)
-        self._queues.add(queue)
+        queue = await self._join()
         try:
             if after is not None:
                 async for event in self._since(after, up_to=self._seq):
@@ -81,6 +80,15 @@ class Events:
                 yield following
         finally:
             self._queues.discard(queue)
+
+    async def _join(self) -> asyncio.Queue[Event | None]:
+        """A queue for every change after this moment. While nobody listens, the log is not read."""
+        async with self._joining:
+            if not self._queues:
+                self._seq = (await self._database.read(change.last_seq()))[0]
+            queue: asyncio.Queue[Event | None] = asyncio.Queue(QUEUE)
+            self._queues.add(queue)
+            return queue
 
     async def _since(self, after: int, up_to: int) -> AsyncGenerator[Event, None]:
         first = (await self._database.read(change.first_seq()))[0]
@@ -99,16 +107,19 @@ class Events:
                     await self._wake.wait()
             self._wake.clear()
             try:
-                await self._hand_out()
-            except ProductError as error:
-                log.warning("changes can't be read", error=str(error))
+                while self._queues and await self._hand_out() == BATCH:
+                    pass
+            except Exception as error:
+                log.warning("changes can't be read", error=type(error).__name__, where=where(error))
 
-    async def _hand_out(self) -> None:
-        while events := await self._read(self._seq, None):
-            for event in events:
-                for queue in list(self._queues):
-                    self._offer(queue, event)
-            self._seq = events[-1].seq
+    async def _hand_out(self) -> int:
+        """Hands the next changes to everybody who listens, and returns how many there were."""
+        events = await self._read(self._seq, None)
+        for event in events:
+            for queue in list(self._queues):
+                self._offer(queue, event)
+            self._seq = event.seq
+        return len(events)
 
     def _offer(self, queue: asyncio.Queue[Event | None], event: Event) -> None:
         try:

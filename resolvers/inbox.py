@@ -77,7 +77,7 @@ async def update_email_inbox(context: Context, values: Mapping[str, Any]) -> Sav
         stored = _stored(session, values.get("id"))
         if stored is None:
             raise Refused.because(ErrorCode.NOT_FOUND, "No inbox has this id.", "input", "id")
-        return set_in(session, _merged(stored.as_values(), values), context.keyring, caller.id)
+        return _set_over(session, _merged(stored.as_values(), values), stored, context.keyring, caller.id)
 
     saved = await context.database.write(unit)
     context.events.wake()
@@ -198,10 +198,15 @@ def _as_seen_by(caller: Caller, event: Event) -> InboxChange | None:
 
 def set_in(session: Session, values: Mapping[str, Any], keyring: Keyring, by: str | None) -> Saved:
     """Sets an inbox within a transaction. Raises Refused with every problem, those with what is stored included."""
+    return _set_over(session, values, _stored(session, values.get("id")), keyring, by)
+
+
+def _set_over(
+    session: Session, values: Mapping[str, Any], stored: EmailInbox | None, keyring: Keyring, by: str | None
+) -> Saved:
     config, problems = examine(InboxConfig, values, "input")
-    stored = _stored(session, values.get("id"))
     problems += inboxes.password_problems(values, stored)
-    problems += inboxes.address_problems(session, values, stored.id if stored else None)
+    problems += inboxes.address_problems(session, values, stored)
     problems += inboxes.version_problems(values, stored)
     if config is None or problems:
         raise Refused(problems)

@@ -1,5 +1,7 @@
 """Turning every stored secret over to a new key, while the server works. Knows no shell."""
 
+from contextlib import nullcontext
+
 from models import key
 from models.database import Database
 from models.keyfile import KeyFile
@@ -12,7 +14,13 @@ async def rotate_keys(database: Database, keyring: Keyring, key_file: KeyFile | 
     With a key file, a new key is put in front of it; without one (EMAIL_INBOX_SECRET_KEYS), the first key given is the
     new one. It may be killed at any time: the old key stays, and the next call goes on. Old keys are dropped by the
     next rotation, once nothing needs them, so that no running server is left without the key that it is using.
+    Raises Unavailable where another rotation is under way.
     """
+    with key_file.changing() if key_file else nullcontext():
+        return await _rotate(database, keyring, key_file)
+
+
+async def _rotate(database: Database, keyring: Keyring, key_file: KeyFile | None) -> int:
     await database.write(lambda session: key.register(session, keyring))
     needed = await database.write(lambda session: key.retire(session, keyring))
     if key_file:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlmodel import Session, select
+from sqlmodel import Session
 
 from models import token as tokens
 from models import user as users
@@ -39,7 +39,7 @@ async def make_administrator(database: Database, wanted: FirstAdministrator) -> 
 
     Raises Refused where id or address are not valid.
     """
-    if await database.read(select(User.id).limit(1)):
+    if (await database.read(users.count()))[0]:
         return None
     values: dict[str, Any] = {"username": USERNAME, "email": wanted.email or None, "permissions": list(Permission)}
     config = validated(UserConfig, values | ({"id": wanted.user_id} if wanted.user_id else {}))
@@ -47,7 +47,7 @@ async def make_administrator(database: Database, wanted: FirstAdministrator) -> 
     token = wanted.token or tokens.new_token()
 
     def unit(session: Session) -> Administrator | None:
-        if session.exec(select(User.id).limit(1)).first() is not None:
+        if session.exec(users.count()).one():
             return None
         user = users.store(session, config, None, password_hash)
         tokens.add(session, user.id, tokens.digest(token), "first administrator")

@@ -1,16 +1,17 @@
 """What goes on beside the requests: notes the use of tokens, and deletes what has ended. Knows no request."""
 
 import asyncio
+from contextlib import suppress
 
 import structlog
 from sqlmodel import Session
 
 from models import change, token
 from models.database import Database
-from models.errors import ProductError
 from resolvers.access import Authenticator
 
 FLUSH_SECONDS = 30.0
+LAST_SECONDS = 1.0
 PRUNE_EVERY = 20
 
 log = structlog.get_logger()
@@ -25,7 +26,9 @@ async def keep_up(database: Database, authenticator: Authenticator) -> None:
             rounds += 1
             await _round(database, authenticator, prune=rounds % PRUNE_EVERY == 0)
     finally:
-        await _round(database, authenticator, prune=False)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_SECONDS):
+                await _round(database, authenticator, prune=False)
 
 
 async def _round(database: Database, authenticator: Authenticator, *, prune: bool) -> None:
@@ -33,8 +36,9 @@ async def _round(database: Database, authenticator: Authenticator, *, prune: boo
         await authenticator.flush()
         if prune:
             await database.write(_prune)
-    except ProductError as error:
-        log.warning("upkeep put off", reason=str(error))
+    except Exception as error:
+        # Whatever it was, the next round comes.
+        log.warning("upkeep put off", error=type(error).__name__)
 
 
 def _prune(session: Session) -> None:

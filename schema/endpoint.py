@@ -22,8 +22,7 @@ from strawberry.types.unset import UNSET, UnsetType
 
 from edge.answers import JsonAnswer, retry_headers
 from edge.credentials import credentials_of
-from edge.requests import where
-from models.errors import BadRequest, ProductError
+from models.errors import BadRequest, ProductError, where
 from resolvers.context import nobody
 from schema import Schema
 from schema.context import GraphQLContext

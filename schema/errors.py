@@ -18,8 +18,7 @@ from graphql import (
 )
 
 from edge.answers import MASKED
-from edge.requests import where
-from models.errors import ProductError
+from models.errors import ProductError, where
 
 PARSE_FAILED = "GRAPHQL_PARSE_FAILED"
 VALIDATION_FAILED = "GRAPHQL_VALIDATION_FAILED"

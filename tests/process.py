@@ -5,6 +5,8 @@ to get there. `new_interpreter=True` starts one all the same.
 """
 
 import functools
+import gc
+import importlib
 import json
 import os
 import socket
@@ -19,6 +21,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Subprotocol
 
 from server import Settings
 from tests.running import ADMIN_HEADERS
@@ -114,16 +118,26 @@ def start(
     folder: Path,
     *,
     typed: str = "",
+    patched: Mapping[str, object] | None = None,
     new_interpreter: bool = False,
 ) -> Process:
-    """Starts `python server.py` with these arguments and nothing else in its environment."""
+    """Starts `python server.py` with these arguments and nothing else in its environment.
+
+    `patched` sets constants, such as `models.database.LOCK_SECONDS`, in the forked process.
+    """
     number, name = tempfile.mkstemp(".in", dir=folder)
     with os.fdopen(number, "w", encoding="utf-8") as file:
         file.write(typed)
     variables = {"PATH": PATH, "LANG": "C.UTF-8", **environment}
     if new_interpreter:
         return _start_interpreter(arguments, variables, folder, Path(name))
-    order = {"arguments": arguments, "environment": variables, "folder": str(folder), "typed": name}
+    order = {
+        "arguments": arguments,
+        "environment": variables,
+        "folder": str(folder),
+        "typed": name,
+        "patched": dict(patched or {}),
+    }
     pid = _ask(order)
     return Process(pid, folder, _poll_of(pid))
 
@@ -166,13 +180,25 @@ def wait_until_ready(process: Process) -> None:
     until(ready, READY_SECONDS)
 
 
+@contextmanager
+def subscribed(process: Process, headers: Mapping[str, str] = ADMIN_HEADERS) -> Iterator[ClientConnection]:
+    """A connection with a subscription to every change, which the server has taken up."""
+    address = process.address.replace("http", "ws") + "/graphql"
+    with connect(address, subprotocols=[Subprotocol("graphql-transport-ws")]) as connection:
+        connection.send(json.dumps({"type": "connection_init", "payload": dict(headers)}))
+        assert json.loads(connection.recv(timeout=5))["type"] == "connection_ack"
+        query = "subscription { emailInboxChanged { kind id emailInbox { name } } }"
+        connection.send(json.dumps({"type": "subscribe", "id": "1", "payload": {"query": query}}))
+        connection.send(json.dumps({"type": "ping"}))
+        assert json.loads(connection.recv(timeout=5))["type"] == "pong"
+        yield connection
+
+
 def _start_interpreter(arguments: list[str], environment: dict[str, str], folder: Path, typed: Path) -> Process:
     out, err = typed.with_suffix(".out"), typed.with_suffix(".err")
     with typed.open("rb") as given, out.open("wb") as printed, err.open("wb") as complained:
         command = [sys.executable, str(ROOT / "server.py"), *arguments]
-        child = subprocess.Popen(
-            command, env=environment, cwd=folder, stdin=given, stdout=printed, stderr=complained
-        )
+        child = subprocess.Popen(command, env=environment, cwd=folder, stdin=given, stdout=printed, stderr=complained)
     out.rename(folder / f"{child.pid}.out")
     err.rename(folder / f"{child.pid}.err")
     return Process(child.pid, folder, child.poll)
@@ -209,6 +235,8 @@ def _harness() -> tuple[socket.socket, subprocess.Popen[bytes]]:
 
 
 def _obey(orders: socket.socket) -> None:
+    gc.collect()
+    gc.freeze()
     while packet := orders.recv(_PACKET):
         order = json.loads(packet)
         if "pid" in order:
@@ -237,16 +265,15 @@ def _become(order: dict[str, Any]) -> None:
         opened = os.open(name, flags, 0o600)
         os.dup2(opened, number)
         os.close(opened)
-    sys.argv = ["server.py", *order["arguments"]]
+    for path, value in order["patched"].items():
+        module, _, constant = path.rpartition(".")
+        setattr(importlib.import_module(module), constant, value)
+    sys.modules["__main__"], sys.argv = server, ["server.py", *order["arguments"]]
     server.run()
 
 
 def _preload() -> None:
     """What the server imports late."""
-    import alembic.command
-    import httptools
-    import uvicorn.protocols.http.httptools_impl
-    import uvicorn.protocols.websockets.websockets_sansio_impl
     import uvloop  # noqa: F401
 
 
