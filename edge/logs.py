@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
@@ -34,7 +35,7 @@ def configure(level: str, *, as_json: bool) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
 
 
-def _without_values(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+def _without_values(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """An exception by its type and place: its message, and the variables that it went through, may hold secrets.
 
     The first line alone, because asyncio writes the exception and its task into the next ones.

@@ -77,7 +77,9 @@ class Events:
                 async for event in self._since(after, up_to=self._seq):
                     yield event
             while (following := await queue.get()) is not None:
-                yield following
+                # A cursor that another replica gave may be ahead of what this one has read.
+                if after is None or following.seq > after:
+                    yield following
         finally:
             self._queues.discard(queue)
 
@@ -92,7 +94,8 @@ class Events:
 
     async def _since(self, after: int, up_to: int) -> AsyncGenerator[Event, None]:
         first = (await self._database.read(change.first_seq()))[0]
-        if after < first - 1 or after > up_to:
+        newest = (await self._database.read(change.last_seq()))[0]
+        if after < first - 1 or after > newest:
             raise BadRequest("The cursor is not among the changes kept: read the inboxes anew, subscribe without it.")
         while events := await self._read(after, up_to):
             for event in events:

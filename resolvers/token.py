@@ -6,7 +6,7 @@ from typing import Any
 
 from models import token as tokens
 from models.columns import now
-from models.errors import ErrorCode, Problem, Refused
+from models.errors import ErrorCode, Forbidden, Problem, Refused
 from models.fields import is_line
 from models.secrets import Secret
 from models.token import AccessToken, TokenConfig
@@ -51,7 +51,10 @@ async def create_access_token(context: Context, values: Mapping[str, Any]) -> Ne
 @requires()
 async def revoke_access_token(context: Context, token_id: str) -> str:
     """Ends one of the caller's tokens and returns its id. Raises Refused where the caller has none with this id."""
-    user_id = (await context.caller()).user.id
+    caller = await context.caller()
+    if caller.narrowed and token_id != caller.token_id:
+        raise Forbidden("A narrowed token can end no token but itself.")
+    user_id = caller.user.id
     if not is_line(token_id) or not await context.database.write(
         lambda session: tokens.revoke(session, token_id, user_id)
     ):

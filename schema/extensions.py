@@ -5,7 +5,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from cachetools import LRUCache
-from graphql import DocumentNode, GraphQLError, NoSchemaIntrospectionCustomRule, OperationDefinitionNode
+from graphql import (
+    DocumentNode,
+    FieldNode,
+    FragmentSpreadNode,
+    GraphQLError,
+    InlineFragmentNode,
+    NoSchemaIntrospectionCustomRule,
+    OperationDefinitionNode,
+    OperationType,
+    SelectionNode,
+    SelectionSetNode,
+    ValidationRule,
+)
 from strawberry.extensions import SchemaExtension
 from strawberry.extensions.max_aliases import create_validator as aliases
 from strawberry.extensions.query_depth_limiter import create_validator as depth
@@ -15,6 +27,7 @@ MAX_TOKENS = 2_000
 MAX_COMMENTS = 200
 MAX_ALIASES = 30
 MAX_DEPTH = 10
+MAX_ROOT_MUTATIONS = 5
 CACHED_DOCUMENTS = 500
 CACHED_LENGTH = 10_000
 
@@ -23,7 +36,32 @@ PARSE_OPTIONS: Any = {
     "max_comments": MAX_COMMENTS,
     "allow_empty_selection_sets": False,
 }
-LIMITS = (aliases(MAX_ALIASES), depth(MAX_DEPTH, None))
+
+
+class RootMutationsRule(ValidationRule):
+    """A request is one transaction a root mutation: many of them would keep the writer from everybody else."""
+
+    def enter_operation_definition(self, node: OperationDefinitionNode, *_args: Any) -> None:
+        count = self._count(node.selection_set, frozenset())
+        if node.operation is OperationType.MUTATION and count > MAX_ROOT_MUTATIONS:
+            self.report_error(GraphQLError(f"{count} root mutations found. Allowed: {MAX_ROOT_MUTATIONS}", node))
+
+    def _count(self, selections: SelectionSetNode, within: frozenset[str]) -> int:
+        """The fields of the selections, those in fragments included; `within` ends a circle."""
+        return sum(self._count_one(selection, within) for selection in selections.selections)
+
+    def _count_one(self, selection: SelectionNode, within: frozenset[str]) -> int:
+        if isinstance(selection, FieldNode):
+            return 1
+        if isinstance(selection, InlineFragmentNode):
+            return self._count(selection.selection_set, within)
+        assert isinstance(selection, FragmentSpreadNode)
+        name = selection.name.value
+        fragment = None if name in within else self.context.get_fragment(name)
+        return self._count(fragment.selection_set, within | {name}) if fragment else 0
+
+
+LIMITS = (aliases(MAX_ALIASES), depth(MAX_DEPTH, None), RootMutationsRule)
 
 
 @dataclass(slots=True)

@@ -7,20 +7,25 @@ to get there. `new_interpreter=True` starts one all the same.
 import functools
 import gc
 import importlib
+import itertools
 import json
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import httpx
+from asyncpg.transaction import Transaction  # type: ignore[import-untyped]
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
@@ -119,11 +124,13 @@ def start(
     *,
     typed: str = "",
     patched: Mapping[str, object] | None = None,
+    dies_at: int | None = None,
     new_interpreter: bool = False,
 ) -> Process:
     """Starts `python server.py` with these arguments and nothing else in its environment.
 
-    `patched` sets constants, such as `models.database.LOCK_SECONDS`, in the forked process.
+    In a forked process, `patched` sets constants, such as `models.database.LOCK_SECONDS`, and `dies_at` kills it before
+    the step of this number of those that a disk remembers: commits, and changes of files by Python.
     """
     number, name = tempfile.mkstemp(".in", dir=folder)
     with os.fdopen(number, "w", encoding="utf-8") as file:
@@ -137,6 +144,7 @@ def start(
         "folder": str(folder),
         "typed": name,
         "patched": dict(patched or {}),
+        "dies_at": dies_at,
     }
     pid = _ask(order)
     return Process(pid, folder, _poll_of(pid))
@@ -244,9 +252,24 @@ def _obey(orders: socket.socket) -> None:
             answer = os.waitstatus_to_exitcode(status) if pid else None
         elif not (answer := os.fork()):
             orders.close()
-            _become(order)
-            return
+            _leave(functools.partial(_become, order))
         orders.send(json.dumps(answer).encode())
+
+
+def _leave(work: Callable[[], object]) -> NoReturn:
+    """Works and exits as an interpreter does, but for its tidying up of memory, which takes longer than most work."""
+    status: object = 0
+    try:
+        work()
+    except SystemExit as exit_:
+        status = exit_.code or 0
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    threading._shutdown()  # type: ignore[attr-defined]
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status if isinstance(status, int) else 1)
 
 
 def _become(order: dict[str, Any]) -> None:
@@ -268,8 +291,36 @@ def _become(order: dict[str, Any]) -> None:
     for path, value in order["patched"].items():
         module, _, constant = path.rpartition(".")
         setattr(importlib.import_module(module), constant, value)
+    if order["dies_at"] is not None:
+        _die_at(order["dies_at"])
     sys.modules["__main__"], sys.argv = server, ["server.py", *order["arguments"]]
     server.run()
+
+
+def _die_at(number: int) -> None:
+    steps = itertools.count()
+
+    def step() -> None:
+        if next(steps) == number:
+            os.kill(os.getpid(), 9)
+
+    class Connection(sqlite3.Connection):
+        def commit(self) -> None:
+            if self.in_transaction:
+                step()
+            super().commit()
+
+    def stepping(function: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            step()
+            return function(*args, **kwargs)
+
+        return wrapped
+
+    steps_of: list[tuple[Any, str]] = [(os, "fsync"), (os, "rename"), (os, "link"), (os, "unlink")]
+    for owner, name in (*steps_of, (Transaction, "commit")):
+        setattr(owner, name, stepping(getattr(owner, name)))
+    setattr(sqlite3, "connect", functools.partial(sqlite3.connect, factory=Connection))  # noqa: B010
 
 
 def _preload() -> None:

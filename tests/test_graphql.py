@@ -245,11 +245,20 @@ def tokens(count: int) -> str:
     return f'mutation {{ createAccessToken(input: {{ name: "", permissions: [{permissions}] }}) {{ success }} }}'
 
 
+def logouts(count: int) -> str:
+    return "mutation {" + " ".join(f"a{number}: logout {{ success }}" for number in range(count)) + "}"
+
+
 @pytest.mark.parametrize(
     ("under", "over"),
     [
         (aliases(30), aliases(31)),
         (tokens(2_000), tokens(2_001)),
+        (logouts(5), logouts(6)),
+        (
+            "fragment L on Mutation { logout { success } } mutation { ...L }",
+            "fragment L on Mutation {" + logouts(6).removeprefix("mutation {") + " mutation { ... { ...L } }",
+        ),
         ("#\n" * 200 + "{ __typename }", "#\n" * 201 + "{ __typename }"),
     ],
 )

@@ -170,7 +170,7 @@ def test_at_a_terminal_a_list_is_a_table(sqlite_template: Path, tmp_path: Path) 
     settings = settings_for(shutil.copytree(sqlite_template, tmp_path / "data"))
     Shell(settings, tmp_path)("user", "add", "eve", "--name", "[bold]Eve[/red]")
     command = f"stty columns 200; {sys.executable} {ROOT}/server.py user list"
-    environment = {**environment_of(settings), "PATH": PATH, "TERM": "dumb"}
+    environment = {**environment_of(settings), "PATH": PATH, "TERM": "xterm"}
     done = subprocess.run(
         ["script", "--quiet", "--command", command, "/dev/null"],
         cwd=tmp_path, env=environment, capture_output=True, text=True, check=True,

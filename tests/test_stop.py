@@ -4,6 +4,7 @@ import json
 import signal
 import socket
 import sqlite3
+import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, closing
@@ -63,6 +64,7 @@ async def test_a_server_of_several_processes_answers_what_is_under_way(
     settings = settings_for(sqlite_template, cluster.create("workers", postgresql_template))
     environment = environment_of(settings, EMAIL_INBOX_WORKERS=2)
     with serving(environment, tmp_path, new_interpreter=True) as process, ExitStack() as stack:
+        until(lambda: _listening(settings) == 2)
         async with locked(settings):
             requests = [stack.enter_context(Request(process, _create(turn))) for turn in range(8)]
             process.signal(signal.SIGTERM)
@@ -71,6 +73,13 @@ async def test_a_server_of_several_processes_answers_what_is_under_way(
         assert process.wait(SECONDS) == 0
     lines = [json.loads(line) for line in process.err.splitlines()]
     assert sum(line["event"] == "request" and line["method"] == "POST" for line in lines) == 8
+
+
+def _listening(settings: Settings) -> int:
+    """How many server processes follow the changes that others make."""
+    asked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query ILIKE 'listen %'"
+    command = ["psql", "--no-align", "--tuples-only", "--command", asked, settings.url]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def test_open_connections_and_subscriptions_do_not_keep_it(process: Process) -> None:

@@ -178,6 +178,8 @@ async def test_a_token_is_narrowed_and_cannot_make_a_wider_one(server: Running) 
     assert [(error["code"], error["field"]) for error in wider["userErrors"]] == [("INVALID", ["input", "permissions"])]
     same = await new_token(narrow)
     assert same["accessToken"]["permissions"] == ["READ_EMAIL"]
+    assert codes(await ask(narrow, REVOKE, id=same["accessToken"]["id"])) == ["FORBIDDEN"]
+    assert (await ask(narrow, REVOKE, id=made["accessToken"]["id"]))["data"]["revokeAccessToken"]["success"]
 
 
 async def test_a_token_ends(server: Running) -> None:
