@@ -13,7 +13,7 @@ install: .venv/run.txt web/dist/index.html  ## Set up: the virtual environment, 
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv .venv || { rm -rf .venv; echo "On Debian, install python3-venv." >&2; exit 1; }
 
 # What is installed is remembered by a copy of its list.
 .venv/%.txt: requirements/%.txt | .venv/bin/python

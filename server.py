@@ -215,6 +215,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
         async with world(settings) as context:
             authenticator = Authenticator(context.database, context.throttle)
             app.state.context, app.state.authenticator = context, authenticator
+            app.state.readiness = health.Readiness(context.database)
             await context.events.start()
             upkeep = asyncio.create_task(keep_up(context.database, authenticator))
             try:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar, TypeVarTuple, overload
 
 import structlog
+from asyncpg import InterfaceError, PostgresError
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
@@ -39,10 +40,11 @@ LOOK_SECONDS = 0.01
 CONNECT_SECONDS = 3.0
 CLOSE_SECONDS = 1.0
 _SQLITE_BUSY = 5
-# SQLITE_BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN: a matter of the machine, not of the statement.
-_SQLITE_IN_THE_WAY = {5, 6, 8, 10, 13, 14}
-# Connection exceptions, insufficient resources (disk full), operator intervention, a read-only replica, a lock.
-_POSTGRESQL_IN_THE_WAY = ("08", "53", "57", "25006", "55P03")
+# SQLITE_BUSY, LOCKED, READONLY, IOERR, CORRUPT, FULL, CANTOPEN, NOTADB: a matter of the machine, not of the statement.
+_SQLITE_IN_THE_WAY = {5, 6, 8, 10, 11, 13, 14, 26}
+# Connection exceptions, insufficient resources (disk full), operator intervention, a read-only replica, a lock, damage;
+# a login or a database that is refused or gone.
+_POSTGRESQL_IN_THE_WAY = ("08", "53", "57", "25006", "55P03", "XX001", "XX002", "28", "3D", "55000")
 # Serialization failure, deadlock: what lost a race is tried again.
 _POSTGRESQL_RACES = ("40001", "40P01")
 
@@ -91,10 +93,6 @@ class Database:
     async def _transaction(self, unit: Unit[Result]) -> Result:
         async with AsyncSession(self._writer, expire_on_commit=False) as session, session.begin():
             return await session.run_sync(unit)  # type: ignore[arg-type]
-
-    async def probe(self) -> None:
-        """Raises Unavailable where a transaction can't be begun."""
-        await self.write(lambda session: session.connection().exec_driver_sql("SELECT 1").scalar())
 
     async def listen(self, channel: str, wake: Callable[[], None]) -> None:
         """Calls `wake` at each PostgreSQL notification on the channel, until the connection is lost."""
@@ -222,10 +220,13 @@ def _postgresql_engines(url: str) -> tuple[AsyncEngine, AsyncEngine]:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """A fault of the machine becomes Unavailable; everything else stays what it is."""
+    """A fault of the machine becomes Unavailable; everything else stays what it is.
+
+    SQLAlchemy wraps what asyncpg says of a statement, but not what it says of a connection that can't be made.
+    """
     try:
         yield
-    except (DBAPIError, PoolTimeout, OSError) as error:
+    except (DBAPIError, PoolTimeout, OSError, PostgresError, InterfaceError) as error:
         if not _in_the_way(error):
             raise
         log.warning("database unavailable", reason=reason(error))

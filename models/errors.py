@@ -109,7 +109,7 @@ class RateLimited(ProductError):
 
 
 class Unavailable(ProductError):
-    """The server can't do this at the moment. Nothing was changed; try again."""
+    """The server can't do this at the moment. Try again."""
 
     code = "SERVICE_UNAVAILABLE"
     status = 503

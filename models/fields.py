@@ -18,6 +18,8 @@ email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
 
 ID_ALPHABET = "23456789ABCDEFGHJKLMNPQRSTWXYZabcdefghijkmnopqrstuvwxyz"
 
+MAX_KEY = 600
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _CONTROL_BUT_LINES = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
@@ -78,6 +80,13 @@ def _lines(text: str) -> str:
 def _not_blank(text: str) -> str:
     if not text.strip():
         raise invalid("must not be blank", ErrorCode.REQUIRED)
+    return text
+
+
+def _foldable(text: str) -> str:
+    """Some characters are eighteen when they are folded, and an index takes no key of any length."""
+    if len(folded(text)) > MAX_KEY:
+        raise invalid("is too long when it is compared without regard to case", ErrorCode.TOO_LONG)
     return text
 
 
@@ -145,9 +154,11 @@ def _spelled_boolean(value: Any) -> Any:
 
 Identifier = Annotated[str, AfterValidator(_identifier)]
 Line = Annotated[str, Field(max_length=200), AfterValidator(_one_line)]
-Name = Annotated[Line, AfterValidator(_not_blank)]
+Name = Annotated[Line, AfterValidator(_not_blank), AfterValidator(_foldable)]
 Text = Annotated[str, Field(max_length=2_000), AfterValidator(_lines)]
-Address = Annotated[str, Field(max_length=254), AfterValidator(_one_line), AfterValidator(_address)]
+Address = Annotated[
+    str, Field(max_length=254), AfterValidator(_one_line), AfterValidator(_foldable), AfterValidator(_address)
+]
 Host = Annotated[
     str, Field(max_length=253), AfterValidator(_one_line), AfterValidator(_not_blank), AfterValidator(_host)
 ]

@@ -253,4 +253,4 @@ def _server_columns(protocol: Protocol, config: ServerConfig, inbox_id: str, key
 
 
 def _department(name: str | None) -> str | None:
-    return None if name == EVERY_DEPARTMENT else name
+    return None if name in ("", EVERY_DEPARTMENT) else name

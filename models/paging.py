@@ -44,14 +44,15 @@ class Paged(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Which part of a list is asked for. Raises BadRequest where that makes no sense."""
+    """Which part of a list is asked for."""
 
     first: int | None = None
     after: str | None = None
     last: int | None = None
     before: str | None = None
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raises BadRequest where the window makes no sense."""
         if self.first is not None and self.last is not None:
             raise BadRequest("Give `first` or `last`, not both.")
         for name, size in (("first", self.first), ("last", self.last)):
@@ -84,7 +85,8 @@ class Page(Generic[Row]):
 def window_of(
     statement: SelectOfScalar[Row], table: Any, window: Window, field: Paged, order: Order
 ) -> SelectOfScalar[Row]:
-    """The statement for the window's rows and one more, which tells whether the list goes on."""
+    """The statement for the window's rows and one more, which tells whether the list goes on. Raises BadRequest."""
+    window.check()
     key = (getattr(table, field.value), table.id)
     after, before = (_decode(cursor, field) for cursor in (window.after, window.before))
     if after:

@@ -102,10 +102,6 @@ class Keyring:
     def first(self) -> Key:
         return self._load()[0]
 
-    @property
-    def ids(self) -> list[bytes]:
-        return [key.id for key in self._load()]
-
     def encrypt(self, value: Secret, place: Place) -> bytes:
         return self.first.encrypt(value, place)
 

@@ -18,6 +18,7 @@ from models.fields import Address, Boolean, Identifier, Line, Name, Password, ad
 from models.paging import Paged
 from models.validation import Input, accepted, patch_of, sentence
 
+MAX_DEPARTMENTS = 100
 _NO_USERNAME = re.compile(r"[@\s]")
 
 
@@ -31,7 +32,7 @@ class Permission(StrEnum):
 
 
 def _username(text: str) -> str:
-    if _NO_USERNAME.search(text):
+    if _NO_USERNAME.search(folded(text)):
         raise invalid("must hold no blanks and no @, so that it is never taken for an e-mail address")
     return text
 
@@ -56,7 +57,8 @@ class UserConfig(Input):
     ] = None
     permissions: Annotated[list[Permission], InputField(description="What the user may do.")]
     departments: Annotated[
-        list[Line], InputField(description="Departments whose inboxes the user may see with READ_EMAIL or SEND_EMAIL.")
+        Annotated[list[Line], InputField(max_length=MAX_DEPARTMENTS)],
+        InputField(description="Departments whose inboxes the user may see with READ_EMAIL or SEND_EMAIL."),
     ] = []  # noqa: RUF012 - pydantic copies it
     active: Annotated[Boolean, InputField(description="Whether the user may do anything at all.")] = True
 
@@ -153,7 +155,9 @@ def taken_problems(session: Session, values: Mapping[str, Any], user_id: str | N
 
 def keeps_a_manager(session: Session, without: str) -> bool:
     """Whether somebody can still manage users when the user with this id no longer can."""
-    others = session.exec(select(User).where(User.id != without, col(User.active).is_(True)))
+    others = session.exec(
+        select(User).where(User.id != without, col(User.active).is_(True)).order_by(col(User.id)).with_for_update()
+    )
     return any(Permission.MANAGE_USERS in user.permissions for user in others)
 
 

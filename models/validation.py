@@ -19,6 +19,7 @@ _SENTENCES = {
     "int_type": (ErrorCode.INVALID, "must be a whole number"),
     "greater_than_equal": (ErrorCode.INVALID, "must be at least {ge}"),
     "less_than_equal": (ErrorCode.INVALID, "must be at most {le}"),
+    "too_long": (ErrorCode.TOO_LONG, "must have at most {max_length} entries"),
     "model_type": (ErrorCode.INVALID, "must be an object"),
     "list_type": (ErrorCode.INVALID, "must be a list"),
     "timezone_aware": (ErrorCode.INVALID, "must name its time zone, such as 2030-01-31T12:00:00Z"),
@@ -33,6 +34,8 @@ class Input(BaseModel):
 
 
 InputT = TypeVar("InputT", bound=Input)
+Examined = tuple[InputT | None, list[Problem]]
+MAX_KEYS = 100
 
 
 def patch_of(model: type[InputT], name: str, **replaced: object) -> type[InputT]:
@@ -44,8 +47,10 @@ def patch_of(model: type[InputT], name: str, **replaced: object) -> type[InputT]
     return create_model(name, __base__=Input, **{**fields, **replaced})  # type: ignore[call-overload, no-any-return]
 
 
-def examine(model: type[InputT], values: Mapping[str, Any], *path: str) -> tuple[InputT | None, list[Problem]]:
+def examine(model: type[InputT], values: Mapping[str, Any], *path: str) -> Examined[InputT]:
     """The validated input, or every problem that `values` have in themselves. `path` is where they stand."""
+    if any(len(found) > MAX_KEYS for found in (values, *values.values()) if isinstance(found, Mapping)):
+        return None, [Problem(ErrorCode.INVALID, f"An object may have at most {MAX_KEYS} fields.", path)]
     try:
         return model.model_validate(values), []
     except ValidationError as error:
@@ -84,7 +89,7 @@ def _problem(details: ErrorDetails, path: FieldPath) -> Problem:
     context = details.get("ctx", {})
     if details["type"] == "refused":
         code, rest = context["code"], context["message"]
-    elif details["input"] is None:
+    elif details["input"] is None and details["type"] != "extra_forbidden":
         code, rest = _SENTENCES["missing"]
     else:
         code, rest = _SENTENCES.get(details["type"], (ErrorCode.INVALID, "is not valid"))

@@ -72,13 +72,14 @@ class Events:
         than the changes that are kept.
         """
         queue = await self._join()
+        joined = max(self._seq, after or 0)
         try:
             if after is not None:
                 async for event in self._since(after, up_to=self._seq):
                     yield event
             while (following := await queue.get()) is not None:
-                # A cursor that another replica gave may be ahead of what this one has read.
-                if after is None or following.seq > after:
+                # What was being handed out when this one joined is older; a cursor of another replica may be ahead.
+                if following.seq > joined:
                     yield following
         finally:
             self._queues.discard(queue)

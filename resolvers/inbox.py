@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,13 +19,13 @@ from models.inbox import PROTOCOLS, EmailInbox, InboxOrder
 from models.paging import Order, Page, Window, page_of, window_of
 from models.secrets import Keyring
 from models.user import Permission
-from models.validation import accepted, examine
+from models.validation import Examined, accepted, examine
 from resolvers.access import SEES_INBOXES, requires
 from resolvers.context import Caller, Context
 from resolvers.events import Event
 from resolvers.filters import text_filter
 
-RECHECK_SECONDS = 10.0
+RECHECK_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +63,13 @@ async def set_email_inbox(context: Context, values: Mapping[str, Any]) -> Saved:
 
     Raises Refused with every problem, those with what is stored included.
     """
-    caller = await context.caller()
-    saved = await context.database.write(lambda session: set_in(session, values, context.keyring, caller.id))
+    caller, examined = await context.caller(), examine(InboxConfig, values, "input")
+
+    def unit(session: Session) -> Saved:
+        stored = _stored(session, values.get("id"))
+        return _set_over(session, values, examined, stored, context.keyring, caller.id)
+
+    saved = await context.database.write(unit)
     context.events.wake()
     return saved
 
@@ -77,7 +83,9 @@ async def update_email_inbox(context: Context, values: Mapping[str, Any]) -> Sav
         stored = _stored(session, values.get("id"))
         if stored is None:
             raise Refused.because(ErrorCode.NOT_FOUND, "No inbox has this id.", "input", "id")
-        return _set_over(session, _merged(stored.as_values(), values), stored, context.keyring, caller.id)
+        merged = _merged(stored.as_values(), values)
+        examined = examine(InboxConfig, merged, "input")
+        return _set_over(session, merged, examined, stored, context.keyring, caller.id)
 
     saved = await context.database.write(unit)
     context.events.wake()
@@ -165,10 +173,12 @@ async def email_inbox_changed(
 async def _changes(context: Context, inbox_id: str | None, after: int | None) -> AsyncIterator[InboxChange]:
     events = context.events.subscribe(after)
     following = asyncio.ensure_future(anext(events, None))
+    caller, asked = await context.require(*SEES_INBOXES), time.monotonic()
     try:
         while True:
             done, _ = await asyncio.wait({following}, timeout=RECHECK_SECONDS)
-            caller = await context.require(*SEES_INBOXES)
+            if time.monotonic() - asked >= RECHECK_SECONDS:
+                caller, asked = await context.require(*SEES_INBOXES), time.monotonic()
             if not done:
                 continue
             event = following.result()
@@ -186,25 +196,33 @@ async def _changes(context: Context, inbox_id: str | None, after: int | None) ->
 
 def _as_seen_by(caller: Caller, event: Event) -> InboxChange | None:
     """An inbox that moved out of the caller's sight is deleted, as far as the caller is concerned."""
-    row = event.change
-    inbox = event.inbox if event.inbox and caller.sees(event.inbox.department) else None
-    kind = ChangeKind(row.kind)
-    if not caller.sees(row.department) or (event.inbox and not inbox):
-        if not caller.sees(row.previous_department) or kind is ChangeKind.CREATED:
+    row, kind, inbox = event.change, ChangeKind(event.change.kind), event.inbox
+    if not caller.sees(row.department):
+        if kind is not ChangeKind.UPDATED or not caller.sees(row.previous_department):
             return None
-        kind, inbox = ChangeKind.DELETED, None
+        kind = ChangeKind.DELETED
+    if kind is ChangeKind.DELETED:
+        inbox = None
+    elif inbox and not caller.sees(inbox.department):
+        return None  # it has moved out of sight since: a later change tells
     return InboxChange(_cursor(event.seq), kind, row.inbox_id, inbox, row.changed_at, row.changed_by_id)
 
 
 def set_in(session: Session, values: Mapping[str, Any], keyring: Keyring, by: str | None) -> Saved:
     """Sets an inbox within a transaction. Raises Refused with every problem, those with what is stored included."""
-    return _set_over(session, values, _stored(session, values.get("id")), keyring, by)
+    examined = examine(InboxConfig, values, "input")
+    return _set_over(session, values, examined, _stored(session, values.get("id")), keyring, by)
 
 
 def _set_over(
-    session: Session, values: Mapping[str, Any], stored: EmailInbox | None, keyring: Keyring, by: str | None
+    session: Session,
+    values: Mapping[str, Any],
+    examined: Examined[InboxConfig],
+    stored: EmailInbox | None,
+    keyring: Keyring,
+    by: str | None,
 ) -> Saved:
-    config, problems = examine(InboxConfig, values, "input")
+    config, problems = examined[0], list(examined[1])
     problems += inboxes.password_problems(values, stored)
     problems += inboxes.address_problems(session, values, stored)
     problems += inboxes.version_problems(values, stored)

@@ -3,6 +3,8 @@
 import asyncio
 from dataclasses import dataclass
 
+from sqlmodel import Session
+
 from models import token as tokens
 from models import user as users
 from models.columns import now
@@ -14,6 +16,7 @@ from models.user import User
 from resolvers.access import public, requires
 from resolvers.context import Context
 
+WRONG = "The username or the password is wrong."
 LOGIN_TOKEN = "login"  # noqa: S105 - the name that such a token is listed under
 # Each verification takes 64 MiB and a core: more at once would only slow each other down.
 _VERIFYING = asyncio.Semaphore(2)
@@ -39,19 +42,25 @@ async def login(context: Context, username: str, password: str) -> Login:
 
     Raises Unauthenticated where there is none, and RateLimited after too many failures from this address.
     """
-    await context.throttle.check(context.address, username)
     found = await context.database.read(users.by_login(username)) if is_line(username) else []
     user = found[0] if found else None
     stored = user.password_hash if user else None
     async with _VERIFYING:
+        # Asked and told within: guesses that are sent at once are counted one by one.
+        await context.throttle.check(context.address, username)
         right = await asyncio.to_thread(verify_password, stored, password)
-    if not user or not user.active or not right:
-        await context.throttle.failed(context.address, username)
-        raise Unauthenticated("The username or the password is wrong.")
+        if not user or not user.active or not right:
+            await context.throttle.failed(context.address, username)
+            raise Unauthenticated(WRONG)
     token, ends = tokens.new_token(), now() + tokens.LOGIN_LIFETIME
-    await context.database.write(
-        lambda session: tokens.add(session, user.id, tokens.digest(token), LOGIN_TOKEN, expires_at=ends)
-    )
+
+    def unit(session: Session) -> None:
+        now_stored = session.get(User, user.id, with_for_update=True)
+        if now_stored is None or not now_stored.active or now_stored.password_hash != stored:
+            raise Unauthenticated(WRONG)
+        tokens.add(session, user.id, tokens.digest(token), LOGIN_TOKEN, expires_at=ends)
+
+    await context.database.write(unit)
     return Login(user, token)
 
 

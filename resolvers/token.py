@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sqlmodel import Session
+
 from models import token as tokens
 from models.columns import now
-from models.errors import ErrorCode, Forbidden, Problem, Refused
+from models.errors import ErrorCode, Forbidden, Problem, Refused, Unauthenticated
 from models.fields import is_line
 from models.secrets import Secret
 from models.token import AccessToken, TokenConfig
@@ -40,12 +42,15 @@ async def create_access_token(context: Context, values: Mapping[str, Any]) -> Ne
     if config is None or problems:
         raise Refused(problems)
     token, permissions = tokens.new_token(), _granted(config, caller)
-    stored = await context.database.write(
-        lambda session: tokens.add(
-            session, caller.user.id, tokens.digest(token), config.name, config.expires_at, permissions
-        )
-    )
-    return NewToken(stored, token)
+    name, ends = config.name, config.expires_at
+
+    def unit(session: Session) -> AccessToken:
+        # The caller's own token may have been ended since it was looked at.
+        if caller.token_id and session.get(AccessToken, caller.token_id, with_for_update=True) is None:
+            raise Unauthenticated
+        return tokens.add(session, caller.user.id, tokens.digest(token), name, ends, permissions)
+
+    return NewToken(await context.database.write(unit), token)
 
 
 @requires()

@@ -22,7 +22,7 @@ from strawberry.types.unset import UNSET, UnsetType
 
 from edge.answers import JsonAnswer, retry_headers
 from edge.credentials import credentials_of
-from models.errors import BadRequest, ProductError, where
+from models.errors import BadRequest, ProductError, RateLimited, Unauthenticated, where
 from resolvers.context import nobody
 from schema import Schema
 from schema.context import GraphQLContext
@@ -32,7 +32,6 @@ from schema.parameters import Parameters, RequestError, parameters_of
 
 INIT_TIMEOUT = timedelta(seconds=5)
 MAX_SUBSCRIPTIONS = 20
-REMEMBERED_SECONDS = 5.0
 
 log = structlog.get_logger()
 
@@ -131,10 +130,10 @@ class Endpoint(GraphQL[GraphQLContext, None]):
         credentials = credentials_of(context.connection_params or {})
         world = context.context
         assert context.authenticator
-        authenticate = context.authenticator.remembered(credentials, world.address, REMEMBERED_SECONDS)
+        authenticate = context.authenticator.remembered(credentials, world.address, seconds=0)
         try:
             await authenticate()
-        except ProductError:
+        except (Unauthenticated, RateLimited):
             raise ConnectionRejectionError from None
         context.context = world.acting_as(authenticate, world.address, world.request_id)
         unset: UnsetType = UNSET

@@ -1,5 +1,6 @@
 """Which documents are run: limits, and a cache of those that were parsed and validated. Knows no field."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,11 +17,12 @@ from graphql import (
     OperationType,
     SelectionNode,
     SelectionSetNode,
+    ValidationContext,
     ValidationRule,
+    validate,
 )
 from strawberry.extensions import SchemaExtension
 from strawberry.extensions.max_aliases import create_validator as aliases
-from strawberry.extensions.query_depth_limiter import create_validator as depth
 from strawberry.schema.schema import validate_document
 
 MAX_TOKENS = 2_000
@@ -28,6 +30,7 @@ MAX_COMMENTS = 200
 MAX_ALIASES = 30
 MAX_DEPTH = 10
 MAX_ROOT_MUTATIONS = 5
+MAX_REPEATED = 30
 CACHED_DOCUMENTS = 500
 CACHED_LENGTH = 10_000
 
@@ -41,27 +44,75 @@ PARSE_OPTIONS: Any = {
 class RootMutationsRule(ValidationRule):
     """A request is one transaction a root mutation: many of them would keep the writer from everybody else."""
 
+    def __init__(self, context: ValidationContext) -> None:
+        super().__init__(context)
+        self._counts: dict[str, int] = {}
+
     def enter_operation_definition(self, node: OperationDefinitionNode, *_args: Any) -> None:
-        count = self._count(node.selection_set, frozenset())
+        count = self._count(node.selection_set)
         if node.operation is OperationType.MUTATION and count > MAX_ROOT_MUTATIONS:
             self.report_error(GraphQLError(f"{count} root mutations found. Allowed: {MAX_ROOT_MUTATIONS}", node))
 
-    def _count(self, selections: SelectionSetNode, within: frozenset[str]) -> int:
-        """The fields of the selections, those in fragments included; `within` ends a circle."""
-        return sum(self._count_one(selection, within) for selection in selections.selections)
+    def _count(self, selections: SelectionSetNode) -> int:
+        """The fields of the selections, those in fragments included."""
+        return sum(self._count_one(selection) for selection in selections.selections)
 
-    def _count_one(self, selection: SelectionNode, within: frozenset[str]) -> int:
+    def _count_one(self, selection: SelectionNode) -> int:
         if isinstance(selection, FieldNode):
             return 1
         if isinstance(selection, InlineFragmentNode):
-            return self._count(selection.selection_set, within)
+            return self._count(selection.selection_set)
         assert isinstance(selection, FragmentSpreadNode)
         name = selection.name.value
-        fragment = None if name in within else self.context.get_fragment(name)
-        return self._count(fragment.selection_set, within | {name}) if fragment else 0
+        if name not in self._counts:
+            self._counts[name] = 0  # ends a circle, which another rule refuses
+            fragment = self.context.get_fragment(name)
+            self._counts[name] = self._count(fragment.selection_set) if fragment else 0
+        return self._counts[name]
 
 
-LIMITS = (aliases(MAX_ALIASES), depth(MAX_DEPTH, None), RootMutationsRule)
+class SelectionsRule(ValidationRule):
+    """How deep the selections go, and how often one name may stand in a selection set.
+
+    Whatever comes of a fragment is found once: spread again and again, it would take for ever. Selections of one name
+    are compared with each other by a rule of the specification, in the square of their number.
+    """
+
+    def __init__(self, context: ValidationContext) -> None:
+        super().__init__(context)
+        self._depths: dict[str, int] = {}
+
+    def enter_selection_set(self, node: SelectionSetNode, *_args: Any) -> None:
+        fields = [found for found in node.selections if isinstance(found, FieldNode)]
+        often = Counter((found.alias or found.name).value for found in fields)
+        if max(often.values(), default=0) > MAX_REPEATED:
+            self.report_error(GraphQLError(f"A field is selected more than {MAX_REPEATED} times in one place.", node))
+
+    def enter_operation_definition(self, node: OperationDefinitionNode, *_args: Any) -> None:
+        if self._depth(node.selection_set) > MAX_DEPTH:
+            self.report_error(GraphQLError(f"The operation is deeper than {MAX_DEPTH} levels.", node))
+
+    def _depth(self, selections: SelectionSetNode) -> int:
+        return max((self._depth_of(selection) for selection in selections.selections), default=0)
+
+    def _depth_of(self, selection: SelectionNode) -> int:
+        if isinstance(selection, FieldNode):
+            below = self._depth(selection.selection_set) if selection.selection_set else 0
+            return 0 if selection.name.value.startswith("__") else 1 + below
+        if isinstance(selection, InlineFragmentNode):
+            return self._depth(selection.selection_set)
+        assert isinstance(selection, FragmentSpreadNode)
+        return self._depth_of_fragment(selection.name.value)
+
+    def _depth_of_fragment(self, name: str) -> int:
+        if name not in self._depths:
+            self._depths[name] = 0  # ends a circle, which another rule refuses
+            fragment = self.context.get_fragment(name)
+            self._depths[name] = self._depth(fragment.selection_set) if fragment else 0
+        return self._depths[name]
+
+
+LIMITS = (aliases(MAX_ALIASES), RootMutationsRule, SelectionsRule)
 
 
 @dataclass(slots=True)
@@ -87,7 +138,8 @@ class Documents(SchemaExtension):
         yield
         if self._document is None and context.graphql_document is not None:
             self._document = Document(context.graphql_document)
-            if len(text) <= CACHED_LENGTH:
+            # A literal may be a password: only what leaves its values to variables is kept.
+            if len(text) <= CACHED_LENGTH and '"' not in text:
                 self._cache[text] = self._document
 
     def on_validate(self) -> Iterator[None]:
@@ -99,10 +151,13 @@ class Documents(SchemaExtension):
         yield
 
     def _validate(self, node: DocumentNode) -> list[GraphQLError]:
-        rules = (*self.execution_context.validation_rules, *LIMITS)
+        schema = self.execution_context.schema._schema
+        if refused := validate(schema, node, LIMITS):
+            return refused
+        rules = self.execution_context.validation_rules
         if not self.introspection:
             rules = (*rules, NoSchemaIntrospectionCustomRule)
-        return validate_document(self.execution_context.schema._schema, node, rules)
+        return validate_document(schema, node, rules)
 
     def _ambiguous(self, node: DocumentNode) -> list[GraphQLError]:
         """Of several operations, one must be named (GraphQL, 6.1)."""

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import httpx
-from asyncpg.transaction import Transaction  # type: ignore[import-untyped]
+from asyncpg.transaction import Transaction
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 

@@ -5,11 +5,12 @@ import os
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 from sqlmodel import col, select
 
 from models.database import opened
@@ -76,6 +77,15 @@ def passwords_of(inbox: EmailInbox, keyring: Keyring) -> tuple[str, ...]:
 
 
 # ----------------------------------------------------------------------------------------------------------- faults
+
+
+@asynccontextmanager
+async def locked(settings: Settings) -> AsyncIterator[None]:
+    """Another process is in the middle of writing."""
+    async with opened(settings.url) as database, database.engine.begin() as connection:
+        if database.path is None:
+            await connection.execute(text("LOCK TABLE email_inbox, alembic_version IN EXCLUSIVE MODE"))
+        yield
 
 
 @contextmanager

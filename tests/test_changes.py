@@ -148,7 +148,6 @@ async def test_who_loses_the_token_loses_the_subscription(
 ) -> None:
     monkeypatch.setattr(resolvers.inbox, "RECHECK_SECONDS", 0.05)
     server, url = live
-    monkeypatch.setattr(schema.endpoint, "REMEMBERED_SECONDS", 0.0)
     headers = await member_of(server)
     async with connected(url, headers) as subscriber:
         await subscriber.start(CHANGES)

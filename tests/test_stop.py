@@ -6,24 +6,22 @@ import socket
 import sqlite3
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import NoReturn
 
 import httpx
 import pytest
-from sqlalchemy import text
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
-from models.database import opened
 from server import Settings
 from tests import postgresql
 from tests.inboxes import inbox_values
 from tests.process import Process, environment_of, free_port, run, serving, start, subscribed, until
 from tests.running import ADMIN_HEADERS, settings_for
-from tests.stored import DATABASE, inboxes_of
+from tests.stored import DATABASE, inboxes_of, locked
 
 SECONDS = 10.0
 QUICK = {"server.GRACE_SECONDS": 1}
@@ -33,15 +31,6 @@ QUICK = {"server.GRACE_SECONDS": 1}
 def process(settings: Settings, tmp_path: Path) -> Iterator[Process]:
     with serving(environment_of(settings), tmp_path) as started:
         yield started
-
-
-@asynccontextmanager
-async def locked(settings: Settings) -> AsyncIterator[None]:
-    """Another process is in the middle of writing."""
-    async with opened(settings.url) as database, database.engine.begin() as connection:
-        if database.path is None:
-            await connection.execute(text("LOCK TABLE email_inbox IN EXCLUSIVE MODE"))
-        yield
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
