@@ -116,6 +116,11 @@ async def test_permission_is_asked_before_the_input_is_looked_at(server: Running
         assert codes(await ask(client, GRAPHQL["setEmailInbox"][0], inbox=inbox_values(name=""))) == [code]
 
 
+async def test_a_stranger_is_not_told_what_is_wrong_with_the_input(server: Running) -> None:
+    for query in ("{ emailInboxes(first: 0) { totalCount } }", '{ emailInboxes(after: "x") { totalCount } }'):
+        assert codes(await ask(server.as_caller(), query)) == ["UNAUTHENTICATED"]
+
+
 # ------------------------------------------------------------------------------------------------------ credentials
 
 

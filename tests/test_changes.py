@@ -158,6 +158,41 @@ async def test_who_loses_the_token_loses_the_subscription(
         assert (await subscriber.receive())["type"] == "complete"
 
 
+async def test_an_operation_over_websocket_asks_anew_who_the_caller_is(live: tuple[Running, str]) -> None:
+    server, url = live
+    headers = await member_of(server)
+    async with connected(url, headers) as subscriber:
+        await subscriber.start("{ viewer { username } }")
+        await subscriber.next()
+        assert (await subscriber.receive())["type"] == "complete"
+        await server.as_caller(**headers).post("/api/v1/logout")
+        await subscriber.send({"id": "2", "type": "subscribe", "payload": {"query": "{ viewer { username } }"}})
+        message = await subscriber.receive()
+        assert message["payload"]["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
+
+
+async def test_a_change_that_is_told_late_is_told_as_it_was(live: tuple[Running, str]) -> None:
+    server, url = live
+    api = GraphQLApi(server.client)
+    member = await member_of(server, "Sales")
+    async with connected(url) as subscriber:
+        await subscriber.start(CHANGES)
+        await api.set_inbox(inbox_values(id="a", department="Sales"))
+        cursor = (await subscriber.next())["emailInboxChanged"]["cursor"]
+    await api.set_inbox(inbox_values(id="a", department="Sales", name="Two"))
+    await api.set_inbox(inbox_values(id="a", department="Legal"))
+    await api.delete_inbox("a")
+    await api.set_inbox(inbox_values(id="a", department="Sales"))
+    async with connected(url, member) as subscriber:
+        await subscriber.start(CHANGES, after=cursor)
+        events = [(await subscriber.next())["emailInboxChanged"] for _ in range(3)]
+    assert [(event["kind"], event["emailInbox"] is None) for event in events] == [
+        ("UPDATED", False),
+        ("DELETED", True),
+        ("CREATED", False),
+    ]
+
+
 async def test_a_subscriber_that_reads_too_slowly_is_let_go(
     live: tuple[Running, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -245,6 +245,20 @@ def tokens(count: int) -> str:
     return f'mutation {{ createAccessToken(input: {{ name: "", permissions: [{permissions}] }}) {{ success }} }}'
 
 
+async def test_fragments_spread_again_and_again_are_measured_once(server: Running) -> None:
+    doubled = "".join(f"fragment F{n} on Query {{ ...F{n + 1} ...F{n + 1} }} " for n in range(60))
+    query = "{ ...F0 } " + doubled + "fragment F60 on Query { __typename }"
+    assert (await ask(server.client, query))["data"] == {"__typename": "Query"}
+    bomb = query.replace("{ ...F0 }", "mutation { ...F0 }").replace("on Query", "on Mutation")
+    assert codes(await ask(server.client, bomb.replace("__typename", "logout { success }"))) != []
+
+
+async def test_a_fragment_that_is_not_there_is_named(server: Running) -> None:
+    body = await ask(server.as_caller(), "{ ...Missing }")
+    assert codes(body) == ["GRAPHQL_VALIDATION_FAILED"]
+    assert "Missing" in body["errors"][0]["message"]
+
+
 def logouts(count: int) -> str:
     return "mutation {" + " ".join(f"a{number}: logout {{ success }}" for number in range(count)) + "}"
 
@@ -255,6 +269,7 @@ def logouts(count: int) -> str:
         (aliases(30), aliases(31)),
         (tokens(2_000), tokens(2_001)),
         (logouts(5), logouts(6)),
+        ("{" + " __typename" * 30 + "}", "{" + " __typename" * 31 + "}"),
         (
             "fragment L on Mutation { logout { success } } mutation { ...L }",
             "fragment L on Mutation {" + logouts(6).removeprefix("mutation {") + " mutation { ... { ...L } }",

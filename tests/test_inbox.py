@@ -231,6 +231,12 @@ def text_of(path: str, beyond: int) -> str:
     return labels[: length - 1] + "e" if name == "server" else "x" * length
 
 
+async def test_text_that_grows_when_it_is_folded_is_refused(api: Api) -> None:
+    cases: dict[str, list[Any]] = {"name": ["ﷺ" * 100], "email": ["ﷺ" * 60 + "@example.org"]}
+    assert await problems_of(api, cases) == all_refused(cases, "TOO_LONG")
+    assert (await api.set_inbox(inbox_values(name="ß" * 200))).inbox_id
+
+
 async def test_blank_text_is_refused(api: Api) -> None:
     paths = ["name", "smtp__server", "smtp__username", "imap__server", "imap__username"]
     cases = {path: ["", " ", "\u3000"] for path in paths}

@@ -93,6 +93,7 @@ async def test_what_is_no_json_object_is_an_empty_one(server: Running, body: byt
         ({"imap__maxRetries": "many"}, "imap.maxRetries", "INVALID"),
         ({"_id": 5}, "_id", "INVALID"),
         ({"unknown": 1}, "unknown", "INVALID"),
+        ({"unknown": None}, "unknown", "INVALID"),
         ({"smtp__unknown": 1}, "smtp.unknown", "INVALID"),
         ({"smtp__maxRetries": 1}, "smtp.maxRetries", "INVALID"),
         ({"sender_info": "x"}, "sender_info", "INVALID"),
@@ -104,6 +105,14 @@ async def test_a_wrong_value_is_named(server: Running, changes: dict[str, Any], 
     assert answer.status_code == 400
     assert [(detail["field"], detail["code"]) for detail in details] == [(field, code)]
     assert details[0]["message"].startswith(f"{field} ")
+
+
+async def test_an_object_of_thousands_of_fields_is_refused_as_one_problem(server: Running) -> None:
+    many = {f"x{number}": 1 for number in range(50_000)}
+    for values in ({**inbox_values(), **many}, inbox_values(smtp=many)):
+        status, body = await save(server, values)
+        assert status == 400
+        assert len(body["details"]) <= 2
 
 
 async def test_max_retries_may_be_null(server: Running) -> None:

@@ -1,5 +1,6 @@
 """Logging in and out, over both APIs; guessing is slowed."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -94,6 +95,13 @@ async def test_guessing_is_slowed_by_user_and_address_and_locks_nobody_else_out(
     assert rest.headers["X-RateLimit-Limit"] == "5"
     assert (await login(server, "bob", PASSWORD))["success"]
     assert (await login(server, "ada", PASSWORD, address="127.0.0.2"))["success"]
+
+
+async def test_guesses_that_are_sent_at_once_are_counted_one_by_one(server: Running) -> None:
+    await make_user(server, "ada", password=PASSWORD)
+    answers = await asyncio.gather(*(login(server, "ada", f"guess {number}") for number in range(PER_USER.amount + 5)))
+    # Two are verified at a time, so that one may slip through.
+    assert answers.count({"errors": ["RATE_LIMITED"]}) >= 4
 
 
 async def test_guessing_tokens_is_slowed_but_a_right_token_passes(server: Running) -> None:

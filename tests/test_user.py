@@ -1,11 +1,15 @@
 """Making, changing, deleting and listing users; access tokens. GraphQL only: the legacy path has none of it."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
+from cli.world import shell
 from edge.answers import to_iso
 from models.columns import now
+from models.errors import Refused
 from models.user import Permission
+from resolvers.user import update_user
 from tests.api import GraphQLApi
 from tests.inboxes import inbox_values
 from tests.running import ADMIN_ID, Running
@@ -120,6 +124,21 @@ async def test_the_last_manager_of_users_stays_one(server: Running) -> None:
         assert refused["userErrors"] == [{"code": "CONFLICT", "field": ["input", "id"]}]
     await make_user(server, "second", Permission.MANAGE_USERS)
     assert (await update(server, ADMIN_ID, permissions=["MANAGE_EMAIL_INBOX"]))["success"]
+
+
+async def test_of_two_managers_who_step_down_at_once_one_stays(server: Running) -> None:
+    second = await make_user(server, "second", Permission.MANAGE_USERS)
+    context = server.context.acting_as(shell)
+    work = [update_user(context, {"id": user_id, "permissions": []}) for user_id in (ADMIN_ID, second)]
+    outcomes = await asyncio.gather(*work, return_exceptions=True)
+    assert sum(isinstance(outcome, Refused) for outcome in outcomes) == 1
+
+
+async def test_no_username_is_taken_for_the_address_of_another_user(server: Running) -> None:
+    for username in ("a@b.cd", "a\uff20b.cd", "a b", "a　b"):
+        values = {"username": username, "permissions": []}
+        payload = (await server.graphql(CREATE_USER, input=values))["data"]["createUser"]
+        assert [error["code"] for error in payload["userErrors"]] == ["INVALID"], username
 
 
 async def test_users_are_listed_and_searched(server: Running) -> None:
