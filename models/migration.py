@@ -92,8 +92,10 @@ def _judge(revision: str | None, tables: Collection[str]) -> None:
 
 async def _inspect_postgresql(database: Database) -> Standing:
     def read(connection: Connection) -> Standing:
+        # In this order: between the two, another process may commit the migration of an empty database.
+        tables = connection.dialect.get_table_names(connection)
         revision = _revision(connection)
-        _judge(revision, connection.dialect.get_table_names(connection))
+        _judge(revision, tables)
         keys = connection.execute(text("SELECT id, check_value FROM encryption_key")).all() if revision else []
         return Standing(revision, [(key_id, bytes(value)) for key_id, value in keys])
 

@@ -136,7 +136,7 @@ async def test_of_two_managers_who_step_down_at_once_one_stays(server: Running) 
 
 async def test_no_username_is_taken_for_the_address_of_another_user(server: Running) -> None:
     for username in ("a@b.cd", "a\uff20b.cd", "a b", "a　b"):
-        values = {"username": username, "permissions": []}
+        values: dict[str, Any] = {"username": username, "permissions": []}
         payload = (await server.graphql(CREATE_USER, input=values))["data"]["createUser"]
         assert [error["code"] for error in payload["userErrors"]] == ["INVALID"], username
 

@@ -1,0 +1,386 @@
+"""The documentation says what is so: its examples run, its tables are those of the code, its links lead somewhere."""
+
+import ast
+import itertools
+import json
+import re
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+import server as composition
+from edge import body
+from models import change, database, paging, token
+from models.errors import ErrorCode, ProductError
+from resolvers import events, inbox, throttle, upkeep
+from resolvers.access import RULES
+from rest import ROUTES
+from schema import build_schema, endpoint, errors, extensions
+from server import Settings
+from tests.conftest import IN_CI
+from tests.process import environment_of, serving
+from tests.running import ADMIN_HEADERS, ADMIN_ID, ADMIN_TOKEN, Running
+from tests.sockets import connected, listening
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = [
+    *(ROOT / name for name in ("README.md", "HACKING.md", "CHANGELOG.md", "web/README.md")),
+    *sorted(DOCS.rglob("*.md")),
+]
+CODE = ("models", "resolvers", "schema", "rest", "edge", "cli")
+PRINTED = "http://127.0.0.1:3000"
+"""The address that the pages print, which is that of a default server."""
+
+
+# ------------------------------------------------------------------------------------------------- reading the pages
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block. `label` is the last line of text before it."""
+
+    language: str
+    text: str
+    label: str
+
+
+@dataclass
+class Example:
+    """What a page says to run, with the answer that it shows."""
+
+    text: str
+    variables: dict[str, Any] = field(default_factory=dict)
+    answer: Any = None
+    status: int = 200
+
+    @property
+    def is_subscription(self) -> bool:
+        return self.text.startswith("subscription")
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    label, language = "", None
+    lines: list[str] = []
+    for line in page.read_text("utf-8").splitlines():
+        if language is None:
+            if line.startswith("```"):
+                language, lines = line[3:], []
+            elif line.strip():
+                label = line.strip()
+        elif line == "```":
+            yield Block(language, "\n".join(lines), label)
+            language, label = None, ""
+        else:
+            lines.append(line)
+
+
+def examples(page: Path, language: str, start: str = "") -> list[Example]:
+    """The blocks of a language that begin with `start`, each with the variables and the answer that follow it."""
+    found: list[Example] = []
+    for block in blocks(page):
+        if block.language == language and block.text.startswith(start):
+            found.append(Example(block.text))
+        elif block.language == "json" and block.label == "Variables:":
+            found[-1].variables = json.loads(block.text)
+        elif block.language == "json" and (
+            shown := re.fullmatch(r"(?:Answer|First message)(?:, (\d+))?:", block.label)
+        ):
+            found[-1].answer = json.loads(block.text)
+            found[-1].status = int(shown[1] or 200)
+    return found
+
+
+def table(page: Path, *header: str) -> list[list[str]]:
+    """The rows of the table whose header has these cells first."""
+    rows: list[list[str]] = []
+    inside = False
+    for line in page.read_text("utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")] if line.startswith("|") else []
+        if tuple(cells[: len(header)]) == header:
+            inside = True
+        elif inside and not cells:
+            return rows
+        elif inside and set(cells[0]) != {"-"}:
+            rows.append(cells)
+    assert rows, f"{page} has no table {header}"
+    return rows
+
+
+def quoted(text: str) -> list[str]:
+    """What stands in backticks."""
+    return re.findall(r"`([^`]+)`", text)
+
+
+# ---------------------------------------------------------------------------------------------------------- examples
+
+VARYING = re.compile(r"_?id|\w*[iI]d|\w*At|\w*[cC]ursor|\w*[tT]oken")
+"""Names of what differs from server to server: ids, times, cursors and tokens."""
+
+
+class Comparison:
+    """Holds answers against those that a page shows, and knows then which id of the page is which here."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, str] = {}
+
+    def hold(self, shown: Any, actual: Any, name: str = "") -> None:
+        if isinstance(shown, dict) and isinstance(actual, dict):
+            assert list(shown) == list(actual), name
+            for key, value in shown.items():
+                self.hold(value, actual[key], key)
+        elif isinstance(shown, list) and isinstance(actual, list):
+            assert len(shown) == len(actual), (name, shown, actual)
+            for one, other in zip(shown, actual, strict=True):
+                self.hold(one, other, name)
+        elif shown != actual:
+            assert VARYING.fullmatch(name), (name, shown, actual)
+            assert isinstance(shown, str)
+            assert isinstance(actual, str)
+            assert self.known.setdefault(shown, actual) == actual
+
+    def translated(self, value: Any) -> Any:
+        """The value with the ids of this server."""
+        text = json.dumps(value)
+        for shown, actual in self.known.items():
+            text = text.replace(json.dumps(shown), json.dumps(actual))
+        return json.loads(text)
+
+
+async def test_the_graphql_examples_run_and_answer_as_shown(server: Running) -> None:
+    comparison = Comparison()
+    for example in examples(DOCS / "graphql.md", "graphql"):
+        if example.is_subscription:
+            continue
+        headers = dict(ADMIN_HEADERS)
+        if "logout" in example.text:
+            headers = {"Authorization": f"Bearer {comparison.known[login_token()]}"}
+        body = await server.graphql(example.text, headers, **comparison.translated(example.variables))
+        assert "errors" not in body, (example.text, body)
+        comparison.hold(example.answer, body)
+
+
+def login_token() -> str:
+    """The token that the page shows as the answer to `login`."""
+    [shown] = [one for one in examples(DOCS / "graphql.md", "graphql") if "login(" in one.text]
+    token: str = shown.answer["data"]["login"]["token"]
+    return token
+
+
+async def test_the_subscription_examples_run_and_answer_as_shown(settings: Settings) -> None:
+    all_examples = examples(DOCS / "graphql.md", "graphql")
+    subscriptions = [place for place, example in enumerate(all_examples) if example.is_subscription]
+    assert subscriptions
+    async with listening(settings) as (running, url), connected(url) as subscriber:
+        for example in all_examples[: subscriptions[0]]:
+            await running.graphql(example.text, **example.variables)
+        for place in subscriptions:
+            example = all_examples[place]
+            await subscriber.start(example.text, **example.variables)
+            Comparison().hold(example.answer, {"data": await subscriber.next()})
+
+
+def test_every_root_field_has_an_example() -> None:
+    schema = build_schema()._schema
+    kinds = [schema.query_type, schema.mutation_type, schema.subscription_type]
+    names = {name for kind in kinds if kind for name in kind.fields}
+    shown = "\n".join(example.text for example in examples(DOCS / "graphql.md", "graphql"))
+    assert {name for name in names if not re.search(rf"\b{name}\b", shown)} == set()
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", DOCS / "rest.md"], ids=lambda page: page.name)
+def test_the_curl_examples_run_and_answer_as_shown(page: Path, settings: Settings, tmp_path: Path) -> None:
+    if shutil.which("curl") is None:
+        assert not IN_CI, "curl is compulsory in CI"
+        pytest.skip("curl is not installed")
+    (tmp_path / ".curlrc").write_text('silent\nwrite-out = "\\n%{http_code}"\n')
+    variables = {"CURL_HOME": str(tmp_path), "USER_ID": ADMIN_ID, "TOKEN": ADMIN_TOKEN}
+    comparison, all_examples = Comparison(), examples(page, "sh", "curl")
+    assert all_examples
+    with serving(environment_of(settings), tmp_path) as process:
+        for example in all_examples:
+            command = example.text.replace(PRINTED, process.address).replace("http://localhost:3000", process.address)
+            printed = subprocess.run(["/bin/sh", "-c", command], env=variables, capture_output=True, check=True)
+            answer, _, status = printed.stdout.decode().rpartition("\n")
+            assert int(status) == example.status, (command, answer)
+            comparison.hold(example.answer, json.loads(answer))
+
+
+# ----------------------------------------------------------------------------------------------- tables and constants
+
+
+def test_every_setting_is_documented_and_every_documented_one_exists() -> None:
+    documented = {}
+    for cells in table(DOCS / "configuration.md", "setting", "default"):
+        [name], default = quoted(cells[0]), quoted(cells[1])
+        documented[name] = default[0] if default else None
+    fields = Settings.model_fields
+    assert set(documented) == {f"EMAIL_INBOX_{name.upper()}" for name in fields}
+    for name, info in fields.items():
+        if isinstance(info.default, bool | int | str | Path):
+            assert documented[f"EMAIL_INBOX_{name.upper()}"] == str(info.default).lower(), name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_page_names_a_setting_that_does_not_exist(page: Path) -> None:
+    named = set(re.findall(r"EMAIL_INBOX_[A-Z_]*[A-Z](?![A-Z_])", page.read_text("utf-8")))
+    assert named <= {f"EMAIL_INBOX_{name.upper()}" for name in Settings.model_fields}
+
+
+def test_every_error_code_is_documented() -> None:
+    documented = [code for row in table(DOCS / "graphql.md", "code", "") for code in quoted(row[0])]
+    assert sorted(documented) == sorted(ErrorCode.__members__)
+
+
+def test_every_code_of_a_top_level_error_is_documented() -> None:
+    documented = {quoted(row[0])[0] for row in table(DOCS / "graphql.md", "code", "HTTP")}
+    kinds: list[type[ProductError]] = [ProductError, *ProductError.__subclasses__()]
+    known = {kind.code for kind in kinds}
+    assert documented == known | {errors.PARSE_FAILED, errors.VALIDATION_FAILED, errors.BAD_USER_INPUT}
+
+
+def test_the_permissions_are_those_of_the_code() -> None:
+    rows = table(DOCS / "security.md", "resolver", "GraphQL")
+    assert {quoted(row[0])[0]: row[-1].replace("`", "") for row in rows} == RULES
+
+
+def test_the_limits_are_those_of_the_code() -> None:
+    limits = {row[0]: row[1] for row in table(DOCS / "graphql.md", "limit", "")}
+    assert limits == {
+        "body, WebSocket message": f"{body.LIMIT // 1024 // 1024} MiB",
+        "tokens of a document": f"{extensions.MAX_TOKENS:,}",
+        "comments of a document": f"{extensions.MAX_COMMENTS}",
+        "aliases": f"{extensions.MAX_ALIASES}",
+        "root mutations of a request": f"{extensions.MAX_ROOT_MUTATIONS}",
+        "the same name in one selection set": f"{extensions.MAX_REPEATED}",
+        "depth, introspection aside": f"{extensions.MAX_DEPTH}",
+        "subscriptions of one WebSocket": f"{endpoint.MAX_SUBSCRIPTIONS}",
+        "time to `connection_init`": f"{endpoint.INIT_TIMEOUT.seconds} s",
+    }
+
+
+def test_the_throttling_is_that_of_the_code() -> None:
+    counts = {row[0]: row[1] for row in table(DOCS / "security.md", "failures", "a minute")}
+    assert counts == {
+        "logins as one user, from one address": str(throttle.PER_USER.amount),
+        "logins and tokens, from one address": str(throttle.PER_ADDRESS.amount),
+    }
+
+
+def test_the_figures_in_the_text_are_those_of_the_code() -> None:
+    days, hours = token.LOGIN_LIFETIME.days, change.KEPT.total_seconds() / 3_600
+    until_ended = inbox.RECHECK_SECONDS
+    connections = database.WRITERS + database.READERS + 1
+    figures = {
+        "operation.md": [
+            f"answered within {composition.GRACE_SECONDS} seconds",
+            f"after {database.LOCK_SECONDS:g} seconds of waiting",
+            f"waits for {database.LOCK_SECONDS:g} seconds",
+            f"up to {connections} connections",
+        ],
+        "graphql.md": [
+            f"kept for {hours:g} hours",
+            f"falls {events.QUEUE:,} changes behind",
+            f"within {until_ended:g} seconds",
+            f"lives {days} days",
+            f"written down every {upkeep.FLUSH_SECONDS:g} seconds",
+            f"(1 to {paging.MAX_SIZE}, {paging.DEFAULT_SIZE} by default)",
+        ],
+        "rest.md": [f"lives {days} days", f"0 to {paging.MAX_SIZE}, {paging.DEFAULT_SIZE} by default"],
+        "security.md": [f"lives {days} days", f"within {until_ended:g} seconds", f"for {hours:g} hours"],
+    }
+    for page, phrases in figures.items():
+        text = " ".join((DOCS / page).read_text("utf-8").split())
+        assert [phrase for phrase in phrases if phrase not in text] == [], page
+
+
+def test_every_endpoint_of_the_rest_path_is_documented() -> None:
+    documented = {quoted(row[0])[0] for row in table(DOCS / "rest.md", "endpoint", "needs")}
+    routes = {f"{max((route.methods or set()) - {'HEAD'})} {route.path[1:]}" for route in ROUTES}
+    assert documented == routes
+
+
+def test_every_command_of_the_shell_is_documented() -> None:
+    documented = {quoted(row[0])[0].split(" ", 1)[1] for row in table(DOCS / "operation.md", "command", "")}
+    assert {re.sub(r" ?(\[.*|[A-Z]+.*)?$", "", command) for command in documented} == set(commands())
+
+
+def commands() -> Iterator[str]:
+    """The commands of `server.py`, those of a group with its name."""
+    root: Any = typer.main.get_command(composition.app)
+    for name, command in root.commands.items():
+        below = getattr(command, "commands", None)
+        yield from (f"{name} {leaf}" for leaf in below) if below else (name,)
+
+
+def test_every_event_of_the_log_is_documented() -> None:
+    documented = {event for row in table(DOCS / "operation.md", "event", "level") for event in quoted(row[0])}
+    modules = [ROOT / "server.py", *(path for folder in CODE for path in (ROOT / folder).glob("*.py"))]
+    logged = {event for path in modules for event in re.findall(r'\blog\.\w+\("([^"]+)"', path.read_text("utf-8"))}
+    assert documented == logged
+
+
+def test_every_library_is_documented() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    asked_for = {re.split(r"[\[;]", name)[0] for name in project["project"]["dependencies"]}
+    rows = table(DOCS / "decisions" / "0006-libraries.md", "library", "for")
+    assert {name for row in rows for name in row[0].split(", ")} == asked_for
+
+
+# ------------------------------------------------------------------------------------------------------ names, links
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_within_the_project_leads_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        found = (page.parent / path).resolve() if path else page
+        assert found.exists(), target
+        assert not anchor or anchor in anchors(found), target
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that the headings of a page have."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "HACKING.md", *sorted((DOCS / "decisions").glob("*.md"))], ids=lambda p: p.name
+)
+def test_every_file_and_function_that_is_named_exists(page: Path) -> None:
+    for name in quoted(page.read_text("utf-8")):
+        named = re.fullmatch(r"([\w./-]+\.(?:py|md|toml|graphql|ts|tsx|mjs|svg|png))(?::(\w+))?", name)
+        if named and "…" not in name:
+            path = ROOT / named[1]
+            assert path.exists(), name
+            assert not named[2] or named[2] in defined_in(path), name
+
+
+def defined_in(path: Path) -> set[str]:
+    """The functions, classes, methods and constants of a module."""
+    module = ast.parse(path.read_text("utf-8"))
+    bodies = [module.body, *(node.body for node in module.body if isinstance(node, ast.ClassDef))]
+    names = set()
+    for node in itertools.chain(*bodies):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names.update(target.id for target in targets if isinstance(target, ast.Name))
+    return names
+
+
+def test_the_version_is_that_of_the_project() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    assert f"[{version}]" in (ROOT / "CHANGELOG.md").read_text("utf-8")
