@@ -1,10 +1,13 @@
-"""Reads the credentials of a request, from HTTP headers or from the connection parameters of a WebSocket."""
+"""Who sends a request: its credentials, from HTTP headers or a WebSocket's connection parameters, and its address."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from starlette.requests import HTTPConnection, Request
+
 from models.secrets import Secret
-from resolvers.access import Credentials
+from resolvers.access import Authenticator, Credentials
+from resolvers.context import Context, nobody
 
 
 def credentials_of(headers: Mapping[str, Any]) -> Credentials | None:
@@ -17,3 +20,18 @@ def credentials_of(headers: Mapping[str, Any]) -> Credentials | None:
     if scheme.lower() == "bearer" and bearer.strip():
         return Credentials(Secret(bearer.strip()))
     return None
+
+
+def context_of(request: Request) -> Context:
+    """The context of a request. Who the caller is, is asked when somebody wants to know, and once."""
+    context = context_of_connection(request)
+    authenticator: Authenticator = request.app.state.authenticator
+    authenticate = authenticator.remembered(credentials_of(request.headers), context.address)
+    return context.acting_as(authenticate, context.address, context.request_id)
+
+
+def context_of_connection(connection: HTTPConnection) -> Context:
+    """The context of a connection that has not said yet who it is."""
+    context: Context = connection.app.state.context
+    address = connection.client.host if connection.client else ""
+    return context.acting_as(nobody, address, connection.scope["request_id"])

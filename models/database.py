@@ -35,6 +35,7 @@ Parameters = dict[str, Any] | None
 ATTEMPTS = 5
 READERS = 4
 WRITERS = 5
+HANG_SECONDS = 30
 LOCK_SECONDS = 5.0
 LOOK_SECONDS = 0.01
 CONNECT_SECONDS = 3.0
@@ -126,8 +127,10 @@ class Database:
             for task in waiting:
                 task.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
-        await self._writer.dispose()
-        await self._reader.dispose()
+        for engine in (self._writer, self._reader):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await engine.dispose()
 
 
 @asynccontextmanager
@@ -206,7 +209,8 @@ def _postgresql_engines(url: str) -> tuple[AsyncEngine, AsyncEngine]:
         settings |= {"application_name": "email-inbox", "lock_timeout": f"{LOCK_SECONDS}s"}
         return create_async_engine(
             parsed,
-            connect_args={"timeout": CONNECT_SECONDS, "server_settings": settings},
+            # A server that hangs answers neither yes nor no.
+            connect_args={"timeout": CONNECT_SECONDS, "command_timeout": HANG_SECONDS, "server_settings": settings},
             hide_parameters=True,
             pool_pre_ping=True,
             pool_size=size,

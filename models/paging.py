@@ -6,7 +6,7 @@ A cursor holds the order, the value and the id of its row, so that it stays wher
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum, StrEnum
@@ -80,6 +80,14 @@ class Page(Generic[Row]):
     def cursor(self, row: Row) -> str:
         """The cursor of one of the rows."""
         return _encode([self.field.name, getattr(row, self.field.value), row.id])  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing(Generic[Row]):
+    """A page of a list, and the way to the length of the whole list."""
+
+    page: Page[Row]
+    count: Callable[[], Awaitable[int]]
 
 
 def window_of(

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -16,7 +16,7 @@ from models.change import ChangeKind
 from models.config import InboxConfig, warnings
 from models.errors import BadRequest, ErrorCode, Problem, Refused, Unavailable
 from models.inbox import PROTOCOLS, EmailInbox, InboxOrder
-from models.paging import Order, Page, Window, page_of, window_of
+from models.paging import Listing, Order, Window, page_of, window_of
 from models.secrets import Keyring
 from models.user import Permission
 from models.validation import Examined, accepted, examine
@@ -35,14 +35,6 @@ class Saved:
     inbox: EmailInbox
     created: bool
     warnings: list[Problem] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """A page of a list, and the way to the length of the whole list."""
-
-    page: Page[EmailInbox]
-    count: Callable[[], Awaitable[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +128,7 @@ async def email_inboxes(
     active: bool | None = None,
     department: str | None = None,
     search: str | None = None,
-) -> Listing:
+) -> Listing[EmailInbox]:
     """A page of the inboxes that the caller sees. Raises BadRequest."""
     caller = await context.caller()
     filters = inboxes.matching(active, text_filter("department", department), text_filter("search", search))

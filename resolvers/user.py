@@ -1,8 +1,7 @@
 """Making, changing, deleting and listing users. Knows neither GraphQL nor REST, and no SQL."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlmodel import Session
@@ -10,21 +9,13 @@ from sqlmodel import Session
 from models import token as tokens
 from models import user as users_
 from models.errors import ErrorCode, Forbidden, Problem, Refused
-from models.paging import Order, Page, Window, page_of, window_of
+from models.paging import Listing, Order, Window, page_of, window_of
 from models.password import hash_password
 from models.user import Permission, User, UserConfig, UserOrder
 from models.validation import accepted, examine
 from resolvers.access import requires
 from resolvers.context import Context
 from resolvers.filters import text_filter
-
-
-@dataclass(frozen=True, slots=True)
-class UserListing:
-    """A page of the users, and the way to the length of the whole list."""
-
-    page: Page[User]
-    count: Callable[[], Awaitable[int]]
 
 
 @requires(Permission.MANAGE_USERS)
@@ -68,7 +59,7 @@ async def delete_user(context: Context, user_id: str) -> str:
 
 
 @requires(Permission.MANAGE_USERS)
-async def users(context: Context, window: Window, search: str | None = None) -> UserListing:
+async def users(context: Context, window: Window, search: str | None = None) -> Listing[User]:
     """A page of the users by username. Raises BadRequest."""
     conditions = users_.matching(text_filter("search", search))
 
@@ -76,7 +67,7 @@ async def users(context: Context, window: Window, search: str | None = None) -> 
         return (await context.database.read(users_.count(*conditions)))[0]
 
     statement = window_of(users_.users(*conditions), User, window, UserOrder.USERNAME, Order.ASC)
-    return UserListing(page_of(await context.database.read(statement), window, UserOrder.USERNAME), count)
+    return Listing(page_of(await context.database.read(statement), window, UserOrder.USERNAME), count)
 
 
 async def may_know(context: Context, user: User) -> None:

@@ -10,10 +10,9 @@ from starlette.responses import Response
 
 from edge.answers import JsonAnswer
 from edge.body import parse_json, read_body
-from edge.credentials import credentials_of
+from edge.credentials import context_of
 from models.errors import ProductError
 from models.user import Permission
-from resolvers.access import Authenticator
 from resolvers.context import Context
 from rest.problems import printed
 
@@ -43,7 +42,7 @@ def endpoint(
         async def respond(request: Request) -> Response:
             body: dict[str, Any] = {}
             try:
-                context = _context(request)
+                context = context_of(request)
                 if not public:
                     await context.require(*permissions)
                 body.update(await _object(request))
@@ -54,14 +53,6 @@ def endpoint(
         return respond
 
     return decorate
-
-
-def _context(request: Request) -> Context:
-    context: Context = request.app.state.context
-    authenticator: Authenticator = request.app.state.authenticator
-    address = request.client.host if request.client else ""
-    authenticate = authenticator.remembered(credentials_of(request.headers), address)
-    return context.acting_as(authenticate, address, request.scope["request_id"])
 
 
 async def _object(request: Request) -> dict[str, Any]:

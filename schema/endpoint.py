@@ -21,9 +21,8 @@ from strawberry.types.graphql import OperationType
 from strawberry.types.unset import UNSET, UnsetType
 
 from edge.answers import JsonAnswer, retry_headers
-from edge.credentials import credentials_of
+from edge.credentials import context_of, context_of_connection, credentials_of
 from models.errors import BadRequest, ProductError, RateLimited, Unauthenticated, where
-from resolvers.context import nobody
 from schema import Schema
 from schema.context import GraphQLContext
 from schema.negotiation import GRAPHQL, JSON, media_type, wants_html
@@ -97,7 +96,7 @@ class Endpoint(GraphQL[GraphQLContext, None]):
                 parameters.query,
                 variable_values=parameters.variables,
                 operation_name=parameters.operation_name,
-                context_value=self._graphql_context(request),
+                context_value=GraphQLContext(context_of(request)),
                 allowed_operation_types={OperationType.QUERY} if reading else _OVER_POST,
             )
         except InvalidOperationTypeError as error:
@@ -108,12 +107,6 @@ class Endpoint(GraphQL[GraphQLContext, None]):
             raise BadRequest("`query` must be a GraphQL document.") from None
         return _answer(result, media)
 
-    @staticmethod
-    def _graphql_context(request: Request) -> GraphQLContext:
-        address = request.client.host if request.client else ""
-        authenticate = request.app.state.authenticator.remembered(credentials_of(request.headers), address)
-        return GraphQLContext(request.app.state.context.acting_as(authenticate, address, request.scope["request_id"]))
-
     # ------------------------------------------------------------------------------------------------- WebSocket
 
     async def get_context(
@@ -121,9 +114,7 @@ class Endpoint(GraphQL[GraphQLContext, None]):
         request: Request | WebSocket,
         response: Response | WebSocket,  # noqa: ARG002 - the signature is strawberry's
     ) -> GraphQLContext:
-        address = request.client.host if request.client else ""
-        context = request.app.state.context.acting_as(nobody, address, request.scope["request_id"])
-        return GraphQLContext(context, request.app.state.authenticator)
+        return GraphQLContext(context_of_connection(request), request.app.state.authenticator)
 
     async def on_ws_connect(self, context: GraphQLContext) -> UnsetType:
         """Asks who connects: bad credentials are refused with 4403; without any, only what is public can be run."""

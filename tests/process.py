@@ -4,6 +4,7 @@ They are forked from one process that has imported the server already, because a
 to get there. `new_interpreter=True` starts one all the same.
 """
 
+import base64
 import functools
 import gc
 import importlib
@@ -35,6 +36,8 @@ from tests.running import ADMIN_HEADERS
 ROOT = Path(__file__).parent.parent
 PATH = os.environ.get("PATH", os.defpath)
 READY_SECONDS = 20.0
+BEGINNING = base64.b64encode(b"change:0").decode()
+"""The cursor of a subscription that misses nothing."""
 _PACKET = 1 << 20
 
 Found = TypeVar("Found")
@@ -190,12 +193,12 @@ def wait_until_ready(process: Process) -> None:
 
 @contextmanager
 def subscribed(process: Process, headers: Mapping[str, str] = ADMIN_HEADERS) -> Iterator[ClientConnection]:
-    """A connection with a subscription to every change, which the server has taken up."""
+    """A connection with a subscription to every change since the database was made, however soon they come."""
     address = process.address.replace("http", "ws") + "/graphql"
     with connect(address, subprotocols=[Subprotocol("graphql-transport-ws")]) as connection:
         connection.send(json.dumps({"type": "connection_init", "payload": dict(headers)}))
         assert json.loads(connection.recv(timeout=5))["type"] == "connection_ack"
-        query = "subscription { emailInboxChanged { kind id emailInbox { name } } }"
+        query = f'subscription {{ emailInboxChanged(after: "{BEGINNING}") {{ kind id emailInbox {{ name }} }} }}'
         connection.send(json.dumps({"type": "subscribe", "id": "1", "payload": {"query": query}}))
         connection.send(json.dumps({"type": "ping"}))
         assert json.loads(connection.recv(timeout=5))["type"] == "pong"
