@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, TypeVar, TypeVarTuple, overload
 
 import structlog
-from asyncpg import InterfaceError, PostgresError
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
@@ -224,13 +223,10 @@ def _postgresql_engines(url: str) -> tuple[AsyncEngine, AsyncEngine]:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """A fault of the machine becomes Unavailable; everything else stays what it is.
-
-    SQLAlchemy wraps what asyncpg says of a statement, but not what it says of a connection that can't be made.
-    """
+    """A fault of the machine becomes Unavailable; everything else stays what it is."""
     try:
         yield
-    except (DBAPIError, PoolTimeout, OSError, PostgresError, InterfaceError) as error:
+    except (DBAPIError, PoolTimeout, OSError) as error:
         if not _in_the_way(error):
             raise
         log.warning("database unavailable", reason=reason(error))

@@ -4,6 +4,7 @@ import base64
 import json
 import secrets
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from server import Settings
 from tests import postgresql
 from tests.api import SET
 from tests.inboxes import inbox_values
-from tests.process import BEGINNING, Process, environment_of, run, serving
+from tests.process import BEGINNING, ROOT, Process, environment_of, run, serving
 from tests.running import ADMIN_HEADERS
 
 NAMES = (
@@ -374,3 +375,51 @@ async def fail(process: Process, settings: Settings, secret: dict[str, str]) -> 
     values = inbox_values(email="unlucky@example.org", smtp__password=secret["unlucky"])
     assert rest(process, values) == 500
     assert graphql(process, SET, input=values)["errors"][0]["extensions"]["code"] == "INTERNAL_SERVER_ERROR"
+
+
+# ---------------------------------------------------------------------------------------------------------- the logs
+
+
+def test_a_line_of_the_log_cannot_be_forged(settings: Settings, tmp_path: Path) -> None:
+    environment = environment_of(settings, EMAIL_INBOX_LOG_FORMAT="console")
+    with serving(environment, tmp_path) as process:
+        for path in ("/a%0A2026-01-31%20forged", "/a%1B[2J", "/a%0D", "/a%E2%80%A8"):
+            process.client.get(path)
+        lines = process.err.splitlines()
+        assert len([line for line in lines if "path" in line and "/a" in line]) == 4
+        assert not any(line.startswith("2026-01-31") for line in lines)
+        assert "[2J" not in process.err
+
+
+def test_a_library_that_logs_an_exception_says_its_place_and_no_value(canaries: dict[str, Canary]) -> None:
+    canary = canaries["unlucky"].core
+    command = [sys.executable, "-c", LOGGING]
+    done = subprocess.run(command, input=canary, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert canary not in done.stderr + done.stdout
+    for told in ("uvicorn failed", "ValueError", "<string>", "Task exception was never retrieved"):
+        assert done.stderr.count(told) >= 2, told
+
+
+LOGGING = """
+import asyncio, gc, logging, sys
+from edge import logs
+
+secret = sys.stdin.read()
+
+async def fail():
+    raise ValueError(secret)
+
+async def forget():
+    task = asyncio.ensure_future(fail())
+    await asyncio.sleep(0)
+    del task
+    gc.collect()
+
+for as_json in (True, False):
+    logs.configure("debug", as_json=as_json)
+    try:
+        raise ValueError(secret)
+    except ValueError:
+        logging.getLogger("uvicorn.error").exception("uvicorn failed")
+    asyncio.run(forget())
+"""

@@ -212,7 +212,8 @@ def control(cluster: postgresql.Cluster, *command: str) -> None:
     assert folder
     owner = {"user": pwd.getpwnam(postgresql.USER).pw_uid} if os.geteuid() == 0 else {}
     data = ["--pgdata", str(cluster.folder / "data"), "--wait", "--silent", f"--log={cluster.folder / 'log'}"]
-    subprocess.run([str(folder / "pg_ctl"), *data, *command], check=True, cwd=cluster.folder, **owner)  # type: ignore[call-overload]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": cluster.folder}
+    subprocess.run([str(folder / "pg_ctl"), *data, *command], check=True, **quiet, **owner)  # type: ignore[call-overload]
 
 
 @on_sqlite

@@ -1,7 +1,10 @@
 """The schema of the database: that migrations make what the tables say, and are never half done."""
 
+import itertools
+import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,9 @@ from models.errors import StartError
 from models.migration import HEAD, SCRIPTS, inspect, migrate, revisions
 from server import Settings
 from tests import postgresql
-from tests.running import Running
+from tests.inboxes import inbox_values
+from tests.process import environment_of, free_port, run, serving, start, until
+from tests.running import ADMIN_ID, ADMIN_TOKEN, Running, settings_for
 
 
 def test_the_newest_revision_is_the_one_the_code_asks_for() -> None:
@@ -112,3 +117,37 @@ async def tables_of(engine: Any) -> set[str]:
     async with engine.connect() as connection:
         found: set[str] = await connection.run_sync(names)
     return found
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def untouched(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Settings]:
+    """The settings of a server that was never started; others at each call."""
+    numbers = itertools.count()
+    if request.param == "sqlite":
+        return lambda: settings_for(tmp_path / str(next(numbers)))
+    cluster: postgresql.Cluster = request.getfixturevalue("cluster")
+
+    def fresh() -> Settings:
+        number = next(numbers)
+        return settings_for(tmp_path / str(number), cluster.create(f"untouched_{os.getpid()}_{number}"))
+
+    return fresh
+
+
+def test_a_first_start_that_is_killed_at_any_step_is_made_good_by_the_next(
+    untouched: Callable[[], Settings], tmp_path: Path
+) -> None:
+    administrator = {"EMAIL_INBOX_ADMIN_USER_ID": ADMIN_ID, "EMAIL_INBOX_ADMIN_TOKEN": ADMIN_TOKEN}
+    for step in itertools.count():
+        environment = environment_of(untouched(), **administrator)
+        killed = start([], {"EMAIL_INBOX_PORT": str(free_port()), **environment}, tmp_path, dies_at=step)
+        served = until(lambda process=killed: process.poll() or "Serving" in process.out)  # type: ignore[misc]
+        if served is True:
+            killed.kill()
+            break
+        assert (killed.wait(), killed.err) == (-9, "")
+        with serving(environment, tmp_path) as process:
+            assert process.client.get("/api/v1/me").json()["username"] == "admin"
+            assert process.client.post("/api/v1/email-inbox", json=inbox_values()).status_code == 200
+        assert run(["user", "list"], environment, tmp_path)[1].count("\n") == 2
+    assert step >= 5

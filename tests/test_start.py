@@ -12,13 +12,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from models.database import CONNECT_SECONDS, Database
 from models.keyfile import KeyFile
 from tests import postgresql
 from tests.conftest import IN_CI
+from tests.inboxes import inbox_values
 from tests.process import free_port, run, serving, start, until
 from tests.running import settings_for
 from tests.stored import DATABASE, fill, read_only, snapshot, sql
@@ -92,6 +95,19 @@ def test_an_ipv6_address_is_served_and_printed_so_that_it_works(fresh: dict[str,
         process.kill()
 
 
+def test_the_folder_may_have_an_odd_name(tmp_path: Path) -> None:
+    odd = {"EMAIL_INBOX_DATA_DIR": str(tmp_path / "50% of #data é")}
+    for _ in range(2):
+        with serving(odd, tmp_path):
+            pass
+    assert run(["backup", "backup"], odd, tmp_path)[0] == 0
+
+
+def test_tls_is_asked_for_in_the_words_of_libpq() -> None:
+    database = Database("postgresql://u@h/d?sslmode=require&host=/x")
+    assert dict(database.engine.url.query) == {"ssl": "require", "host": "/x"}
+
+
 def test_a_misspelt_setting_is_warned_of(fresh: dict[str, str], tmp_path: Path) -> None:
     with serving({**fresh, "EMAIL_INBOX_PROT": "1"}, tmp_path) as server:
         assert '"name": "EMAIL_INBOX_PROT", "event": "unknown setting"' in server.err
@@ -142,6 +158,7 @@ def _key(number: int) -> str:
         ({"EMAIL_INBOX_DATABASE_URL": "postgresql://u:canary@127.0.0.1:1/d"}, "out of reach"),
         ({"EMAIL_INBOX_DATABASE_URL": "postgresql://u:canary@/d?host=/nowhere"}, "out of reach"),
         ({"EMAIL_INBOX_DATABASE_URL": "postgresql://u:canary@127.0.0.1:1/d?colour=red"}, "colour"),
+        ({"EMAIL_INBOX_DATABASE_URL": "postgresql://u:canary@127.0.0.1:1/d?sslmode=perhaps"}, "out of reach"),
         ({"EMAIL_INBOX_DATABASE_URL": "sqlite:////nowhere/at/all.sqlite3"}, "/nowhere/at/all.sqlite3"),
         ({"EMAIL_INBOX_SECRET_KEYS": "Y2FuYXJ5"}, "EMAIL_INBOX_SECRET_KEYS"),
         ({"EMAIL_INBOX_SECRET_KEYS": f"{_key(1)};{_key(2)}"}, "EMAIL_INBOX_SECRET_KEYS"),
@@ -178,6 +195,14 @@ def test_a_data_folder_that_is_a_file_ends_the_start(fresh: dict[str, str], tmp_
 def test_a_settings_file_that_is_no_text_ends_the_start(fresh: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"EMAIL_INBOX_PORT=\xff\xfe")
     assert ".env" in _refused(fresh, tmp_path)
+
+
+def test_a_postgresql_that_says_nothing_ends_the_start(fresh: dict[str, str], tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/d"
+        patched = {"models.database.CONNECT_SECONDS": 0.3}
+        assert "out of reach" in _refused({**fresh, "EMAIL_INBOX_DATABASE_URL": url}, tmp_path, patched=patched)
+    assert CONNECT_SECONDS < SECONDS - 1
 
 
 @pytest.fixture(scope="module")
@@ -259,6 +284,22 @@ def test_the_wrong_key_in_the_environment_ends_the_start(filled: Path, fresh: di
     assert right in _refused({**fresh, "EMAIL_INBOX_SECRET_KEYS": _key(3)}, tmp_path)
 
 
+def test_what_a_killed_server_left_is_not_folded_in_by_a_start_that_fails(
+    filled: Path, fresh: dict[str, str], tmp_path: Path
+) -> None:
+    with serving(fresh, tmp_path) as server:
+        assert server.client.post("/api/v1/email-inbox", json=inbox_values()).status_code == 200
+        server.kill()
+    log = filled / f"{DATABASE}-wal"
+    before = (filled / DATABASE).read_bytes(), log.read_bytes()
+    assert before[1]
+    status, _, err = run([], {**fresh, "EMAIL_INBOX_SECRET_KEYS": _key(3)}, tmp_path)
+    assert (status, err.count("\n")) == (1, 1)
+    assert ((filled / DATABASE).read_bytes(), log.read_bytes()) == before
+    with serving(fresh, tmp_path) as server:
+        assert server.client.get("/api/v1/email-inbox.list").json()["total"] == 101
+
+
 def test_a_read_only_folder_ends_the_start(filled: Path, fresh: dict[str, str], tmp_path: Path) -> None:
     with read_only(filled):
         assert str(filled) in _refused(fresh, tmp_path)
@@ -308,12 +349,12 @@ def _dump(url: str) -> str:
     return re.sub(r"(?m)^\\(un)?restrict .*$", "", done.stdout)
 
 
-def _refused(environment: dict[str, str], folder: Path) -> str:
+def _refused(environment: dict[str, str], folder: Path, **more: Any) -> str:
     """Starts a server that must not start, and returns its one line of complaint."""
     data = Path(environment["EMAIL_INBOX_DATA_DIR"])
     before, started = snapshot(data), time.monotonic()
     settings = {"EMAIL_INBOX_PORT": str(free_port()), **environment}
-    status, out, err = run([], settings, folder)
+    status, out, err = run([], settings, folder, **more)
     assert time.monotonic() - started < SECONDS
     assert snapshot(data) == before
     assert (status, out, len(err.splitlines())) == (1, "", 1), err
