@@ -244,10 +244,12 @@ def test_a_command_is_refused_where_a_server_would_be(settings: Settings, tmp_pa
     assert "secret.key" in shell.refuses("inbox", "list")
 
 
-def test_a_change_by_another_process_is_seen_by_subscribers(process: Process, shell: Shell, tmp_path: Path) -> None:
+def test_a_change_by_another_process_is_seen_by_subscribers(settings: Settings, shell: Shell, tmp_path: Path) -> None:
+    """On SQLite by looking, on PostgreSQL by being told: there, it looks too seldom to see it."""
     exported = tmp_path / "export.json"
     exported.write_text(json.dumps(DOCUMENTS[:1]))
-    with subscribed(process) as subscription:
+    patched = {"resolvers.events.LOOK_EVERY": 100.0} if settings.database_url else {}
+    with serving(environment_of(settings), tmp_path, patched=patched) as process, subscribed(process) as subscription:
         shell("import-rocketchat", str(exported))
         stored = time.monotonic()
         event = json.loads(subscription.recv(timeout=5))["payload"]["data"]["emailInboxChanged"]
