@@ -34,6 +34,7 @@ MAX_SUBSCRIPTIONS = 20
 
 log = structlog.get_logger()
 
+_MESSAGE_TYPES = ("connection_init", "ping", "pong", "subscribe", "complete")
 _OVER_POST = {OperationType.QUERY, OperationType.MUTATION}
 _STATUS_OF_CODE = {"SERVICE_UNAVAILABLE": 503, "RATE_LIMITED": 429}
 
@@ -165,6 +166,8 @@ def _not_over_http(error: InvalidOperationTypeError, reading: bool) -> RequestEr
 
 def _is_message(message: Any) -> bool:
     if not isinstance(message, dict) or not isinstance(message.get("id", ""), str):
+        return False
+    if message.get("type") not in _MESSAGE_TYPES:
         return False
     return message.get("type") != "subscribe" or _is_operation(message.get("payload"))
 
