@@ -6,10 +6,10 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 import structlog
 import typer
@@ -266,15 +266,16 @@ def _middleware(settings: Settings) -> list[Middleware]:
 
 def serve(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT, then answers what is under way. Raises StartError."""
-    # That a stop was asked for is no failure, be it before uvicorn handles signals or when it raises them again.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: sys.exit(0))
+    # No step of the start leaves anything half done, so that it may be left at any moment, as by kill.
+    _on_stop(lambda: os._exit(0))
     configure_logs(settings)
     for name in unknown_settings():
         log.warning("unknown setting", name=name)
     listening = _bind(settings)
     administrator = asyncio.run(prepare(settings))
     _greet(settings, administrator)
+    # Uvicorn raises the signals that it handled once more when it is done, and that is no failure.
+    _on_stop(lambda: sys.exit(0))
     config = uvicorn.Config(
         "server:create_worker" if settings.workers > 1 else create_app(settings),
         factory=settings.workers > 1,
@@ -291,6 +292,11 @@ def serve(settings: Settings) -> None:
         Workers(config, sockets=[listening]).run()
     else:
         uvicorn.Server(config).run(sockets=[listening])
+
+
+def _on_stop(stop: Callable[[], NoReturn]) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop())
 
 
 class Workers(Multiprocess):

@@ -11,8 +11,10 @@ import importlib
 import itertools
 import json
 import os
+import random
 import socket
 import sqlite3
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -20,7 +22,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -35,6 +37,8 @@ from tests.running import ADMIN_HEADERS
 
 ROOT = Path(__file__).parent.parent
 PATH = os.environ.get("PATH", os.defpath)
+PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""What a client is given that speaks no TLS: to load the certificates of the world takes longer than most tests."""
 READY_SECONDS = 20.0
 BEGINNING = base64.b64encode(b"change:0").decode()
 """The cursor of a subscription that misses nothing."""
@@ -53,9 +57,11 @@ def until(condition: Callable[[], Found], seconds: float = 10.0) -> Found:
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-    return port
+    """A port below those that the kernel gives to clients, one of whom might take it before the server does."""
+    while True:
+        port = random.randrange(10_000, 32_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def environment_of(settings: Settings, **more: object) -> dict[str, str]:
@@ -72,21 +78,21 @@ def environment_of(settings: Settings, **more: object) -> dict[str, str]:
 
 @dataclass
 class Process:
-    """A process of `server.py`. What it prints is in files within `folder`, its working folder."""
+    """A process of `server.py`. What it is given and what it prints is in `typed` and the files beside it."""
 
     pid: int
-    folder: Path
+    typed: Path
     poll: Callable[[], int | None]
     address: str = ""
-    client: httpx.Client = field(default_factory=httpx.Client)
+    client: httpx.Client = field(init=False)
 
     @property
     def out(self) -> str:
-        return (self.folder / f"{self.pid}.out").read_text("utf-8")
+        return self.typed.with_suffix(".out").read_text("utf-8")
 
     @property
     def err(self) -> str:
-        return (self.folder / f"{self.pid}.err").read_text("utf-8")
+        return self.typed.with_suffix(".err").read_text("utf-8")
 
     def signal(self, number: int) -> None:
         os.kill(self.pid, number)
@@ -135,22 +141,20 @@ def start(
     In a forked process, `patched` sets constants, such as `models.database.LOCK_SECONDS`, and `dies_at` kills it before
     the step of this number of those that a disk remembers: commits, and changes of files by Python.
     """
-    number, name = tempfile.mkstemp(".in", dir=folder)
-    with os.fdopen(number, "w", encoding="utf-8") as file:
-        file.write(typed)
+    given = _files(folder, typed)
     variables = {"PATH": PATH, "LANG": "C.UTF-8", **environment}
     if new_interpreter:
-        return _start_interpreter(arguments, variables, folder, Path(name))
+        return _start_interpreter(arguments, variables, folder, given)
     order = {
         "arguments": arguments,
         "environment": variables,
         "folder": str(folder),
-        "typed": name,
+        "typed": str(given),
         "patched": dict(patched or {}),
         "dies_at": dies_at,
     }
     pid = _ask(order)
-    return Process(pid, folder, _poll_of(pid))
+    return Process(pid, given, _poll_of(pid))
 
 
 def run(arguments: list[str], environment: Mapping[str, str], folder: Path, **more: Any) -> tuple[int, str, str]:
@@ -171,7 +175,7 @@ def serving(
     port = free_port()
     process = start([], {"EMAIL_INBOX_PORT": str(port), **environment}, folder, **more)
     process.address = f"http://127.0.0.1:{port}"
-    with httpx.Client(base_url=process.address, headers=headers, timeout=30) as client:
+    with httpx.Client(base_url=process.address, headers=headers, timeout=30, verify=PLAIN) as client:
         process.client = client
         try:
             wait_until_ready(process)
@@ -205,14 +209,23 @@ def subscribed(process: Process, headers: Mapping[str, str] = ADMIN_HEADERS) -> 
         yield connection
 
 
+def _files(folder: Path, typed: str) -> Path:
+    """The file of what is typed, with those of what will be printed and complained of beside it."""
+    number, name = tempfile.mkstemp(".in", dir=folder)
+    with os.fdopen(number, "w", encoding="utf-8") as file:
+        file.write(typed)
+    given = Path(name)
+    for suffix in (".out", ".err"):
+        given.with_suffix(suffix).touch()
+    return given
+
+
 def _start_interpreter(arguments: list[str], environment: dict[str, str], folder: Path, typed: Path) -> Process:
     out, err = typed.with_suffix(".out"), typed.with_suffix(".err")
     with typed.open("rb") as given, out.open("wb") as printed, err.open("wb") as complained:
         command = [sys.executable, str(ROOT / "server.py"), *arguments]
         child = subprocess.Popen(command, env=environment, cwd=folder, stdin=given, stdout=printed, stderr=complained)
-    out.rename(folder / f"{child.pid}.out")
-    err.rename(folder / f"{child.pid}.err")
-    return Process(child.pid, folder, child.poll)
+    return Process(child.pid, typed, child.poll)
 
 
 # --------------------------------------------------------------------------------------------------------- forking
@@ -282,17 +295,17 @@ def _become(order: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(order["environment"])
     os.chdir(order["folder"])
-    printed = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-    for number, name, flags in (
-        (0, order["typed"], os.O_RDONLY),
-        (1, f"{os.getpid()}.out", printed),
-        (2, f"{os.getpid()}.err", printed),
+    typed = Path(order["typed"])
+    for number, path, flags in (
+        (0, typed, os.O_RDONLY),
+        (1, typed.with_suffix(".out"), os.O_WRONLY),
+        (2, typed.with_suffix(".err"), os.O_WRONLY),
     ):
-        opened = os.open(name, flags, 0o600)
+        opened = os.open(path, flags)
         os.dup2(opened, number)
         os.close(opened)
-    for path, value in order["patched"].items():
-        module, _, constant = path.rpartition(".")
+    for name, value in order["patched"].items():
+        module, _, constant = name.rpartition(".")
         setattr(importlib.import_module(module), constant, value)
     if order["dies_at"] is not None:
         _die_at(order["dies_at"])

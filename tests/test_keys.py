@@ -26,7 +26,7 @@ from server import Settings
 from tests import postgresql
 from tests.api import SET
 from tests.inboxes import inbox_values
-from tests.process import Process, environment_of, run, serving, start
+from tests.process import PLAIN, Process, environment_of, run, serving, start
 from tests.running import ADMIN_HEADERS, settings_for
 from tests.stored import fill, inboxes_of, keyring_of, passwords_of
 
@@ -181,7 +181,7 @@ def writing(process: Process) -> Iterator[list[str]]:
     ended = threading.Event()
 
     def write() -> None:
-        with httpx.Client(base_url=process.address, headers=ADMIN_HEADERS) as client:
+        with httpx.Client(base_url=process.address, headers=ADMIN_HEADERS, verify=PLAIN) as client:
             for number in itertools.count():
                 if ended.is_set():
                     return

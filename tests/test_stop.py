@@ -19,7 +19,7 @@ from websockets.sync.client import ClientConnection
 from server import Settings
 from tests import postgresql
 from tests.inboxes import inbox_values
-from tests.process import Process, environment_of, free_port, run, serving, start, subscribed, until
+from tests.process import PLAIN, Process, environment_of, free_port, run, serving, start, subscribed, until
 from tests.running import ADMIN_HEADERS, settings_for
 from tests.stored import DATABASE, inboxes_of, locked
 
@@ -151,7 +151,7 @@ def _create(turn: int) -> bytes:
 
 def _refuses(process: Process) -> bool:
     try:
-        httpx.get(f"{process.address}/health/live")
+        httpx.get(f"{process.address}/health/live", verify=PLAIN)
     except httpx.ConnectError:
         return True
     except httpx.TransportError:
