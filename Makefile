@@ -50,7 +50,8 @@ schema: install  ## Print the schema into schema/schema.graphql.
 
 lock:  ## Pin the newest versions of what pyproject.toml asks for. Needs uv.
 	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header pyproject.toml -o requirements/run.txt $(LOCK)
-	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header pyproject.toml --group dev -o requirements/dev.txt $(LOCK)
+	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header pyproject.toml --extra telemetry -o requirements/telemetry.txt $(LOCK)
+	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header pyproject.toml --extra telemetry --group dev -o requirements/dev.txt $(LOCK)
 
 format: .venv/dev.txt  ## Format the code.
 	$(BIN)/ruff format .
