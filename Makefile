@@ -9,7 +9,7 @@ CONTRACT := ../shared/contract/check.py
 help:  ## Print this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
-install: .venv/run.txt web/dist/index.html  ## Set up: the virtual environment, and GraphiQL where npm is there.
+install: .venv/run.txt $(EXTRA:%=.venv/%.txt) web/dist/index.html  ## Set up: the virtual environment, and GraphiQL where npm is there; EXTRA=telemetry: traces too.
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
@@ -27,20 +27,32 @@ web/dist/index.html: web/package-lock.json web/build.mjs web/index.html $(wildca
 		echo "npm is not there: the stock GraphiQL page is served, which needs the internet." >&2; \
 	fi
 
+clients/node_modules/.package-lock.json: clients/package-lock.json
+	@if command -v npm >/dev/null; then \
+		(cd clients && npm ci --silent --no-audit --no-fund) || echo "The clients could not be installed: their tests are skipped." >&2; \
+	fi
+
+# What the tests of the clients run; they are skipped where npm is not there.
+clients/build/made: clients/node_modules/.package-lock.json clients/generate.mjs clients/tsconfig.json schema/schema.graphql \
+		$(filter-out clients/src/generated.ts,$(wildcard clients/src/*.* clients/src/tests/*))
+	@if command -v npm >/dev/null; then \
+		(cd clients && npm run --silent build && touch build/made) || echo "The clients could not be built: their tests are skipped." >&2; \
+	fi
+
 run: install  ## Serve on http://127.0.0.1:3000.
 	@$(BIN)/python server.py
 
-test: install .venv/dev.txt  ## Run the tests. What needs a server that this machine lacks is skipped, with the reason.
+test: install .venv/dev.txt clients/build/made  ## Run the tests. What needs a server that this machine lacks is skipped, with the reason.
 	$(BIN)/python -m pytest $(PYTEST)
 
-check: install .venv/dev.txt  ## What CI holds the code to: format, lint, types, layers, schema, docs.
+check: install .venv/dev.txt clients/node_modules/.package-lock.json  ## What CI holds the code to: format, lint, types, layers, schema, docs.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy .
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python server.py schema | diff -u schema/schema.graphql - || { echo "run make schema" >&2; exit 1; }
 	@if [ -f $(CONTRACT) ]; then $(BIN)/python $(CONTRACT) schema/schema.graphql; fi
-	@if command -v npm >/dev/null; then cd web && npm run --silent check; fi
+	@if command -v npm >/dev/null; then (cd web && npm run --silent check) && (cd clients && npm run --silent check); fi
 
 bench: install .venv/dev.txt  ## Measure the speed beside a plain server and the floors.
 	$(BIN)/python -m benchmarks $(BENCH)
@@ -58,4 +70,4 @@ format: .venv/dev.txt  ## Format the code.
 	$(BIN)/ruff check --fix .
 
 clean:  ## Remove what set-up made. The data folder stays.
-	rm -rf .venv web/dist web/node_modules
+	rm -rf .venv web/dist web/node_modules clients/build clients/node_modules clients/src/generated.ts

@@ -9,12 +9,14 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from types import ModuleType
+from typing import Annotated, Any, Literal, NoReturn
 
 import structlog
 import typer
 import uvicorn
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
+from limits import RateLimitItem, parse
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -25,7 +27,11 @@ from uvicorn.supervisors import Multiprocess
 
 import cli
 from edge import health, logs
-from edge.answers import http_error
+from edge.admission import LOAD, Admission
+from edge.answers import GRAPHQL_PATH, http_error
+from edge.metrics import Metrics, forget_all_but, shared_folder
+from edge.protocol import Protocol
+from edge.rates import FIELDS, Rate, Rates
 from edge.requests import Requests
 from models import key
 from models.database import opened, sqlite_path
@@ -33,6 +39,7 @@ from models.errors import ProductError, StartError
 from models.fields import Address, Identifier, invalid
 from models.keyfile import KeyFile
 from models.migration import inspect, migrate
+from models.observer import Observer
 from models.secrets import Key, Keyring, Secret
 from models.user import UserConfig
 from models.validation import accepted
@@ -43,13 +50,27 @@ from resolvers.setup import Administrator, FirstAdministrator, make_administrato
 from resolvers.throttle import Throttle
 from resolvers.upkeep import keep_up
 from rest import router
+from rest.openapi import VERSION
 from schema import build_schema
+from schema.documents import AnyDocument, trusted_documents
 from schema.endpoint import Endpoint
 from schema.page import ASSETS, Assets, Page, load_page
 
 PREFIX = "EMAIL_INBOX_"
-GRACE_SECONDS = 8
+SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
+"""The variable by which prometheus_client is told, when it is imported, that several processes count together."""
+GRACE_SECONDS = 7
 """How long requests under way may take after SIGTERM; what comes after that takes two seconds at most."""
+UVICORN: dict[str, Any] = {
+    "lifespan": "on",
+    "log_config": None,
+    "access_log": False,
+    "server_header": False,
+    "http": Protocol,
+    "ws": "websockets-sansio",
+    "ws_max_size": 1024 * 1024,
+}
+"""How uvicorn serves, whoever starts it."""
 
 log = structlog.get_logger()
 
@@ -67,11 +88,26 @@ def _password(value: SecretStr) -> SecretStr:
     return value
 
 
+def _rate(value: object) -> object:
+    """A rate such as 600/minute."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return parse(value)
+    except ValueError:
+        raise invalid("must be a number and a time, such as 600/minute") from None
+
+
 class Settings(BaseSettings):
     """What an operator may set; `docs/configuration.md` explains it. Everything has a default that needs no service."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=".env", env_ignore_empty=True, extra="ignore", hide_input_in_errors=True
+        env_prefix=PREFIX,
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        hide_input_in_errors=True,
+        arbitrary_types_allowed=True,
     )
 
     host: str = "127.0.0.1"
@@ -88,7 +124,10 @@ class Settings(BaseSettings):
     log_format: Literal["console", "json"] | None = None
     graphiql: bool = True
     introspection: bool = True
+    rate_limit: Annotated[RateLimitItem | None, BeforeValidator(_rate)] = None
+    trusted_documents: Path | None = None
     cors_origins: Annotated[list[str], NoDecode] = []
+    metrics_token: Annotated[SecretStr, AfterValidator(_token)] | None = None
 
     @field_validator("cors_origins", mode="before")
     @classmethod
@@ -144,19 +183,20 @@ def _secret(value: SecretStr | None) -> Secret | None:
 
 
 @asynccontextmanager
-async def world(settings: Settings) -> AsyncIterator[Context]:
+async def world(settings: Settings, observer: Observer | None = None) -> AsyncIterator[Context]:
     """The context that every request starts from: database up to date, keys at hand. Raises StartError.
 
     Nothing on disk is changed before the database was found to be whole, known and of these keys.
     """
+    observer = observer or Observer()
     _keys(settings)
-    async with opened(settings.url) as database:
+    async with opened(settings.url, observer) as database:
         standing = await inspect(database)
         keyring = _keyring(settings, first_start=not standing.keys)
         key.hold_against(standing.keys, keyring)
         await migrate(database)
         await database.write(lambda session: key.register(session, keyring))
-        yield Context(database, keyring, Events(database), Throttle())
+        yield Context(database, keyring, Events(database, observer), Throttle(observer), observer)
 
 
 def _keyring(settings: Settings, *, first_start: bool) -> Keyring:
@@ -203,62 +243,104 @@ async def prepare(settings: Settings) -> Administrator | None:
 # ---------------------------------------------------------------------------------------------------- the application
 
 
-def create_app(settings: Settings | None = None) -> Starlette:
+def create_app(settings: Settings | None = None, metrics: Metrics | None = None) -> Starlette:
     """The ASGI application, for any server that speaks HTTP, WebSocket and lifespan."""
-    settings = settings or read_settings()
+    settings, metrics = settings or read_settings(), metrics or _metrics()
     page = load_page() if settings.graphiql else None
+    rate = Rate(settings.rate_limit) if settings.rate_limit else None
     if page and not page.bundled:
         log.warning("stock GraphiQL page", reason="web/dist is not built; the page loads its parts from the internet")
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with world(settings) as context:
+        async with world(settings, metrics) as context:
             authenticator = Authenticator(context.database, context.throttle)
             app.state.context, app.state.authenticator = context, authenticator
             app.state.readiness = health.Readiness(context.database)
+            LOAD.observer = metrics
             await context.events.start()
             upkeep = asyncio.create_task(keep_up(context.database, authenticator))
             try:
                 yield
             finally:
                 upkeep.cancel()
-                await asyncio.gather(upkeep, return_exceptions=True)
+                await asyncio.gather(upkeep, metrics.close(), return_exceptions=True)
                 await context.events.stop()
 
     return Starlette(
-        routes=_routes(settings, page),
+        routes=_routes(settings, page, metrics, rate),
         lifespan=lifespan,
-        middleware=_middleware(settings),
+        middleware=_middleware(settings, metrics, rate),
         exception_handlers={HTTPException: http_error},
     )
 
 
-def _routes(settings: Settings, page: Page | None) -> list[BaseRoute]:
-    graphql = Endpoint(build_schema(introspection=settings.introspection), page, settings.cors_origins)
+def _routes(settings: Settings, page: Page | None, metrics: Metrics, rate: Rate | None) -> list[BaseRoute]:
+    schema = build_schema(introspection=settings.introspection)
+    graphql = Endpoint(schema, page, settings.cors_origins, _documents(settings), rate)
     routes: list[BaseRoute] = [
-        Route("/graphql", graphql),
-        WebSocketRoute("/graphql", graphql),
+        Route(GRAPHQL_PATH, graphql),
+        WebSocketRoute(GRAPHQL_PATH, graphql),
         Mount("/api/v1", router),
         Route("/health/live", health.live),
         Route("/health/ready", health.ready),
+        Route("/metrics", metrics.page(_secret(settings.metrics_token))),
     ]
     if page and page.bundled:
         routes.append(Mount(ASSETS, Assets()))
     return routes
 
 
-def _middleware(settings: Settings) -> list[Middleware]:
-    middleware = [Middleware(Requests)]
+def _documents(settings: Settings) -> AnyDocument:
+    """Raises StartError."""
+    return trusted_documents(settings.trusted_documents) if settings.trusted_documents else AnyDocument()
+
+
+def _middleware(settings: Settings, metrics: Metrics, rate: Rate | None) -> list[Middleware]:
+    middleware = [Middleware(Requests, metrics=metrics)]
     if settings.cors_origins:
         cors = Middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "X-Auth-Token", "X-User-Id"],
-            expose_headers=["Retry-After", "X-Request-Id"],
+            expose_headers=["Retry-After", "X-Request-Id", *(f"RateLimit-{name}" for name in FIELDS)],
         )
         middleware.append(cors)
+    middleware.append(Middleware(Admission))
+    if rate:
+        middleware.append(Middleware(Rates, rate=rate))
     return middleware
+
+
+def _metrics() -> Metrics:
+    """What counts, and traces where that is wanted. Raises StartError."""
+    folder = Path(shared) if (shared := os.environ.get(SHARED_METRICS)) else None
+    if folder and not folder.is_dir():
+        raise StartError(f"{SHARED_METRICS}: there is no folder {folder}.")
+    if not _traces_wanted():
+        return Metrics(VERSION, folder)
+    if (tracing := _tracing()) is None:
+        log.warning("no traces", reason="OpenTelemetry is not installed: make install EXTRA=telemetry")
+        return Metrics(VERSION, folder)
+    traces: Metrics = tracing.Traces(VERSION, folder)
+    return traces
+
+
+def _traces_wanted() -> bool:
+    """Whether OpenTelemetry's own variables say where traces go."""
+    sent_to = [os.environ.get(f"OTEL_EXPORTER_OTLP_{name}ENDPOINT") for name in ("TRACES_", "")]
+    switched_off = os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+    return any(sent_to) and not switched_off and os.environ.get("OTEL_TRACES_EXPORTER", "otlp") == "otlp"
+
+
+def _tracing() -> ModuleType | None:
+    """`edge.tracing`, where the extra is installed."""
+    try:
+        from edge import tracing
+    except ImportError:
+        return None
+    return tracing
 
 
 # --------------------------------------------------------------------------------------------------- the command line
@@ -271,6 +353,7 @@ def serve(settings: Settings) -> None:
     configure_logs(settings)
     for name in unknown_settings():
         log.warning("unknown setting", name=name)
+    _documents(settings)
     listening = _bind(settings)
     administrator = asyncio.run(prepare(settings))
     _greet(settings, administrator)
@@ -280,16 +363,13 @@ def serve(settings: Settings) -> None:
         "server:create_worker" if settings.workers > 1 else create_app(settings),
         factory=settings.workers > 1,
         workers=settings.workers,
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
-        ws="websockets-sansio",
-        ws_max_size=1024 * 1024,
+        **UVICORN,
     )
     if settings.workers > 1:
-        Workers(config, sockets=[listening]).run()
+        with shared_folder() as folder:
+            os.environ[SHARED_METRICS] = str(folder)
+            Workers(config, sockets=[listening]).run()
     else:
         uvicorn.Server(config).run(sockets=[listening])
 
@@ -307,6 +387,10 @@ class Workers(Multiprocess):
             listening.close()
         super().terminate_all()
 
+    def keep_subprocess_alive(self) -> None:
+        super().keep_subprocess_alive()
+        forget_all_but({process.pid for process in self.processes}, Path(os.environ[SHARED_METRICS]))
+
 
 def create_worker() -> Starlette:
     """The application in one of several server processes, each of which is told anew how to log."""
@@ -317,7 +401,8 @@ def create_worker() -> Starlette:
 
 def configure_logs(settings: Settings) -> None:
     as_json = settings.log_format == "json" or (settings.log_format is None and not sys.stderr.isatty())
-    logs.configure(settings.log_level, as_json=as_json)
+    tracing = _tracing() if _traces_wanted() else None
+    logs.configure(settings.log_level, *([tracing.with_trace_id] if tracing else []), as_json=as_json)
 
 
 def unknown_settings() -> list[str]:

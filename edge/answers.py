@@ -2,16 +2,19 @@
 
 import json
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any
 
 import orjson
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from models.errors import ProductError
 
-MASKED = "Internal server error"
+GRAPHQL_PATH = "/graphql"
+COMMON_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 def to_json(value: Any) -> bytes:
@@ -33,11 +36,33 @@ class JsonAnswer(Response):
     media_type = "application/json"
 
     def __init__(self, content: Any, status_code: int = 200, headers: dict[str, str] | None = None) -> None:
-        fixed = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-        super().__init__(content, status_code, fixed | (headers or {}))
+        super().__init__(content, status_code, COMMON_HEADERS | (headers or {}))
 
     def render(self, content: Any) -> bytes:
         return to_json(content)
+
+
+def graphql_error(message: str, code: str, request_id: str) -> dict[str, Any]:
+    """An error in the form that GraphQL clients know, for what never reaches the schema."""
+    return {"message": message, "extensions": {"code": code, "requestId": request_id}}
+
+
+def fault(scope: Scope, error: ProductError) -> JsonAnswer:
+    """The answer to a request that its API could not be asked, in the words of that API."""
+    if scope["path"] == GRAPHQL_PATH:
+        body: dict[str, Any] = {"errors": [graphql_error(str(error), error.code, scope["request_id"])]}
+    else:
+        body = {"success": False, "error": str(error)}
+        if error.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+            body["requestId"] = scope["request_id"]
+    return JsonAnswer(body, error.status, retry_headers(error))
+
+
+def unread(status: HTTPStatus, request_id: str) -> JsonAnswer:
+    """The answer to what is no request, in the words of both APIs. The connection is closed."""
+    message = f"{status.phrase}."
+    body = {"success": False, "error": message, "errors": [graphql_error(message, "BAD_USER_INPUT", request_id)]}
+    return JsonAnswer(body, status, {"Connection": "close", "X-Request-Id": request_id})
 
 
 async def http_error(_request: Request, error: Exception) -> Response:
@@ -49,3 +74,11 @@ async def http_error(_request: Request, error: Exception) -> Response:
 def retry_headers(error: ProductError) -> dict[str, str]:
     """When to come back, where the error knows it."""
     return {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+
+
+def raw(answer: JsonAnswer) -> bytes:
+    """The answer as it goes over the wire, for where there is no request to answer through ASGI (RFC 9112, 4)."""
+    status = HTTPStatus(answer.status_code)
+    lines = [b"%b: %b" % header for header in answer.raw_headers]
+    head = b"\r\n".join([f"HTTP/1.1 {status.value} {status.phrase}".encode(), *lines])
+    return head + b"\r\n\r\n" + bytes(answer.body)

@@ -1,5 +1,6 @@
 """Who sends a request: its credentials, from HTTP headers or a WebSocket's connection parameters, and its address."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,11 +23,18 @@ def credentials_of(headers: Mapping[str, Any]) -> Credentials | None:
     return None
 
 
-def context_of(request: Request) -> Context:
-    """The context of a request. Who the caller is, is asked when somebody wants to know, and once."""
+def context_of(request: Request, seconds: float = math.inf) -> Context:
+    """The context of a request. Who the caller is, is asked when somebody wants to know; again after these seconds.
+
+    Raises what keeps the request from being answered, if something was found on its way.
+    """
+    if refused := getattr(request.state, "refused", None):
+        raise refused
+    if seconds == math.inf and (found := getattr(request.state, "context", None)):
+        return found  # type: ignore[no-any-return]
     context = context_of_connection(request)
     authenticator: Authenticator = request.app.state.authenticator
-    authenticate = authenticator.remembered(credentials_of(request.headers), context.address)
+    authenticate = authenticator.remembered(credentials_of(request.headers), context.address, seconds)
     return context.acting_as(authenticate, context.address, context.request_id)
 
 

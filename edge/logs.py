@@ -6,16 +6,18 @@ from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
+from structlog.typing import Processor
 
 from models.errors import where
 
 
-def configure(level: str, *, as_json: bool) -> None:
-    """Sends this server's log, and uvicorn's warnings, to stderr."""
+def configure(level: str, *more: Processor, as_json: bool) -> None:
+    """Sends this server's log, and uvicorn's warnings, to stderr. `more` adds to each line."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        *more,
     ]
     renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
     structlog.configure(

@@ -1,4 +1,4 @@
-"""What every request passes: a request id, a line in the log, and the masking of what nobody foresaw.
+"""What every request passes: a request id, a line in the log, the metrics, and the masking of what nobody foresaw.
 
 Knows no path and logs no header, no body and no query string, because they hold secrets.
 """
@@ -10,10 +10,12 @@ from contextlib import suppress
 from urllib.parse import quote
 
 import structlog
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from edge.answers import MASKED, JsonAnswer, retry_headers
-from models.errors import Unavailable, where
+from edge.answers import fault
+from edge.metrics import Metrics
+from models.errors import Unavailable, Unforeseen, where
 from models.fields import random_id
 
 HEADER = b"x-request-id"
@@ -25,15 +27,16 @@ log = structlog.get_logger()
 class Requests:
     """ASGI middleware, outside everything else. The id of a request is in `scope["request_id"]`."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app = app
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
         scope["request_id"] = request_id = _request_id(scope)
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        with structlog.contextvars.bound_contextvars(request_id=request_id), self._metrics.serving(scope):
             if scope["type"] == "http":
                 await self._http(scope, receive, send)
             else:
@@ -46,6 +49,7 @@ class Requests:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                self._metrics.answered(scope, status, time.perf_counter() - started)
                 message["headers"] = [*message.get("headers", []), (HEADER, scope["request_id"].encode())]
             await send(message)
 
@@ -56,12 +60,14 @@ class Requests:
             log.warning("request cut short")
             if status:
                 raise
-            await _stopping()(scope, receive, send_with_id)
+            await fault(scope, Unavailable("The server is stopping. Try again."))(scope, receive, send_with_id)
+        except ClientDisconnect:
+            log.info("client gone")
         except Exception as error:
             # Not raised again: uvicorn would log its message, which may hold what was sent.
             log.error("request failed", error=type(error).__name__, where=where(error))
             if not status:
-                await _masked(scope["request_id"])(scope, receive, send_with_id)
+                await fault(scope, Unforeseen())(scope, receive, send_with_id)
         finally:
             took = round((time.perf_counter() - started) * 1_000, 1)
             log.info("request", method=scope["method"], path=_path(scope), status=status, duration_ms=took)
@@ -86,12 +92,3 @@ def _request_id(scope: Scope) -> str:
 def _path(scope: Scope) -> str:
     """The path without the line breaks and control characters that would forge a log at a terminal."""
     return quote(scope["path"], errors="replace")
-
-
-def _stopping() -> JsonAnswer:
-    error = Unavailable("The server is stopping. Try again.")
-    return JsonAnswer({"success": False, "error": str(error)}, error.status, retry_headers(error))
-
-
-def _masked(request_id: str) -> JsonAnswer:
-    return JsonAnswer({"success": False, "error": MASKED, "requestId": request_id}, 500)

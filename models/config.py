@@ -65,7 +65,9 @@ class ImapConfig(ServerConfig):
 
     max_retries: Annotated[
         Retries,
-        BeforeValidator(lambda value: DEFAULT_RETRIES if value is None else value),
+        BeforeValidator(
+            lambda value: DEFAULT_RETRIES if value is None else value, json_schema_input_type=Retries | None
+        ),
         Field(description="Accepted for compatibility: how often a failed connection is retried; -1: without end."),
     ] = DEFAULT_RETRIES
 

@@ -11,20 +11,22 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar, TypeVarTuple, overload
+from typing import Any, Self, TypeVar, TypeVarTuple, overload
 
 import structlog
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 from sqlmodel import Session
 from sqlmodel.ext.asyncio.session import AsyncSession
 from sqlmodel.sql.expression import Select, SelectOfScalar
 
+from models import statements
 from models.errors import StartError, Unavailable
+from models.observer import Observer, UnitState
 
 Result = TypeVar("Result")
 Columns = TypeVarTuple("Columns")
@@ -34,6 +36,11 @@ Parameters = dict[str, Any] | None
 ATTEMPTS = 5
 READERS = 4
 WRITERS = 5
+UNITS = 64
+"""How many units may wait or write: fewer than the requests that are worked on, to leave room for reading."""
+PATIENCE_SECONDS = 1.0
+READER_KIBIBYTES = 32_768
+"""What a reader of SQLite may keep of the file in memory. A search looks into many pages; 2 MiB is the usual."""
 HANG_SECONDS = 30
 LOCK_SECONDS = 5.0
 LOOK_SECONDS = 0.01
@@ -54,10 +61,14 @@ log = structlog.get_logger()
 class Database:
     """One database. `path` is its file where it is SQLite."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, observer: Observer | None = None) -> None:
         """Raises StartError where the URL names no database that this server runs on."""
         self.path = sqlite_path(url)
+        self._observer = observer or Observer()
         self._writer, self._reader = _sqlite_engines(self.path) if self.path else _postgresql_engines(url)
+        if self._observer.follows_statements:
+            for engine in (self._writer, self._reader):
+                statements.follow(engine.sync_engine, self._observer)
         self._writes: set[asyncio.Task[Any]] = set()
 
     @overload
@@ -66,7 +77,7 @@ class Database:
     async def read(self, statement: Select[*Columns], parameters: Parameters = None) -> Sequence[tuple[*Columns]]: ...
     async def read(self, statement: Any, parameters: Parameters = None) -> Sequence[Any]:
         """The rows of the statement. Raises Unavailable."""
-        with _translated():
+        with _translated(self._observer):
             async with AsyncSession(self._reader) as session:
                 return await session.run_sync(lambda sync: sync.exec(statement, params=parameters).all())  # type: ignore[attr-defined]
 
@@ -75,6 +86,10 @@ class Database:
 
         A caller that goes away does not cut the unit short. Raises Unavailable where nothing could be written.
         """
+        if len(self._writes) >= UNITS:
+            await asyncio.sleep(PATIENCE_SECONDS)  # who is refused at once comes back at once
+            if len(self._writes) >= UNITS:
+                raise Unavailable("Too many changes are waiting. Try again.")
         task = asyncio.create_task(self._write(unit))
         self._writes.add(task)
         task.add_done_callback(self._writes.discard)
@@ -83,16 +98,22 @@ class Database:
     async def _write(self, unit: Unit[Result]) -> Result:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                with _translated():
-                    return await self._transaction(unit)
+                with _translated(self._observer), _Turn(self._observer) as turn:
+                    return await self._transaction(unit, turn)
             except DBAPIError as error:
                 if attempt == ATTEMPTS or not _lost_a_race(error):
                     raise
+                self._observer.retried()
         raise AssertionError("unreachable")
 
-    async def _transaction(self, unit: Unit[Result]) -> Result:
+    async def _transaction(self, unit: Unit[Result], turn: "_Turn") -> Result:
+        def work(session: Session) -> Result:
+            session.connection()
+            turn.begin()
+            return unit(session)
+
         async with AsyncSession(self._writer, expire_on_commit=False) as session, session.begin():
-            return await session.run_sync(unit)  # type: ignore[arg-type]
+            return await session.run_sync(work)  # type: ignore[arg-type]
 
     async def listen(self, channel: str, wake: Callable[[], None]) -> None:
         """Calls `wake` at each PostgreSQL notification on the channel, until the connection is lost."""
@@ -116,8 +137,22 @@ class Database:
 
     @property
     def engine(self) -> AsyncEngine:
-        """The writing engine, for migrations."""
+        """The writing engine, for looking at the schema."""
         return self._writer
+
+    @asynccontextmanager
+    async def migrating(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction whose statements take the time that they need: an index of a large table takes minutes."""
+        if self.path:
+            async with self._writer.begin() as connection:
+                yield connection
+            return
+        patient = _postgresql_engine(self._writer.url, 1, hang_seconds=None)
+        try:
+            async with patient.begin() as connection:
+                yield connection
+        finally:
+            await patient.dispose()
 
     async def close(self) -> None:
         """Waits a moment for what is being written, then closes every connection."""
@@ -132,9 +167,33 @@ class Database:
                     await engine.dispose()
 
 
+class _Turn:
+    """The waiting of a unit for a connection and its lock, and then its work, as an observer is told of them."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self._state: UnitState = "waiting"
+        self._since = self._begun = time.perf_counter()
+
+    def __enter__(self) -> Self:
+        self._observer.unit(self._state, 1)
+        return self
+
+    def begin(self) -> None:
+        self._begun = time.perf_counter()
+        self._observer.unit(self._state, -1)
+        self._state = "writing"
+        self._observer.unit(self._state, 1)
+
+    def __exit__(self, *_error: object) -> None:
+        self._observer.unit(self._state, -1)
+        if self._state == "writing":
+            self._observer.wrote(self._begun - self._since, time.perf_counter() - self._begun)
+
+
 @asynccontextmanager
-async def opened(url: str) -> AsyncIterator[Database]:
-    database = Database(url)
+async def opened(url: str, observer: Observer | None = None) -> AsyncIterator[Database]:
+    database = Database(url, observer)
     try:
         yield database
     finally:
@@ -169,7 +228,7 @@ def _sqlite_engines(path: Path) -> tuple[AsyncEngine, AsyncEngine]:
     writer, reader = engine(1), engine(READERS)
     common = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "PRAGMA foreign_keys=ON")
     _on_connect(writer, *common, "PRAGMA busy_timeout=0")
-    _on_connect(reader, *common, "PRAGMA query_only=ON")
+    _on_connect(reader, *common, "PRAGMA query_only=ON", f"PRAGMA cache_size=-{READER_KIBIBYTES}")
     event.listen(writer.sync_engine, "begin", _begin)
     return writer, reader
 
@@ -204,25 +263,26 @@ def _postgresql_engines(url: str) -> tuple[AsyncEngine, AsyncEngine]:
     if "sslmode" in parsed.query:  # libpq's name for it
         parsed = parsed.difference_update_query(["sslmode"]).update_query_dict({"ssl": parsed.query["sslmode"]})
 
-    def engine(size: int, **settings: str) -> AsyncEngine:
-        settings |= {"application_name": "email-inbox", "lock_timeout": f"{LOCK_SECONDS}s"}
-        return create_async_engine(
-            parsed,
-            # A server that hangs answers neither yes nor no.
-            connect_args={"timeout": CONNECT_SECONDS, "command_timeout": HANG_SECONDS, "server_settings": settings},
-            hide_parameters=True,
-            pool_pre_ping=True,
-            pool_size=size,
-            max_overflow=0,
-            pool_timeout=LOCK_SECONDS,
-        )
+    reader = _postgresql_engine(parsed, READERS + 1, default_transaction_read_only="on")  # one of them listens
+    return _postgresql_engine(parsed, WRITERS), reader.execution_options(isolation_level="AUTOCOMMIT")
 
-    reader = engine(READERS + 1, default_transaction_read_only="on")  # one of them listens
-    return engine(WRITERS), reader.execution_options(isolation_level="AUTOCOMMIT")
+
+def _postgresql_engine(url: URL, size: int, hang_seconds: float | None = HANG_SECONDS, **settings: str) -> AsyncEngine:
+    settings |= {"application_name": "email-inbox", "lock_timeout": f"{LOCK_SECONDS}s"}
+    return create_async_engine(
+        url,
+        # A server that hangs answers neither yes nor no.
+        connect_args={"timeout": CONNECT_SECONDS, "command_timeout": hang_seconds, "server_settings": settings},
+        hide_parameters=True,
+        pool_pre_ping=True,
+        pool_size=size,
+        max_overflow=0,
+        pool_timeout=LOCK_SECONDS,
+    )
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translated(observer: Observer) -> Iterator[None]:
     """A fault of the machine becomes Unavailable; everything else stays what it is."""
     try:
         yield
@@ -230,6 +290,7 @@ def _translated() -> Iterator[None]:
         if not _in_the_way(error):
             raise
         log.warning("database unavailable", reason=reason(error))
+        observer.unavailable()
         raise Unavailable from None
 
 

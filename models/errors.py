@@ -8,6 +8,7 @@
     ├── Unavailable         a disk, a lock or a database is in the way; knows when to come back
     ├── BadRequest          a request that can't be understood, such as a foreign cursor
     ├── TooLarge            a body over the limit
+    ├── Unforeseen          anything else, of which nothing is told
     └── StartError          a setting, a key or a database with which the server must not start
 
 An error knows its `code` (GraphQL) and its `status` (HTTP). The docstring of a class is its default message.
@@ -128,6 +129,10 @@ class TooLarge(ProductError):
 
     code = "BAD_USER_INPUT"
     status = 413
+
+
+class Unforeseen(ProductError):
+    """Internal server error"""
 
 
 class StartError(ProductError):

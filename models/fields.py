@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import email_validator
 import idna
-from pydantic import AfterValidator, BeforeValidator, Field
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from models.errors import ErrorCode
 
@@ -17,20 +17,36 @@ from models.errors import ErrorCode
 email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
 
 ID_ALPHABET = "23456789ABCDEFGHJKLMNPQRSTWXYZabcdefghijkmnopqrstuvwxyz"
+ID_LENGTH = 17
+_IDS = len(ID_ALPHABET) ** ID_LENGTH
 
 MAX_KEY = 600
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_CONTROL_BUT_LINES = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_CONTROL_BUT_LINES = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,15}")
 _HOST_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?")
 
 
+class Published:
+    """What JSON Schema is told of a rule that a validator holds, so that the rule is written down once."""
+
+    def __init__(self, **keywords: object) -> None:
+        self._keywords = keywords
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(schema), **self._keywords}
+
+
 def random_id() -> str:
     """A new id of 17 characters, none of which is easily taken for another (as Rocket.Chat makes them)."""
-    return "".join(secrets.choice(ID_ALPHABET) for _ in range(17))
+    number, characters = secrets.randbelow(_IDS), ""
+    for _ in range(ID_LENGTH):
+        number, place = divmod(number, len(ID_ALPHABET))
+        characters += ID_ALPHABET[place]
+    return characters
 
 
 def folded(text: str) -> str:
@@ -152,18 +168,36 @@ def _spelled_boolean(value: Any) -> Any:
     return value
 
 
-Identifier = Annotated[str, AfterValidator(_identifier)]
-Line = Annotated[str, Field(max_length=200), AfterValidator(_one_line)]
-Name = Annotated[Line, AfterValidator(_not_blank), AfterValidator(_foldable)]
-Text = Annotated[str, Field(max_length=2_000), AfterValidator(_lines)]
+_PLAIN = Published(pattern=f"^[^{_CONTROL.pattern[1:]}*$")
+_LINES = Published(pattern=f"^[^{_CONTROL_BUT_LINES.pattern[1:]}*$")
+_FILLED = Published(minLength=1)
+
+Identifier = Annotated[str, AfterValidator(_identifier), Published(pattern=f"^{_IDENTIFIER.pattern}$")]
+Line = Annotated[str, Field(max_length=200), AfterValidator(_one_line), _PLAIN]
+Name = Annotated[Line, AfterValidator(_not_blank), AfterValidator(_foldable), _FILLED]
+Text = Annotated[str, Field(max_length=2_000), AfterValidator(_lines), _LINES]
 Address = Annotated[
-    str, Field(max_length=254), AfterValidator(_one_line), AfterValidator(_foldable), AfterValidator(_address)
+    str,
+    Field(max_length=254),
+    AfterValidator(_one_line),
+    AfterValidator(_foldable),
+    AfterValidator(_address),
+    Published(format="idn-email"),
 ]
 Host = Annotated[
-    str, Field(max_length=253), AfterValidator(_one_line), AfterValidator(_not_blank), AfterValidator(_host)
+    str,
+    Field(max_length=253),
+    AfterValidator(_one_line),
+    AfterValidator(_not_blank),
+    AfterValidator(_host),
+    Published(format="host"),
 ]
-Username = Annotated[str, Field(max_length=1_000), AfterValidator(_one_line), AfterValidator(_not_blank)]
-Password = Annotated[str, Field(max_length=1_000), AfterValidator(_one_line), AfterValidator(_not_empty)]
+Username = Annotated[
+    str, Field(max_length=1_000), AfterValidator(_one_line), AfterValidator(_not_blank), _PLAIN, _FILLED
+]
+Password = Annotated[
+    str, Field(max_length=1_000), AfterValidator(_one_line), AfterValidator(_not_empty), _PLAIN, _FILLED
+]
 Integer = Annotated[int, Field(strict=True, ge=-(2**31), le=2**31 - 1), BeforeValidator(_spelled_number)]
 Port = Annotated[int, Field(strict=True, ge=1, le=65_535), BeforeValidator(_spelled_number)]
 Retries = Annotated[int, Field(strict=True, ge=-1, le=2**31 - 1), BeforeValidator(_spelled_number)]

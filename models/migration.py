@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from models.database import Database, reason
 from models.errors import StartError
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest revision in `migrations/versions/`; a test holds it against Alembic's."""
 
 SCRIPTS = Path(__file__).parent.parent / "migrations"
@@ -41,7 +41,7 @@ async def inspect(database: Database) -> Standing:
 async def migrate(database: Database) -> None:
     """Runs the migrations that are missing. Raises StartError where that fails; nothing is changed then."""
     try:
-        async with database.engine.begin() as connection:
+        async with database.migrating() as connection:
             await connection.run_sync(_migrate)
     except (DBAPIError, OSError) as error:
         raise StartError(f"The database can't be brought up to date: {reason(error)}.") from None

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator
 from pydantic import Field as InputField
-from sqlalchemy import ColumnElement, Text, or_
+from sqlalchemy import Text, or_
 from sqlmodel import Field, Session, SQLModel, col, func, select
 from sqlmodel.sql.expression import SelectOfScalar
 
@@ -124,19 +124,8 @@ def by_login(login: str) -> SelectOfScalar[User]:
     return select(User).where(or_(*keys))
 
 
-def matching(search: str | None) -> list[ColumnElement[bool]]:
-    """The condition of a search in username, name and e-mail address, without regard to case."""
-    if not search:
-        return []
-    return [col(User.search_key).contains(folded(search), autoescape=True)]
-
-
-def users(*conditions: ColumnElement[bool]) -> SelectOfScalar[User]:
-    return select(User).where(*conditions)
-
-
-def count(*conditions: ColumnElement[bool]) -> SelectOfScalar[int]:
-    return select(func.count()).select_from(User).where(*conditions)
+def count() -> SelectOfScalar[int]:
+    return select(func.count()).select_from(User)
 
 
 def taken_problems(session: Session, values: Mapping[str, Any], user_id: str | None) -> list[Problem]:

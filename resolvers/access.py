@@ -40,7 +40,7 @@ def requires(*permissions: Permission) -> Callable[[Resolver[Arguments, Result]]
             await context.require(*permissions)
             return await resolver(context, *args, **kwargs)
 
-        return guarded
+        return _observed(guarded)
 
     return decorate
 
@@ -48,7 +48,20 @@ def requires(*permissions: Permission) -> Callable[[Resolver[Arguments, Result]]
 def public(resolver: Resolver[Arguments, Result]) -> Resolver[Arguments, Result]:
     """Marks a resolver that anybody may call."""
     RULES[resolver.__name__] = "anybody"
-    return resolver
+    return _observed(resolver)
+
+
+def _observed(resolver: Resolver[Arguments, Result]) -> Resolver[Arguments, Result]:
+    """Every operation passes here, whichever way it came: the one place where operations are counted and traced."""
+    first, *others = resolver.__name__.split("_")
+    name = first + "".join(map(str.capitalize, others))
+
+    @functools.wraps(resolver)
+    async def told(context: Context, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        with context.observer.resolving(name, context.api):
+            return await resolver(context, *args, **kwargs)
+
+    return told
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from typing import Self
 
 from models.database import Database
 from models.errors import Forbidden, Unauthenticated
+from models.observer import Observer
 from models.secrets import Keyring
 from models.user import Permission, User
 from resolvers.events import Events
@@ -49,15 +50,20 @@ async def nobody() -> Caller | None:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The world of one request. `authenticate` asks the database who the caller is; `address` is the client's."""
+    """The world of one request. `authenticate` asks the database who the caller is; `address` is the client's.
+
+    `api` is the way that the request came, for whoever counts.
+    """
 
     database: Database
     keyring: Keyring
     events: Events
     throttle: Throttle
+    observer: Observer = Observer()  # noqa: RUF009 - it keeps nothing
     authenticate: Authenticate = nobody
     address: str = ""
     request_id: str = ""
+    api: str = "shell"
 
     async def caller(self) -> Caller:
         """Raises Unauthenticated."""
@@ -76,3 +82,7 @@ class Context:
     def acting_as(self, authenticate: Authenticate, address: str = "", request_id: str = "") -> Self:
         """The same world for another request."""
         return replace(self, authenticate=authenticate, address=address, request_id=request_id)
+
+    def over(self, api: str) -> Self:
+        """The same world for a request that came this way."""
+        return replace(self, api=api)

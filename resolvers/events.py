@@ -17,6 +17,7 @@ from models.change import EmailInboxChange
 from models.database import Database
 from models.errors import BadRequest, where
 from models.inbox import EmailInbox
+from models.observer import Observer
 
 LOOK_EVERY = 1.0
 QUEUE = 1_000
@@ -41,8 +42,9 @@ class Event:
 class Events:
     """The changes of all inboxes, in the order of their commits."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, observer: Observer | None = None) -> None:
         self._database = database
+        self._observer = observer or Observer()
         self._wake = asyncio.Event()
         self._queues: set[asyncio.Queue[Event | None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
@@ -82,7 +84,7 @@ class Events:
                 if following.seq > joined:
                     yield following
         finally:
-            self._queues.discard(queue)
+            self._leave(queue)
 
     async def _join(self) -> asyncio.Queue[Event | None]:
         """A queue for every change after this moment. While nobody listens, the log is not read."""
@@ -91,7 +93,13 @@ class Events:
                 self._seq = (await self._database.read(change.last_seq()))[0]
             queue: asyncio.Queue[Event | None] = asyncio.Queue(QUEUE)
             self._queues.add(queue)
+            self._observer.subscribers(1)
             return queue
+
+    def _leave(self, queue: asyncio.Queue[Event | None]) -> None:
+        if queue in self._queues:
+            self._queues.discard(queue)
+            self._observer.subscribers(-1)
 
     async def _since(self, after: int, up_to: int) -> AsyncGenerator[Event, None]:
         first = (await self._database.read(change.first_seq()))[0]
@@ -128,12 +136,14 @@ class Events:
     def _offer(self, queue: asyncio.Queue[Event | None], event: Event) -> None:
         try:
             queue.put_nowait(event)
+            self._observer.handed_out()
         except asyncio.QueueFull:
             log.warning("subscriber dropped", reason="it reads too slowly")
+            self._observer.dropped()
             self._drop(queue)
 
     def _drop(self, queue: asyncio.Queue[Event | None]) -> None:
-        self._queues.discard(queue)
+        self._leave(queue)
         while not queue.empty():
             queue.get_nowait()
         queue.put_nowait(None)

@@ -16,7 +16,8 @@ from models.change import ChangeKind
 from models.config import InboxConfig, warnings
 from models.errors import BadRequest, ErrorCode, Problem, Refused, Unavailable
 from models.inbox import PROTOCOLS, EmailInbox, InboxOrder
-from models.paging import Listing, Order, Window, page_of, window_of
+from models.paging import Listing, Order, Window
+from models.search import listing
 from models.secrets import Keyring
 from models.user import Permission
 from models.validation import Examined, accepted, examine
@@ -131,14 +132,9 @@ async def email_inboxes(
 ) -> Listing[EmailInbox]:
     """A page of the inboxes that the caller sees. Raises BadRequest."""
     caller = await context.caller()
-    filters = inboxes.matching(active, text_filter("department", department), text_filter("search", search))
-    conditions = [inboxes.seen_by(caller.departments), *filters]
-
-    async def count() -> int:
-        return (await context.database.read(inboxes.count(*conditions)))[0]
-
-    statement = window_of(inboxes.inboxes(*conditions), EmailInbox, window, order_by, order)
-    return Listing(page_of(await context.database.read(statement), window, order_by), count)
+    filters = [inboxes.seen_by(caller.departments), *inboxes.matching(active, text_filter("department", department))]
+    wanted = text_filter("search", search)
+    return await listing(context.database, EmailInbox, wanted, filters, window, order_by, order)
 
 
 @requires(Permission.MANAGE_EMAIL_INBOX)
@@ -149,6 +145,12 @@ async def list_email_inboxes(
     statement = inboxes.sorted_by(inboxes.inboxes(), orders).limit(count).offset(offset)
     rows, totals = await asyncio.gather(context.database.read(statement), context.database.read(inboxes.count()))
     return rows, totals[0]
+
+
+@requires(*SEES_INBOXES)
+async def changes_cursor(context: Context) -> str:
+    """The cursor of the newest change, of whichever inbox: what is read after it, is followed without a gap."""
+    return _cursor((await context.database.read(change.last_seq()))[0])
 
 
 @requires(*SEES_INBOXES)

@@ -12,6 +12,7 @@ from limits.aio.strategies import MovingWindowRateLimiter
 
 from models.errors import RateLimited
 from models.fields import folded
+from models.observer import CredentialKind, Observer
 
 PER_USER = parse("5/minute")
 PER_ADDRESS = parse("30/minute")
@@ -20,17 +21,20 @@ PER_ADDRESS = parse("30/minute")
 class Throttle:
     """Counts failures in moving windows."""
 
-    def __init__(self) -> None:
+    def __init__(self, observer: Observer | None = None) -> None:
+        self._observer = observer or Observer()
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
 
     async def check(self, address: str, user: str | None = None) -> None:
         """Raises RateLimited where this address, or this user from it, has failed too often."""
         for limit, key in self._keys(address, user):
             if not await self._limiter.test(limit, *key):
+                self._observer.throttled(_kind(user))
                 raise RateLimited(await self._wait(limit, key), limit=limit.amount)
 
     async def failed(self, address: str, user: str | None = None) -> None:
         """Counts a failure."""
+        self._observer.credentials_refused(_kind(user))
         for limit, key in self._keys(address, user):
             await self._limiter.hit(limit, *key)
 
@@ -42,3 +46,7 @@ class Throttle:
     def _keys(address: str, user: str | None) -> list[tuple[RateLimitItem, tuple[str, ...]]]:
         keys: list[tuple[RateLimitItem, tuple[str, ...]]] = [(PER_ADDRESS, ("address", address))]
         return keys if user is None else [*keys, (PER_USER, ("user", address, folded(user)[:200]))]
+
+
+def _kind(user: str | None) -> CredentialKind:
+    return "token" if user is None else "login"

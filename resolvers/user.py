@@ -9,8 +9,9 @@ from sqlmodel import Session
 from models import token as tokens
 from models import user as users_
 from models.errors import ErrorCode, Forbidden, Problem, Refused
-from models.paging import Listing, Order, Window, page_of, window_of
+from models.paging import Listing, Order, Window
 from models.password import hash_password
+from models.search import listing
 from models.user import Permission, User, UserConfig, UserOrder
 from models.validation import accepted, examine
 from resolvers.access import requires
@@ -61,13 +62,8 @@ async def delete_user(context: Context, user_id: str) -> str:
 @requires(Permission.MANAGE_USERS)
 async def users(context: Context, window: Window, search: str | None = None) -> Listing[User]:
     """A page of the users by username. Raises BadRequest."""
-    conditions = users_.matching(text_filter("search", search))
-
-    async def count() -> int:
-        return (await context.database.read(users_.count(*conditions)))[0]
-
-    statement = window_of(users_.users(*conditions), User, window, UserOrder.USERNAME, Order.ASC)
-    return Listing(page_of(await context.database.read(statement), window, UserOrder.USERNAME), count)
+    wanted = text_filter("search", search)
+    return await listing(context.database, User, wanted, [], window, UserOrder.USERNAME, Order.ASC)
 
 
 async def may_know(context: Context, user: User) -> None:

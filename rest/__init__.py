@@ -1,9 +1,21 @@
 """The legacy REST path of Rocket.Chat's `email-inbox` endpoints: the table of its routes, under `/api/v1/`."""
 
+from collections.abc import Iterator
+from typing import Any
+
 from starlette.routing import Route, Router
 
 from rest import inbox, session
-from rest.problems import not_found
+from rest.endpoint import Call, endpoint
+from rest.openapi import document_of
+from rest.problems import not_allowed, not_found
+
+
+@endpoint(public=True)
+async def openapi(_call: Call) -> dict[str, Any]:
+    """Describes this path: the document that you are reading."""
+    return DOCUMENT
+
 
 ROUTES = [
     Route("/email-inbox", inbox.save, methods=["POST"]),
@@ -14,6 +26,16 @@ ROUTES = [
     Route("/login", session.login, methods=["POST"]),
     Route("/logout", session.logout, methods=["POST"]),
     Route("/me", session.me, methods=["GET"]),
+    Route("/openapi.json", openapi, methods=["GET"]),
 ]
+DOCUMENT = document_of(ROUTES)
 
-router = Router(ROUTES, redirect_slashes=False, default=not_found)
+
+def _others() -> Iterator[Route]:
+    """The methods that a path does not have. Left to Starlette, the answer would name those of one route only."""
+    for path in dict.fromkeys(route.path for route in ROUTES):
+        methods = {method for route in ROUTES if route.path == path for method in route.methods or ()}
+        yield Route(path, not_allowed(sorted(methods)))
+
+
+router = Router([*ROUTES, *_others()], redirect_slashes=False, default=not_found)

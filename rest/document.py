@@ -1,14 +1,66 @@
 """The document: an inbox as the REST path shows it, without its passwords."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Literal
+
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from edge.answers import to_iso
+from models.fields import Published
 from models.inbox import EmailInbox, StoredServer
 from models.user import User
 
+Moment = Annotated[str, Published(format="date-time"), Field(description="RFC 3339, in UTC, with milliseconds.")]
 
-def document(inbox: EmailInbox, creators: Mapping[str, User]) -> dict[str, Any]:
+
+class Creator(TypedDict):
+    """Who made an inbox."""
+
+    _id: str
+    username: str
+
+
+class Server(TypedDict):
+    """A mail server as it is stored, without its password."""
+
+    server: str
+    port: int
+    username: str
+    secure: bool
+    hasPassword: Annotated[bool, Field(description="Whether a password is stored.")]
+
+
+class ImapServer(Server):
+    """The server for incoming mail as it is stored, without its password."""
+
+    maxRetries: int
+
+
+class Document(TypedDict):
+    """An inbox, without its passwords."""
+
+    _id: str
+    name: str
+    email: str
+    active: bool
+    description: str | None
+    senderInfo: str | None
+    department: Annotated[str | None, Field(description="null: every department.")]
+    smtp: Server
+    imap: ImapServer
+    _createdAt: Moment
+    _updatedAt: Moment
+    _createdBy: Annotated[Creator | None, Field(description="null: that user is gone.")]
+
+
+class Shown(Document):
+    """An inbox, without its passwords."""
+
+    success: Literal[True]
+
+
+def document(inbox: EmailInbox, creators: Mapping[str, User]) -> Document:
     """The inbox in the field names of Rocket.Chat. `creators` are the users by id."""
     creator = creators.get(inbox.created_by_id or "")
     return {
@@ -27,7 +79,7 @@ def document(inbox: EmailInbox, creators: Mapping[str, User]) -> dict[str, Any]:
     }
 
 
-def _server(server: StoredServer) -> dict[str, Any]:
+def _server(server: StoredServer) -> Server:
     return {
         "server": server.server,
         "port": server.port,

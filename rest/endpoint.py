@@ -1,7 +1,7 @@
 """What every endpoint of the REST path does before and after its own work. Knows no noun."""
 
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,10 @@ class Call:
     body: dict[str, Any]
 
 
-Handler = Callable[[Call], Awaitable[dict[str, Any]]]
+RULES: dict[Callable[[Request], Awaitable[Response]], tuple[Permission, ...] | None] = {}
+"""The permissions one of which an endpoint asks for; none named: any user; None: anybody."""
+
+Handler = Callable[[Call], Awaitable[Mapping[str, Any]]]
 
 
 def endpoint(
@@ -42,7 +45,7 @@ def endpoint(
         async def respond(request: Request) -> Response:
             body: dict[str, Any] = {}
             try:
-                context = context_of(request)
+                context = context_of(request).over("rest")
                 if not public:
                     await context.require(*permissions)
                 body.update(await _object(request))
@@ -50,6 +53,7 @@ def endpoint(
             except ProductError as error:
                 return printed(error, body)
 
+        RULES[respond] = None if public else permissions
         return respond
 
     return decorate

@@ -1,11 +1,13 @@
 """The `email-inbox` endpoints. Each parses, calls the resolver that GraphQL calls, and shapes the answer."""
 
-from typing import Any
+from typing import Literal
+
+from typing_extensions import TypedDict
 
 from models.user import Permission
 from resolvers import inbox as resolvers
 from resolvers.user import users_by_id
-from rest.document import document
+from rest.document import Document, Shown, document
 from rest.endpoint import Call, endpoint
 from rest.parameters import as_input, count_of, email_of, offset_of, orders_of
 from rest.problems import NotFound
@@ -13,14 +15,40 @@ from rest.problems import NotFound
 MANAGE = Permission.MANAGE_EMAIL_INBOX
 
 
+class Done(TypedDict):
+    """The inbox that was set or deleted."""
+
+    _id: str
+    success: Literal[True]
+
+
+class Listing(TypedDict):
+    """A part of the list of inboxes; `total` is the length of the whole list."""
+
+    emailInboxes: list[Document]
+    count: int
+    offset: int
+    total: int
+    success: Literal[True]
+
+
+class Found(TypedDict):
+    """The inbox with the address that was asked for; null: there is none."""
+
+    emailInbox: Document | None
+    success: Literal[True]
+
+
 @endpoint(MANAGE)
-async def save(call: Call) -> dict[str, Any]:
+async def save(call: Call) -> Done:
+    """Creates an inbox, or replaces the one with this `_id`, in one transaction: all or nothing."""
     saved = await resolvers.set_email_inbox(call.context, as_input(call.body))
     return {"_id": saved.inbox.id, "success": True}
 
 
 @endpoint(MANAGE)
-async def listing(call: Call) -> dict[str, Any]:
+async def listing(call: Call) -> Listing:
+    """Lists the inboxes."""
     query = call.request.query_params
     count, offset, orders = count_of(query), offset_of(query), orders_of(query)
     inboxes, total = await resolvers.list_email_inboxes(call.context, count, offset, orders)
@@ -30,14 +58,16 @@ async def listing(call: Call) -> dict[str, Any]:
 
 
 @endpoint(MANAGE)
-async def search(call: Call) -> dict[str, Any]:
+async def search(call: Call) -> Found:
+    """Finds an inbox by its address, without regard to case."""
     found = await resolvers.email_inbox(call.context, email=email_of(call.request.query_params))
     creators = await users_by_id(call.context, [found.created_by_id] if found and found.created_by_id else [])
     return {"emailInbox": document(found, creators) if found else None, "success": True}
 
 
 @endpoint(MANAGE)
-async def show(call: Call) -> dict[str, Any]:
+async def show(call: Call) -> Shown:
+    """Shows an inbox."""
     found = await resolvers.email_inbox(call.context, inbox_id=call.request.path_params["id"])
     if found is None:
         raise NotFound
@@ -46,6 +76,7 @@ async def show(call: Call) -> dict[str, Any]:
 
 
 @endpoint(MANAGE)
-async def remove(call: Call) -> dict[str, Any]:
+async def remove(call: Call) -> Done:
+    """Deletes an inbox."""
     deleted = await resolvers.delete_email_inbox(call.context, call.request.path_params["id"])
     return {"_id": deleted, "success": True}

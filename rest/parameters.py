@@ -11,6 +11,7 @@ from models.validation import sentence
 from rest.problems import BadSort
 
 READ_ONLY = ("_createdAt", "_updatedAt", "_createdBy", "success")
+READ_ONLY_OF_SERVER = ("hasPassword",)
 SORTABLE = {
     "name": InboxOrder.NAME,
     "email": InboxOrder.EMAIL,
@@ -18,7 +19,7 @@ SORTABLE = {
     "_createdAt": InboxOrder.CREATED_AT,
     "_updatedAt": InboxOrder.UPDATED_AT,
 }
-_MAX_OFFSET = 2**31
+MAX_OFFSET = 2**31
 
 
 def as_input(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -26,7 +27,7 @@ def as_input(body: Mapping[str, Any]) -> dict[str, Any]:
     values = {name: value for name, value in body.items() if name not in READ_ONLY}
     for protocol in ("smtp", "imap"):
         if isinstance(server := values.get(protocol), Mapping):
-            values[protocol] = {name: value for name, value in server.items() if name != "hasPassword"}
+            values[protocol] = {name: value for name, value in server.items() if name not in READ_ONLY_OF_SERVER}
     if "id" in values:
         values["id (write _id)"] = values.pop("id")
     if "_id" in values:
@@ -39,7 +40,7 @@ def count_of(query: Mapping[str, str]) -> int:
 
 
 def offset_of(query: Mapping[str, str]) -> int:
-    return _number(query, "offset", _MAX_OFFSET)
+    return _number(query, "offset", MAX_OFFSET)
 
 
 def email_of(query: Mapping[str, str]) -> str:

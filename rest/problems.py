@@ -1,9 +1,10 @@
 """How an error is printed on the REST path: the one place for its bodies. Knows no endpoint."""
 
-from typing import Any
+from typing import Any, Literal
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+from typing_extensions import TypedDict
 
 from edge.answers import JsonAnswer, retry_headers
 from models.errors import (
@@ -18,7 +19,61 @@ from models.errors import (
     Unauthenticated,
 )
 
-UNAUTHORIZED = {
+
+class Failure(TypedDict):
+    """Every answer but a success."""
+
+    success: Literal[False]
+    error: str
+
+
+class Unauthorized(Failure):
+    """No or bad credentials."""
+
+    status: Literal["error"]
+    message: str
+
+
+class Detail(TypedDict):
+    """One thing to put right."""
+
+    field: str | None
+    code: ErrorCode
+    message: str
+
+
+class InvalidParams(Failure):
+    """Input with problems: `error` is the first, `details` are all of them."""
+
+    errorType: Literal["error-invalid-params"]
+    details: list[Detail]
+
+
+class DuplicateEmail(Failure):
+    """The address belongs to another inbox, and nothing else is wrong."""
+
+    errorType: Literal["error-duplicate-email"]
+
+
+class InvalidSort(Failure):
+    """`sort` is no JSON object of 1 and -1 on fields that can be sorted by."""
+
+    errorType: Literal["error-invalid-sort"]
+
+
+class TooManyRequests(Failure):
+    """Too many requests, or too many failed attempts."""
+
+    message: str
+
+
+class Fault(Failure):
+    """A fault of the server; the log has more under this id."""
+
+    requestId: str
+
+
+UNAUTHORIZED: Unauthorized = {
     "success": False,
     "error": "unauthorized",
     "status": "error",
@@ -47,17 +102,18 @@ def printed(error: ProductError, sent: dict[str, Any]) -> Response:
         case Unauthenticated():
             return JsonAnswer(UNAUTHORIZED, 401)
         case Forbidden():
-            return JsonAnswer({"success": False, "error": "unauthorized"}, 403)
+            return failure("unauthorized", 403)
         case TooLarge():
-            return JsonAnswer({"success": False, "error": "error-too-large"}, 413)
+            return failure("error-too-large", 413)
         case RateLimited():
             return _rate_limited(error)
         case Refused():
             return _refused(error.problems, sent)
         case BadSort():
-            return JsonAnswer({"success": False, "errorType": "error-invalid-sort", "error": str(error)}, 400)
+            invalid: InvalidSort = {"success": False, "errorType": "error-invalid-sort", "error": str(error)}
+            return JsonAnswer(invalid, 400)
         case _:
-            return JsonAnswer({"success": False, "error": str(error)}, error.status, retry_headers(error))
+            return failure(str(error), error.status, retry_headers(error))
 
 
 def dotted(path: FieldPath | None) -> str | None:
@@ -74,7 +130,17 @@ async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def resource_not_found() -> Response:
-    return JsonAnswer({"success": False, "error": "Resource not found"}, 404)
+    return failure("Resource not found", 404)
+
+
+def not_allowed(methods: list[str]) -> Response:
+    """The answer to a method that an endpoint does not have; `methods` are those that it has."""
+    return failure("Method Not Allowed", 405, {"Allow": ", ".join(methods)})
+
+
+def failure(error: str, status: int, headers: dict[str, str] | None = None) -> Response:
+    body: Failure = {"success": False, "error": error}
+    return JsonAnswer(body, status, headers)
 
 
 def _refused(problems: list[Problem], sent: dict[str, Any]) -> Response:
@@ -82,13 +148,19 @@ def _refused(problems: list[Problem], sent: dict[str, Any]) -> Response:
     if codes == {ErrorCode.NOT_FOUND}:
         return resource_not_found()
     if codes == {ErrorCode.TAKEN}:
-        duplicate = f'E11000 duplicate key error: email_1 dup key: {{ email: "{sent.get("email")}" }}'
-        return JsonAnswer({"success": False, "errorType": "error-duplicate-email", "error": duplicate}, 400)
-    details = [
+        text = f'E11000 duplicate key error: email_1 dup key: {{ email: "{sent.get("email")}" }}'
+        duplicate: DuplicateEmail = {"success": False, "errorType": "error-duplicate-email", "error": text}
+        return JsonAnswer(duplicate, 400)
+    details: list[Detail] = [
         {"field": dotted(problem.field), "code": problem.code, "message": _message(problem)} for problem in problems
     ]
-    body = {"errorType": "error-invalid-params", "error": details[0]["message"], "details": details}
-    return JsonAnswer({"success": False, **body}, 400)
+    body: InvalidParams = {
+        "success": False,
+        "errorType": "error-invalid-params",
+        "error": details[0]["message"],
+        "details": details,
+    }
+    return JsonAnswer(body, 400)
 
 
 def _message(problem: Problem) -> str:
@@ -104,4 +176,5 @@ def _rate_limited(error: RateLimited) -> Response:
         "X-RateLimit-Reset": seconds,
     }
     message = f"Error, too many requests. Please slow down. You must wait {seconds} seconds before trying again."
-    return JsonAnswer({"success": False, "error": "error-too-many-requests", "message": message}, 429, headers)
+    body: TooManyRequests = {"success": False, "error": "error-too-many-requests", "message": message}
+    return JsonAnswer(body, 429, headers)

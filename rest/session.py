@@ -1,6 +1,9 @@
 """`login`, `logout` and `me`. Each parses, calls the resolver that GraphQL calls, and shapes the answer."""
 
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from models.errors import ErrorCode, Problem, Refused
 from models.user import User
@@ -11,22 +14,76 @@ from rest.endpoint import Call, endpoint
 NAMES = ("user", "username", "email")
 
 
+class Address(TypedDict):
+    """An address of a user."""
+
+    address: str
+    verified: Annotated[bool, Field(description="Always true.")]
+
+
+class Me(TypedDict):
+    """A user."""
+
+    _id: str
+    username: str
+    name: str | None
+    emails: list[Address]
+    roles: Annotated[list[str], Field(description="Always empty: permissions take their place.")]
+
+
+class ShownMe(Me):
+    """The caller."""
+
+    success: Literal[True]
+
+
+class Login(TypedDict):
+    """A new token, which is never shown again."""
+
+    userId: str
+    authToken: str
+    me: Me
+
+
+class LoggedIn(TypedDict):
+    """A login that succeeded."""
+
+    status: Literal["success"]
+    data: Login
+
+
+class Farewell(TypedDict):
+    """What is said to who leaves."""
+
+    message: str
+
+
+class LoggedOut(TypedDict):
+    """The token has ended."""
+
+    status: Literal["success"]
+    data: Farewell
+
+
 @endpoint(public=True)
-async def login(call: Call) -> dict[str, Any]:
+async def login(call: Call) -> LoggedIn:
+    """Gives a new token to the user with this name or address and this password."""
     name, password = _credentials(call.body)
     found = await resolvers.login(call.context, name, password)
-    data = {"userId": found.user.id, "authToken": found.token.reveal(), "me": _me(found.user)}
+    data: Login = {"userId": found.user.id, "authToken": found.token.reveal(), "me": _me(found.user)}
     return {"status": "success", "data": data}
 
 
 @endpoint()
-async def logout(call: Call) -> dict[str, Any]:
+async def logout(call: Call) -> LoggedOut:
+    """Ends the token that the request is made with."""
     await resolvers.logout(call.context)
     return {"status": "success", "data": {"message": "You've been logged out!"}}
 
 
 @endpoint()
-async def me(call: Call) -> dict[str, Any]:
+async def me(call: Call) -> ShownMe:
+    """Shows who the caller is."""
     return {**_me(await resolvers.viewer(call.context)), "success": True}
 
 
@@ -45,7 +102,7 @@ def _required(name: str) -> Problem:
     return Problem(ErrorCode.REQUIRED, sentence((name,), "is required, as a string"), (name,))
 
 
-def _me(user: User) -> dict[str, Any]:
+def _me(user: User) -> Me:
     return {
         "_id": user.id,
         "username": user.username,

@@ -18,6 +18,7 @@ from schema import inbox, session, token, user
 from schema.context import GraphQLContext
 from schema.errors import printed
 from schema.extensions import Documents, DocumentsWithoutIntrospection
+from schema.observation import Observed
 from schema.scalars import DATE_TIME
 
 
@@ -37,6 +38,11 @@ class Query:
     email_inboxes = strawberry.field(
         resolver=inbox.email_inboxes,
         description="Inboxes in a stable order, paged by keyset cursors. first/last 1..100.",
+    )
+    changes_cursor = strawberry.field(
+        resolver=inbox.changes_cursor,
+        description="Cursor of the newest change. Ask for it, then read the inboxes, then follow `emailInboxChanged` "
+        "with `after`: nothing is missed.",
     )
     users = strawberry.field(resolver=user.users, description="Users by username. Needs MANAGE_USERS.")
     access_tokens = strawberry.field(
@@ -106,7 +112,7 @@ def build_schema(*, introspection: bool = True) -> Schema:
         mutation=Mutation,
         subscription=Subscription,
         config=StrawberryConfig(scalar_map={datetime: DATE_TIME}, disable_field_suggestions=not introspection),
-        extensions=[Documents if introspection else DocumentsWithoutIntrospection],
+        extensions=[Observed, Documents if introspection else DocumentsWithoutIntrospection],
     )
     _tell_null_from_absent(schema)
     return schema

@@ -4,9 +4,7 @@ Follows the GraphQL over HTTP specification and the graphql-transport-ws protoco
 """
 
 from datetime import timedelta
-from typing import Any
 
-import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -15,50 +13,37 @@ from strawberry.asgi import GraphQL
 from strawberry.exceptions import ConnectionRejectionError, MissingQueryError
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
-from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
-from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 from strawberry.types.unset import UNSET, UnsetType
 
-from edge.answers import JsonAnswer, retry_headers
+from edge.answers import retry_headers
 from edge.credentials import context_of, context_of_connection, credentials_of
-from models.errors import BadRequest, ProductError, RateLimited, Unauthenticated, where
+from edge.rates import Rate
+from models.errors import BadRequest, ProductError, RateLimited, Unauthenticated
 from schema import Schema
 from schema.context import GraphQLContext
-from schema.negotiation import GRAPHQL, JSON, media_type, wants_html
+from schema.documents import AnyDocument
+from schema.negotiation import EVENT_STREAM, GRAPHQL, JSON, media_type, takes_events, wants_html
 from schema.page import Page
 from schema.parameters import Parameters, RequestError, parameters_of
+from schema.result import answer, refusal
+from schema.sse import EventStream, once
+from schema.websocket import WebSocketHandler
 
 INIT_TIMEOUT = timedelta(seconds=5)
 MAX_SUBSCRIPTIONS = 20
 
-log = structlog.get_logger()
-
-_MESSAGE_TYPES = ("connection_init", "ping", "pong", "subscribe", "complete")
-_OVER_POST = {OperationType.QUERY, OperationType.MUTATION}
-_STATUS_OF_CODE = {"SERVICE_UNAVAILABLE": 503, "RATE_LIMITED": 429}
-
-
-class WebSocketHandler(BaseGraphQLTransportWSHandler[GraphQLContext, None]):
-    """Closes with the protocol's code what is JSON but no message."""
-
-    async def handle_message(self, message: Any) -> None:
-        if _is_message(message):
-            await super().handle_message(message)
-        else:
-            await self.handle_invalid_message("The message is not one of graphql-transport-ws")
-
-    async def handle_task_exception(self, error: Exception) -> None:
-        log.error("operation failed", error=type(error).__name__, where=where(error))
+_AT_ONCE = {OperationType.QUERY, OperationType.MUTATION}
 
 
 class Endpoint(GraphQL[GraphQLContext, None]):
     """The ASGI application at `/graphql`."""
 
-    graphql_transport_ws_handler_class = WebSocketHandler
     schema: Schema
 
-    def __init__(self, schema: Schema, page: Page | None, origins: list[str]) -> None:
+    def __init__(
+        self, schema: Schema, page: Page | None, origins: list[str], documents: AnyDocument, rate: Rate | None
+    ) -> None:
         super().__init__(
             schema,
             subscription_protocols=(GRAPHQL_TRANSPORT_WS_PROTOCOL,),
@@ -66,6 +51,9 @@ class Endpoint(GraphQL[GraphQLContext, None]):
             max_subscriptions_per_connection=MAX_SUBSCRIPTIONS,
             allowed_origins=origins,
         )
+        handler = {"documents": documents, "rate": rate}
+        self.graphql_transport_ws_handler_class = type("Handler", (WebSocketHandler,), handler)
+        self._documents = documents
         self._page = page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -80,33 +68,47 @@ class Endpoint(GraphQL[GraphQLContext, None]):
         accept = request.headers.get("accept")
         if self._page and request.method == "GET" and "query" not in request.query_params and wants_html(accept):
             return self._page.response()
-        media = media_type(accept)
+        media, events = media_type(accept), takes_events(accept)
         try:
-            if media is None:
-                raise RequestError(406, f"The answer is {JSON} or {GRAPHQL}.")
-            return await self._run(request, await parameters_of(request), media)
+            if media is None and not events:
+                raise RequestError(406, f"The answer is {JSON}, {GRAPHQL} or {EVENT_STREAM}.")
+            return await self._run(request, await parameters_of(request, self._documents), media, events)
         except RequestError as refused:
-            return _refusal(request, media or JSON, refused.status, str(refused), refused.headers)
+            return refusal(request, media or JSON, refused.status, str(refused), refused.headers)
         except ProductError as error:
-            return _refusal(request, media or JSON, error.status, str(error), retry_headers(error), error.code)
+            return refusal(request, media or JSON, error.status, str(error), retry_headers(error), error.code)
 
-    async def _run(self, request: Request, parameters: Parameters, media: str) -> Response:
+    async def _run(self, request: Request, parameters: Parameters, media: str | None, events: bool) -> Response:
         reading = request.method == "GET"
         try:
             result = await self.schema.execute(
                 parameters.query,
                 variable_values=parameters.variables,
                 operation_name=parameters.operation_name,
-                context_value=GraphQLContext(context_of(request)),
-                allowed_operation_types={OperationType.QUERY} if reading else _OVER_POST,
+                context_value=GraphQLContext(context_of(request).over("graphql")),
+                allowed_operation_types={OperationType.QUERY} if reading else _AT_ONCE,
             )
         except InvalidOperationTypeError as error:
+            if error.operation_type is OperationType.SUBSCRIPTION and events:
+                return await self._subscribe(request, parameters)
             raise _not_over_http(error, reading) from None
         except CannotGetOperationTypeError as error:
             raise BadRequest(error.as_http_error_reason()) from None
         except MissingQueryError:
             raise BadRequest("`query` must be a GraphQL document.") from None
-        return _answer(result, media)
+        return answer(result, media) if media else EventStream(once(result))
+
+    async def _subscribe(self, request: Request, parameters: Parameters) -> Response:
+        """Bad credentials are refused before the stream begins; without any, the operation says what is missing."""
+        context = context_of(request, seconds=0).over("sse")
+        await context.authenticate()
+        results = await self.schema.subscribe(
+            parameters.query,
+            variable_values=parameters.variables,
+            operation_name=parameters.operation_name,
+            context_value=GraphQLContext(context),
+        )
+        return EventStream(results)
 
     # ------------------------------------------------------------------------------------------------- WebSocket
 
@@ -115,7 +117,7 @@ class Endpoint(GraphQL[GraphQLContext, None]):
         request: Request | WebSocket,
         response: Response | WebSocket,  # noqa: ARG002 - the signature is strawberry's
     ) -> GraphQLContext:
-        return GraphQLContext(context_of_connection(request), request.app.state.authenticator)
+        return GraphQLContext(context_of_connection(request).over("websocket"), request.app.state.authenticator)
 
     async def on_ws_connect(self, context: GraphQLContext) -> UnsetType:
         """Asks who connects: bad credentials are refused with 4403; without any, only what is public can be run."""
@@ -132,48 +134,9 @@ class Endpoint(GraphQL[GraphQLContext, None]):
         return unset
 
 
-def _answer(result: ExecutionResult, media: str) -> Response:
-    errors = result.errors or []
-    refused = result.data is None and bool(errors) and all(error.path is None for error in errors)
-    body: dict[str, Any] = {} if refused else {"data": result.data}
-    if errors:
-        body["errors"] = [error.formatted for error in errors]
-    codes = [(error.extensions or {}).get("code") for error in errors]
-    status = next((_STATUS_OF_CODE[code] for code in codes if code in _STATUS_OF_CODE), 200)
-    if status == 200 and refused and media == GRAPHQL:
-        status = 400
-    waits = [seconds for error in errors if (seconds := getattr(error, "retry_after", None))]
-    return _typed(JsonAnswer(body, status, {"Retry-After": str(max(waits))} if waits else {}), media)
-
-
-def _refusal(
-    request: Request, media: str, status: int, message: str, headers: dict[str, str], code: str = "BAD_USER_INPUT"
-) -> Response:
-    extensions = {"code": code, "requestId": request.scope["request_id"]}
-    return _typed(JsonAnswer({"errors": [{"message": message, "extensions": extensions}]}, status, headers), media)
-
-
-def _typed(response: Response, media: str) -> Response:
-    response.headers["content-type"] = f"{media}; charset=utf-8"
-    return response
-
-
 def _not_over_http(error: InvalidOperationTypeError, reading: bool) -> RequestError:
     if error.operation_type is OperationType.SUBSCRIPTION:
-        return RequestError(400, "Subscriptions are run over WebSocket, with the protocol graphql-transport-ws.")
+        return RequestError(
+            400, f"Subscriptions are run over WebSocket (graphql-transport-ws), or with Accept: {EVENT_STREAM}."
+        )
     return RequestError(405, "Mutations are sent by POST.", {"Allow": "POST"} if reading else {})
-
-
-def _is_message(message: Any) -> bool:
-    if not isinstance(message, dict) or not isinstance(message.get("id", ""), str):
-        return False
-    if message.get("type") not in _MESSAGE_TYPES:
-        return False
-    return message.get("type") != "subscribe" or _is_operation(message.get("payload"))
-
-
-def _is_operation(payload: Any) -> bool:
-    if not isinstance(payload, dict) or not isinstance(payload.get("query"), str):
-        return False
-    variables, name = payload.get("variables"), payload.get("operationName")
-    return isinstance(variables, dict | None) and isinstance(name, str | None)

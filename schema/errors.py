@@ -17,8 +17,7 @@ from graphql import (
     VariableNode,
 )
 
-from edge.answers import MASKED
-from models.errors import ProductError, where
+from models.errors import ProductError, Unforeseen, where
 
 PARSE_FAILED = "GRAPHQL_PARSE_FAILED"
 VALIDATION_FAILED = "GRAPHQL_VALIDATION_FAILED"
@@ -68,7 +67,7 @@ def _code_and_message(error: GraphQLError) -> tuple[str, str]:
         return VALIDATION_FAILED, _without_values(error.message)
     if cause is not None and not isinstance(cause, GraphQLError):
         log.error("resolver failed", error=type(cause).__name__, where=where(cause), path=error.path)
-        return "INTERNAL_SERVER_ERROR", MASKED
+        return Unforeseen.code, str(Unforeseen())
     if _is_about_input(error):
         return BAD_USER_INPUT, _without_values(error.message)
     return VALIDATION_FAILED, error.message

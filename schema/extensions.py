@@ -22,7 +22,6 @@ from graphql import (
     validate,
 )
 from strawberry.extensions import SchemaExtension
-from strawberry.schema.schema import validate_document
 
 MAX_TOKENS = 2_000
 MAX_COMMENTS = 200
@@ -30,6 +29,8 @@ MAX_ALIASES = 30
 MAX_DEPTH = 10
 MAX_ROOT_MUTATIONS = 5
 MAX_REPEATED = 30
+MAX_DEFINITIONS = 100
+MAX_ERRORS = 10
 CACHED_DOCUMENTS = 500
 CACHED_LENGTH = 10_000
 
@@ -126,7 +127,16 @@ class SelectionsRule(ValidationRule):
         return self._depths[name]
 
 
-LIMITS = (AliasesRule, RootMutationsRule, SelectionsRule)
+class DefinitionsRule(ValidationRule):
+    """Every rule looks at every operation with all the fragments that it reaches."""
+
+    def enter_document(self, node: DocumentNode, *_args: Any) -> None:
+        count = len(node.definitions)
+        if count > MAX_DEFINITIONS:
+            self.report_error(GraphQLError(f"{count} operations and fragments found. Allowed: {MAX_DEFINITIONS}"))
+
+
+LIMITS = (DefinitionsRule, AliasesRule, RootMutationsRule, SelectionsRule)
 
 
 @dataclass(slots=True)
@@ -166,12 +176,12 @@ class Documents(SchemaExtension):
 
     def _validate(self, node: DocumentNode) -> list[GraphQLError]:
         schema = self.execution_context.schema._schema
-        if refused := validate(schema, node, LIMITS):
+        if refused := validate(schema, node, LIMITS, max_errors=MAX_ERRORS):
             return refused
         rules = self.execution_context.validation_rules
         if not self.introspection:
             rules = (*rules, NoSchemaIntrospectionCustomRule)
-        return validate_document(schema, node, rules)
+        return validate(schema, node, rules, max_errors=MAX_ERRORS)
 
     def _ambiguous(self, node: DocumentNode) -> list[GraphQLError]:
         """Of several operations, one must be named (GraphQL, 6.1)."""

@@ -216,6 +216,10 @@ async def delete_email_inbox(
     return await answer(DeleteEmailInboxPayload, work, lambda deleted: {"deleted_id": deleted})
 
 
+async def changes_cursor(info: Info) -> str:
+    return await resolvers.changes_cursor(info.context.context)
+
+
 async def email_inbox_changed(
     info: Info,
     id: Annotated[strawberry.ID | None, strawberry.argument(description="Of this inbox only.")] = None,

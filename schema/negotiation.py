@@ -3,20 +3,30 @@
 JSON = "application/json"
 GRAPHQL = "application/graphql-response+json"
 HTML = "text/html"
+EVENT_STREAM = "text/event-stream"
 
 
 def media_type(accept: str | None) -> str | None:
-    """The media type that the client likes best; JSON where it does not care, None where it takes neither."""
+    """The media type that the client likes best; None where it takes neither.
+
+    Of two that are named and liked as well it is GraphQL's own, and JSON where neither is named.
+    """
     ranges = _ranges(accept or "*/*")
-    offers = [(_quality(ranges, offer), offer) for offer in (JSON, GRAPHQL)]
-    exact = [(quality, offer) for quality, offer in offers if offer in ranges and quality > 0]
-    best, offer = max(exact or offers, key=lambda found: found[0])
+    named = [offer for offer in (GRAPHQL, JSON) if ranges.get(offer)]
+    best, offer = max(
+        ((_quality(ranges, offer), offer) for offer in named or (JSON, GRAPHQL)), key=lambda found: found[0]
+    )
     return offer if best > 0 else None
 
 
 def wants_html(accept: str | None) -> bool:
     """Whether this is a browser that opens a page."""
     return _ranges(accept or "").get(HTML, 0) > 0
+
+
+def takes_events(accept: str | None) -> bool:
+    """Whether the client names the event stream as something that it takes."""
+    return _ranges(accept or "").get(EVENT_STREAM, 0) > 0
 
 
 def _quality(ranges: dict[str, float], offer: str) -> float:

@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from edge.body import parse_json, read_body
 from models.errors import BadRequest
+from schema.documents import AnyDocument
 from schema.negotiation import JSON
 
 
@@ -29,7 +30,7 @@ class RequestError(Exception):
         self.headers = dict(headers or {})
 
 
-async def parameters_of(request: Request) -> Parameters:
+async def parameters_of(request: Request, documents: AnyDocument) -> Parameters:
     """Raises RequestError, BadRequest or TooLarge where there is no such request."""
     if request.method == "GET":
         found: Any = dict(request.query_params)
@@ -40,13 +41,13 @@ async def parameters_of(request: Request) -> Parameters:
         found = _json(await read_body(request), "The body")
     else:
         raise RequestError(405, "GraphQL is asked by GET or POST.", {"Allow": "GET, POST"})
-    return _checked(found)
+    return _checked(found, documents)
 
 
-def _checked(found: Any) -> Parameters:
+def _checked(found: Any, documents: AnyDocument) -> Parameters:
     if not isinstance(found, dict):
         raise BadRequest("The body must be a JSON object with a `query`.")
-    query, variables, name = found.get("query"), found.get("variables"), found.get("operationName")
+    query, variables, name = documents.text_of(found), found.get("variables"), found.get("operationName")
     if not isinstance(query, str) or not query:
         raise BadRequest("`query` must be a string that holds a GraphQL document.")
     if not isinstance(variables, dict | None):

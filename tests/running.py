@@ -10,6 +10,7 @@ import httpx
 from pydantic import SecretStr
 from starlette.applications import Starlette
 
+from edge.metrics import Metrics
 from resolvers.context import Context
 from server import Settings, create_app
 
@@ -57,8 +58,8 @@ class Running:
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Running]:
-    app = create_app(settings)
+async def running(settings: Settings, metrics: Metrics | None = None) -> AsyncIterator[Running]:
+    app = create_app(settings, metrics)
     async with app.router.lifespan_context(app), client_of(app, ADMIN_HEADERS) as client:
         yield Running(app, client, settings)
 

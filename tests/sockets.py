@@ -11,7 +11,8 @@ import uvicorn
 import websockets
 from websockets.asyncio.client import ClientConnection
 
-from server import Settings, create_app
+from edge.metrics import Metrics
+from server import UVICORN, Settings, create_app
 from tests.running import ADMIN_HEADERS, Running, client_of
 
 PROTOCOL = "graphql-transport-ws"
@@ -19,10 +20,10 @@ DEADLINE = 10.0
 
 
 @asynccontextmanager
-async def listening(settings: Settings) -> AsyncIterator[tuple[Running, str]]:
+async def listening(settings: Settings, metrics: Metrics | None = None) -> AsyncIterator[tuple[Running, str]]:
     """A server, and the address of its WebSocket."""
-    app = create_app(settings)
-    config = uvicorn.Config(app, port=0, lifespan="on", log_config=None, ws="websockets-sansio")
+    app = create_app(settings, metrics)
+    config = uvicorn.Config(app, port=0, **UVICORN)
     server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     serving = asyncio.create_task(server._serve())

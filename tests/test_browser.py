@@ -74,6 +74,49 @@ async def test_the_examples_run_and_nothing_is_kept(opened: tuple[Running, Page,
     assert await page.evaluate("[localStorage.length, sessionStorage.length, document.cookie]") == [0, 0, ""]
 
 
+async def test_it_completes_from_the_schema(opened: tuple[Running, Page, list[str]]) -> None:
+    _, page, wrong = opened
+    await type_headers(page)
+    editor = page.locator(".graphiql-query-editor .monaco-editor").first
+    suggestions = page.locator(".suggest-widget.visible")
+    await editor.click()
+
+    async def type_anew() -> None:
+        await page.keyboard.press("Escape")
+        await page.keyboard.press("Control+A")
+        await page.keyboard.type("{ emailInb")
+
+    # The schema is asked for when the page opens, and without it nothing is known.
+    async with asyncio.timeout(30):
+        while True:
+            await type_anew()
+            with suppress(AssertionError):
+                await expect(suggestions).to_contain_text("emailInboxes", timeout=2_000)
+                break
+    await expect(suggestions).to_contain_text("emailInbox")
+    assert wrong == []
+
+
+async def test_the_policy_of_the_page_lets_nothing_else_in(opened: tuple[Running, Page, list[str]]) -> None:
+    server, page, wrong = opened
+    answer = await server.as_caller(Accept="text/html").get("/graphql")
+    policy = {part.split()[0]: part.split()[1:] for part in answer.headers["content-security-policy"].split(";")}
+    assert policy["default-src"] in (["'none'"], ["'self'"])
+    assert policy["frame-ancestors"] == ["'none'"]
+    assert not {"'unsafe-inline'", "'unsafe-eval'", "*", "https:"} & set(policy.get("script-src", []))
+    script = """() => new Promise(resolve => {
+        const element = document.createElement("script")
+        element.textContent = "globalThis.ran = true"
+        document.addEventListener(
+            "securitypolicyviolation", event => resolve([event.effectiveDirective, globalThis.ran])
+        )
+        document.body.append(element)
+    })"""
+    directive, ran = await page.evaluate(script)
+    assert (directive.startswith("script-src"), ran) == (True, None)
+    assert len(wrong) == 1  # Chromium says on the console that it kept the script from running
+
+
 def response(page: Page) -> Locator:
     return page.locator(".graphiql-response .view-lines")
 

@@ -188,6 +188,7 @@ async def test_no_secret_is_found_anywhere(
         assert run(["backup", str(target)], environment, folder)[0] == 0
         hay.add("backup", backed_up(target))
         await fail(process, settings, secret)
+        assert process.client.get("/metrics").status_code == 200
         hay.add_files("while it runs", folder, *stored_in)
         process.stop()
     hay.add_files("after the stop", folder, *stored_in)

@@ -94,6 +94,17 @@ async def set_all(api: GraphQLApi, names: list[str]) -> None:
         await api.set_inbox(inbox_values(id="a", name=name))
 
 
+async def test_between_the_cursor_and_the_subscription_nothing_is_missed(live: tuple[Running, str]) -> None:
+    server, url = live
+    api = GraphQLApi(server.client)
+    for number in range(3):
+        cursor = (await server.graphql("{ changesCursor }"))["data"]["changesCursor"]
+        await api.set_inbox(inbox_values(id="a", name=f"Name {number}"))
+        async with connected(url) as subscriber:
+            await subscriber.start(CHANGES, after=cursor)
+            assert await kinds(subscriber, 1) == [("UPDATED" if number else "CREATED", "a")]
+
+
 @pytest.mark.parametrize("after", ["", "x", "Y2hhbmdlOi0x", "Y2hhbmdlOjk5OTk5OQ==", "Y2hhbmdlOuKFpQ=="])
 async def test_a_cursor_that_is_none_is_refused(live: tuple[Running, str], after: str) -> None:
     _, url = live

@@ -16,13 +16,14 @@ import pytest
 import typer
 
 import server as composition
-from edge import body
+from edge import admission, body, protocol
 from models import change, database, paging, token
 from models.errors import ErrorCode, ProductError
 from resolvers import events, inbox, throttle, upkeep
 from resolvers.access import RULES
 from rest import ROUTES
-from schema import build_schema, endpoint, errors, extensions
+from schema import build_schema, endpoint, errors, extensions, sse
+from schema.documents import trusted_documents
 from server import Settings
 from tests.conftest import IN_CI
 from tests.process import environment_of, serving
@@ -32,7 +33,7 @@ from tests.sockets import connected, listening
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = [
-    *(ROOT / name for name in ("README.md", "HACKING.md", "CHANGELOG.md", "web/README.md")),
+    *(ROOT / name for name in ("README.md", "HACKING.md", "CHANGELOG.md", "web/README.md", "clients/README.md")),
     *sorted(DOCS.rglob("*.md")),
 ]
 CODE = ("models", "resolvers", "schema", "rest", "edge", "cli")
@@ -246,6 +247,14 @@ def test_every_code_of_a_top_level_error_is_documented() -> None:
     assert documented == known | {errors.PARSE_FAILED, errors.VALIDATION_FAILED, errors.BAD_USER_INPUT}
 
 
+def test_the_list_of_documents_that_is_shown_can_be_used(tmp_path: Path) -> None:
+    lists = re.findall(r"```json\n(\{ \"[0-9a-f]{64}\".*)\n```", (DOCS / "graphql.md").read_text("utf-8"))
+    assert lists
+    for shown in lists:
+        (tmp_path / "list.json").write_text(shown)
+        assert trusted_documents(tmp_path / "list.json")
+
+
 def test_the_permissions_are_those_of_the_code() -> None:
     rows = table(DOCS / "security.md", "resolver", "GraphQL")
     assert {quoted(row[0])[0]: row[-1].replace("`", "") for row in rows} == RULES
@@ -258,11 +267,18 @@ def test_the_limits_are_those_of_the_code() -> None:
         "tokens of a document": f"{extensions.MAX_TOKENS:,}",
         "comments of a document": f"{extensions.MAX_COMMENTS}",
         "aliases": f"{extensions.MAX_ALIASES}",
+        "operations and fragments of a document": f"{extensions.MAX_DEFINITIONS}",
+        "errors told of a document": f"{extensions.MAX_ERRORS}",
         "root mutations of a request": f"{extensions.MAX_ROOT_MUTATIONS}",
         "the same name in one selection set": f"{extensions.MAX_REPEATED}",
         "depth, introspection aside": f"{extensions.MAX_DEPTH}",
         "subscriptions of one WebSocket": f"{endpoint.MAX_SUBSCRIPTIONS}",
         "time to `connection_init`": f"{endpoint.INIT_TIMEOUT.seconds} s",
+        "head of a request": f"{protocol.MAX_HEAD // 1024} KiB, {protocol.HEAD_SECONDS:g} s",
+        "time for a body": f"{protocol.BODY_SECONDS:g} s",
+        "time for taking a piece of the answer": f"{protocol.SEND_SECONDS:g} s",
+        "requests worked on at once": f"{admission.WORKING}",
+        "changes waiting or being written": f"{database.UNITS}",
     }
 
 
@@ -288,13 +304,26 @@ def test_the_figures_in_the_text_are_those_of_the_code() -> None:
         "graphql.md": [
             f"kept for {hours:g} hours",
             f"falls {events.QUEUE:,} changes behind",
+            f"a comment comes every {sse.PING_SECONDS:g} seconds",
             f"within {until_ended:g} seconds",
             f"lives {days} days",
             f"written down every {upkeep.FLUSH_SECONDS:g} seconds",
             f"(1 to {paging.MAX_SIZE}, {paging.DEFAULT_SIZE} by default)",
         ],
         "rest.md": [f"lives {days} days", f"0 to {paging.MAX_SIZE}, {paging.DEFAULT_SIZE} by default"],
-        "security.md": [f"lives {days} days", f"within {until_ended:g} seconds", f"for {hours:g} hours"],
+        "security.md": [
+            f"lives {days} days",
+            f"within {until_ended:g} seconds",
+            f"for {hours:g} hours",
+            f"works on {admission.WORKING} requests at once",
+            f"waits for {protocol.PATIENCE_SECONDS:g} seconds",
+            f"no more than {database.UNITS} are changes",
+            f"{protocol.HEAD_SECONDS:g} seconds for its head",
+            f"{protocol.BODY_SECONDS:g} seconds for its body",
+            f"of an answer for {protocol.SEND_SECONDS:g} seconds",
+            f"{events.QUEUE:,} changes behind",
+            f"{extensions.MAX_ALIASES} aliases, a name {extensions.MAX_REPEATED} times",
+        ],
     }
     for page, phrases in figures.items():
         text = " ".join((DOCS / page).read_text("utf-8").split())

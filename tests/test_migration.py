@@ -1,5 +1,7 @@
 """The schema of the database: that migrations make what the tables say, and are never half done."""
 
+import asyncio
+import functools
 import itertools
 import os
 import re
@@ -25,12 +27,19 @@ import models.token
 import models.user
 from models.database import opened
 from models.errors import StartError
+from models.inbox import EmailInbox, InboxOrder
 from models.migration import HEAD, SCRIPTS, inspect, migrate, revisions
-from server import Settings
+from models.paging import Order, Window
+from models.search import listing
+from server import Settings, prepare
 from tests import postgresql
 from tests.inboxes import inbox_values
 from tests.process import environment_of, free_port, run, serving, start, until
 from tests.running import ADMIN_ID, ADMIN_TOKEN, Running, settings_for
+from tests.stored import fill
+
+NUMBERS = itertools.count()
+NEXT = f"{int(HEAD) + 1:04}"
 
 
 def test_the_newest_revision_is_the_one_the_code_asks_for() -> None:
@@ -41,8 +50,12 @@ def test_the_newest_revision_is_the_one_the_code_asks_for() -> None:
 
 
 async def test_the_migrations_make_the_tables_of_the_models(server: Running) -> None:
+    def is_of_a_model(_item: Any, name: str | None, _kind: str, _reflected: bool, _other: Any) -> bool:
+        return not re.search("_search(_|$)", name or "")
+
     def differences(connection: Connection) -> list[Any]:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        opts = {"compare_type": True, "include_object": is_of_a_model}
+        context = MigrationContext.configure(connection, opts=opts)
         return list(compare_metadata(context, SQLModel.metadata))
 
     async with server.context.database.engine.connect() as connection:
@@ -66,16 +79,16 @@ def broken_scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The migrations of this code, and a newer one that fails when it is half done."""
     copy = tmp_path / "migrations"
     shutil.copytree(SCRIPTS, copy)
-    (copy / "versions" / "0002_broken.py").write_text(
+    (copy / "versions" / f"{NEXT}_broken.py").write_text(
         "from alembic import op\n"
         "import sqlalchemy as sa\n"
-        f"revision, down_revision = '0002', '{HEAD}'\n"
+        f"revision, down_revision = '{NEXT}', '{HEAD}'\n"
         "def upgrade():\n"
         "    op.add_column('email_inbox', sa.Column('half', sa.Integer()))\n"
         "    op.execute('SELECT nothing FROM nowhere')\n"
     )
     monkeypatch.setattr(models.migration, "SCRIPTS", copy)
-    monkeypatch.setattr(models.migration, "HEAD", "0002")
+    monkeypatch.setattr(models.migration, "HEAD", NEXT)
 
 
 async def test_a_migration_that_fails_has_changed_nothing(empty_url: str, broken_scripts: None) -> None:
@@ -122,13 +135,12 @@ async def tables_of(engine: Any) -> set[str]:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def untouched(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Settings]:
     """The settings of a server that was never started; others at each call."""
-    numbers = itertools.count()
     if request.param == "sqlite":
-        return lambda: settings_for(tmp_path / str(next(numbers)))
+        return lambda: settings_for(tmp_path / str(next(NUMBERS)))
     cluster: postgresql.Cluster = request.getfixturevalue("cluster")
 
     def fresh() -> Settings:
-        number = next(numbers)
+        number = next(NUMBERS)
         return settings_for(tmp_path / str(number), cluster.create(f"untouched_{os.getpid()}_{number}"))
 
     return fresh
@@ -151,3 +163,82 @@ def test_a_first_start_that_is_killed_at_any_step_is_made_good_by_the_next(
             assert process.client.post("/api/v1/email-inbox", json=inbox_values()).status_code == 200
         assert run(["user", "list"], environment, tmp_path)[1].count("\n") == 2
     assert step >= 5
+
+
+# ---------------------------------------------------------------------------------------------- from 0001 to 0002
+
+
+async def make_0001(settings: Settings) -> None:
+    """What a server of the first revision leaves: an administrator, two inboxes, and no index to search in."""
+    with pytest.MonkeyPatch.context() as older:
+        older.setattr(models.migration, "HEAD", "0001")
+        await prepare(settings)
+        await fill(settings, 2)
+
+
+SEARCH = """
+    query ($search: String!) {
+        emailInboxes(filter: { search: $search }) { nodes { id } } users(search: $search) { nodes { username } }
+    }
+"""
+FOUND_IN_0001 = {"BOX-0001@": (["box-0001"], []), "01": (["box-0001"], []), "adm": ([], ["admin"]), "@@": ([], [])}
+
+
+def found_by(search: Callable[[str], dict[str, Any]]) -> dict[str, tuple[list[str], list[str]]]:
+    answers = {text: search(text)["data"] for text in FOUND_IN_0001}
+    return {
+        text: (
+            [inbox["id"] for inbox in data["emailInboxes"]["nodes"]],
+            [user["username"] for user in data["users"]["nodes"]],
+        )
+        for text, data in answers.items()
+    }
+
+
+def test_an_upgrade_that_is_killed_at_any_step_is_made_good_by_the_next_start(
+    untouched: Callable[[], Settings], tmp_path: Path
+) -> None:
+    for step in itertools.count():
+        settings = untouched()
+        asyncio.run(make_0001(settings))
+        environment = environment_of(settings)
+        killed = start([], {"EMAIL_INBOX_PORT": str(free_port()), **environment}, tmp_path, dies_at=step)
+        served = until(lambda process=killed: process.poll() or "Serving" in process.out)  # type: ignore[misc]
+        killed.kill()
+        with serving(environment, tmp_path, patched={"models.search.COMMON": 2}) as process:
+            search = functools.partial(process.graphql, SEARCH)
+            assert found_by(lambda text, search=search: search(search=text)) == FOUND_IN_0001  # type: ignore[misc]
+        if served is True:
+            break
+        assert killed.wait() == -9
+    assert step >= 1
+
+
+@pytest.fixture
+def poor(cluster: postgresql.Cluster) -> Any:
+    """The URL of an empty database in which the login may make tables, but no extensions; and what a superuser does."""
+    name = f"poor_{os.getpid()}"
+
+    def as_superuser(statement: str) -> None:
+        cluster.run("psql", f"--dbname={name}", "--quiet", f"--command={statement}")
+
+    url = cluster.create(name)
+    as_superuser("CREATE ROLE poor LOGIN; GRANT ALL ON SCHEMA public TO poor")
+    yield url.replace(f"//{postgresql.USER}@", "//poor@"), as_superuser
+    cluster.drop(name)
+    cluster.run("dropuser", "poor")
+
+
+async def test_an_extension_that_is_missing_is_named_and_nothing_is_changed(poor: Any) -> None:
+    url, as_superuser = poor
+    async with opened(url) as database:
+        with pytest.raises(StartError, match="run CREATE EXTENSION pg_trgm in it as a superuser") as refused:
+            await migrate(database)
+        assert "\n" not in str(refused.value)
+        assert await tables_of(database.engine) == set()
+    as_superuser("CREATE SCHEMA extensions; GRANT USAGE ON SCHEMA extensions TO poor")
+    as_superuser("CREATE EXTENSION pg_trgm SCHEMA extensions")
+    async with opened(url) as database:
+        await migrate(database)
+        assert (await inspect(database)).revision == HEAD
+        await listing(database, EmailInbox, "abc", [], Window(), InboxOrder.NAME, Order.ASC)

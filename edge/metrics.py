@@ -1,0 +1,269 @@
+"""What Prometheus is told: one registry an application, and the page that is scraped. Knows no noun.
+
+Every label has few values, all of them from the code: names of routes, resolvers, codes; never what somebody sent.
+"""
+
+import asyncio
+import hmac
+import os
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import TypeVar, get_args
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.metrics_core import InfoMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+from starlette.types import Scope
+
+from edge.answers import COMMON_HEADERS, JsonAnswer
+from models.errors import ProductError, Refused, Unforeseen
+from models.observer import CredentialKind, Observer, UnitState
+from models.secrets import Secret
+
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+OTHER = "other"
+
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+def method_of(scope: Scope) -> str:
+    """The method, where it is a known one: a client may send any word."""
+    method: str = scope["method"]
+    return method if method in METHODS else OTHER
+
+
+def route_of(scope: Scope) -> str:
+    """The template of the route that took the request, such as `/api/v1/email-inbox/{id}`."""
+    route = scope.get("route")
+    if isinstance(route, Mount):
+        return route.path  # nothing in it took the request, or it is a folder of files
+    if not isinstance(route, Route):
+        return OTHER
+    root = scope.get("root_path", "")
+    return str(root.removeprefix(scope.get("app_root_path", root)) + route.path)
+
+
+def outcome_of(error: BaseException) -> str:
+    """What came of an operation that raised this."""
+    if isinstance(error, Refused):
+        return "user_error"
+    if isinstance(error, asyncio.CancelledError):
+        return "cancelled"
+    return error.code if isinstance(error, ProductError) else Unforeseen.code
+
+
+@contextmanager
+def shared_folder() -> Iterator[Path]:
+    """A folder for processes that count together: in memory where that can be had, so that no full disk harms them."""
+    memory = "/dev/shm"  # noqa: S108 - only the folder within is used, which is nobody else's
+    within = memory if os.access(memory, os.W_OK | os.X_OK) else None
+    with tempfile.TemporaryDirectory(prefix="email-inbox-metrics-", dir=within, ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def forget_all_but(pids: set[int | None], folder: Path) -> None:
+    """What other processes had open or under way is over. What they counted stays."""
+    for path in folder.glob("gauge_live*.db"):
+        if int(_pid_of(path)) not in pids:
+            path.unlink(missing_ok=True)
+
+
+def _pid_of(path: Path) -> str:
+    return path.stem.rpartition("_")[2]
+
+
+Child = TypeVar("Child", bound=MetricWrapperBase)
+
+
+class _Labelled(dict[tuple[str | int, ...], Child]):
+    """The series of a metric by the values of its labels, which prometheus_client would look up more slowly."""
+
+    def __init__(self, metric: Child) -> None:
+        super().__init__()
+        self._metric = metric
+
+    def __missing__(self, values: tuple[str | int, ...]) -> Child:
+        child = self[values] = self._metric.labels(*values)
+        return child
+
+
+class Metrics(Observer):
+    """Counts in this process. With a `folder`, all processes that share it count there, and each answers for all."""
+
+    def __init__(self, version: str, folder: Path | None = None) -> None:
+        self.registry = registry = CollectorRegistry()
+        self._scraped = registry if folder is None else CollectorRegistry()
+        for collector in (_Build(version), PlatformCollector(None)):
+            self._scraped.register(collector)
+        if folder is None:
+            ProcessCollector(registry=registry)
+        else:
+            MultiProcessCollector(self._scraped, str(folder))  # type: ignore[no-untyped-call]
+            self._scraped.register(_Processes(folder))
+
+        def counter(name: str, what: str, *labels: str) -> Counter:
+            return Counter(f"email_inbox_{name}", what, labels, registry=registry)
+
+        def gauge(name: str, what: str, *labels: str) -> Gauge:
+            return Gauge(f"email_inbox_{name}", what, labels, registry=registry, multiprocess_mode="livesum")
+
+        def histogram(name: str, what: str, *labels: str) -> Histogram:
+            return Histogram(f"email_inbox_{name}", what, labels, registry=registry, buckets=BUCKETS)
+
+        self._requests = _Labelled(counter("http_requests", "Requests answered.", "route", "method", "status"))
+        self._latency = _Labelled(
+            histogram("http_request_duration_seconds", "Until the answer began.", "route", "method")
+        )
+        self._websockets = gauge("websockets_open", "WebSockets open.")
+        self._operations = _Labelled(counter("operations", "Operations done.", "api", "operation", "outcome"))
+        self._durations = _Labelled(
+            histogram("operation_duration_seconds", "Duration of operations.", "api", "operation")
+        )
+        self._units = _Labelled(
+            gauge("database_units", "Units that wait to be written, or are being written.", "state")
+        )
+        self._waits = histogram("database_write_wait_seconds", "How long a unit waited for its turn.")
+        self._writes = histogram("database_write_seconds", "How long a unit took, with its commit.")
+        self._retries = counter("database_write_retries", "Units that lost a race and were run again.")
+        self._unavailable = counter("database_unavailable", "Reads and writes that the database could not do.")
+        self._subscriptions = gauge("subscriptions_open", "Subscriptions open.")
+        self._overload = counter("overload_refusals", "Requests refused because there was too much to do.")
+        self._dropped = counter("subscribers_dropped", "Subscriptions ended because they were read too slowly.")
+        self._handed_out = counter("events", "Changes handed to subscribers, each to each.")
+        self._refused = _Labelled(counter("credentials_refused", "Wrong logins and tokens.", "kind"))
+        self._throttled = _Labelled(
+            counter("throttled", "Logins and wrong tokens turned away after too many failures.", "kind")
+        )
+        self._begin_at_nought()
+
+    def _begin_at_nought(self) -> None:
+        """A series that begins with its first event hides that event from `rate`."""
+        for state in get_args(UnitState):
+            self._units[state,].set(0)
+        for kind in get_args(CredentialKind):
+            for refusals in (self._refused, self._throttled):
+                refusals[kind,].inc(0)
+
+    # ---------------------------------------------------------------------------------------------------- requests
+
+    def serving(self, scope: Scope) -> AbstractContextManager[None]:
+        """A request or a WebSocket is under way."""
+        return nullcontext() if scope["type"] == "http" else self._websockets.track_inprogress()
+
+    def answered(self, scope: Scope, status: int, seconds: float) -> None:
+        """The answer begins. How long the rest takes is up to the client, and for a stream of events to nobody."""
+        route, method = route_of(scope), method_of(scope)
+        self._requests[route, method, status].inc()
+        self._latency[route, method].observe(seconds)
+
+    # -------------------------------------------------------------------------------------------------- operations
+
+    @contextmanager
+    def resolving(self, name: str, api: str) -> Iterator[None]:
+        began, outcome = time.perf_counter(), "ok"
+        try:
+            yield
+        except BaseException as error:
+            outcome = outcome_of(error)
+            raise
+        finally:
+            self.executed(name, api, outcome, time.perf_counter() - began)
+
+    def executed(self, name: str, api: str, code: str, seconds: float) -> None:
+        self._operations[api, name, code].inc()
+        self._durations[api, name].observe(seconds)
+
+    # ------------------------------------------------------------------------------------- database, subscriptions
+
+    def unit(self, state: UnitState, by: int) -> None:
+        self._units[state,].inc(by)
+
+    def wrote(self, waited: float, took: float) -> None:
+        self._waits.observe(waited)
+        self._writes.observe(took)
+
+    def retried(self) -> None:
+        self._retries.inc()
+
+    def unavailable(self) -> None:
+        self._unavailable.inc()
+
+    def subscribers(self, by: int) -> None:
+        self._subscriptions.inc(by)
+
+    def overloaded(self) -> None:
+        self._overload.inc()
+
+    def dropped(self) -> None:
+        self._dropped.inc()
+
+    def handed_out(self) -> None:
+        self._handed_out.inc()
+
+    def credentials_refused(self, kind: CredentialKind) -> None:
+        self._refused[kind,].inc()
+
+    def throttled(self, kind: CredentialKind) -> None:
+        self._throttled[kind,].inc()
+
+    # ------------------------------------------------------------------------------------------------------ scraping
+
+    async def close(self) -> None:
+        """The server stops: what is still to be told is told now."""
+
+    def page(self, token: Secret | None) -> Callable[[Request], Awaitable[Response]]:
+        """The endpoint that is scraped: by anybody, or by who sends the token as a Bearer token (RFC 6750)."""
+        expected = None if token is None else f"Bearer {token.reveal()}".encode()
+
+        async def scrape(request: Request) -> Response:
+            given = request.headers.get("authorization", "").encode()
+            if expected is not None and not hmac.compare_digest(given, expected):
+                refused = {"success": False, "error": "The token of the metrics is needed."}
+                return JsonAnswer(refused, 401, {"WWW-Authenticate": "Bearer"})
+            encode, media = choose_encoder(request.headers.get("accept", ""))
+            text = await asyncio.to_thread(encode, self._scraped)
+            return Response(text, headers={**COMMON_HEADERS, "Content-Type": media})
+
+        return scrape
+
+
+class _Build(Collector):
+    def __init__(self, version: str) -> None:
+        self._version = version
+
+    def collect(self) -> Iterable[Metric]:
+        yield InfoMetricFamily("email_inbox_build", "The version that runs.", {"version": self._version})
+
+
+class _Processes(Collector):
+    """What the kernel says of each process that counts in the folder, told apart by its id."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def collect(self) -> Iterable[Metric]:
+        found: dict[str, Metric] = {}
+        for pid in sorted(map(_pid_of, self._folder.glob("gauge_live*.db"))):
+            for metric in ProcessCollector(pid=lambda pid=pid: pid, registry=None).collect():  # type: ignore[misc]
+                whole = found.setdefault(metric.name, Metric(metric.name, metric.documentation, metric.type))
+                for sample in metric.samples:
+                    whole.add_sample(sample.name, {**sample.labels, "pid": pid}, sample.value)
+        return found.values()

@@ -1,0 +1,84 @@
+"""How often one caller may ask, where the operator set a limit: by user, and by address for whoever is none.
+
+The counts live in this process. Knows no path but those that are never counted.
+"""
+
+import time
+
+from limits import RateLimitItem
+from limits.aio.storage import MemoryStorage
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from edge.admission import ALWAYS_ANSWERED
+from edge.credentials import context_of
+from models.errors import ProductError, RateLimited
+from resolvers.context import Context
+
+FIELDS = ("Limit", "Remaining", "Reset", "Policy")
+"""What follows `RateLimit-` in the names of the header fields."""
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Rate:
+    """A limit such as 600 a minute, in a sliding window."""
+
+    def __init__(self, limit: RateLimitItem) -> None:
+        self._limit = limit
+        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+
+    async def count(self, context: Context) -> Headers:
+        """Counts one request of this caller, and tells how many are left. Raises RateLimited."""
+        key = await _caller_of(context)
+        admitted = await self._limiter.hit(self._limit, *key)
+        stats = await self._limiter.get_window_stats(self._limit, *key)
+        seconds = max(1, round(stats.reset_time - time.time()))
+        if not admitted:
+            raise RateLimited(seconds, limit=self._limit.amount)
+        return self.headers(stats.remaining, seconds)
+
+    def headers(self, remaining: int, seconds: int) -> Headers:
+        """The fields of draft-ietf-httpapi-ratelimit-headers, as they were up to its version 7."""
+        limit, window = self._limit.amount, self._limit.get_expiry()
+        values = (limit, remaining, seconds, f"{limit};w={window}")
+        return [
+            (f"ratelimit-{name}".lower().encode(), str(value).encode())
+            for name, value in zip(FIELDS, values, strict=True)
+        ]
+
+
+class Rates:
+    """ASGI middleware. Who asks too often is told so by the API that was asked, in its own words: see `context_of`."""
+
+    def __init__(self, app: ASGIApp, rate: Rate) -> None:
+        self.app = app
+        self._rate = rate
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"].startswith(ALWAYS_ANSWERED):
+            await self.app(scope, receive, send)
+            return
+        request = Request(scope)
+        request.state.context = context = context_of(request)
+        try:
+            headers = await self._rate.count(context)
+        except RateLimited as error:
+            request.state.refused = error
+            headers = self._rate.headers(0, error.retry_after or 1)
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", []), *headers]
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)
+
+
+async def _caller_of(context: Context) -> tuple[str, str]:
+    try:
+        caller = await context.authenticate()
+    except ProductError:  # who asks with bad credentials, is told so later
+        caller = None
+    return ("user", caller.user.id) if caller else ("address", context.address)

@@ -1,0 +1,36 @@
+"""Tells an observer of every statement that an engine sends: its text, which holds no values. Knows no table."""
+
+from typing import Any
+
+from sqlalchemy import Engine, ExceptionContext, event
+from sqlalchemy.engine import ExecutionContext
+
+from models.observer import Observer
+
+_ENDED = "statement_ended"
+
+
+def follow(engine: Engine, observer: Observer) -> None:
+    """Its parameters are told to nobody: they hold what was typed."""
+
+    def began(
+        _connection: Any, _cursor: Any, statement: str, _parameters: Any, context: ExecutionContext, _many: bool
+    ) -> None:
+        setattr(context, _ENDED, observer.statement(engine.dialect.name, statement))
+
+    def ended(
+        _connection: Any, _cursor: Any, _statement: str, _parameters: Any, context: ExecutionContext, _many: bool
+    ) -> None:
+        _end(context, None)
+
+    def failed(context: ExceptionContext) -> None:
+        _end(context.execution_context, context.original_exception)
+
+    event.listen(engine, "before_cursor_execute", began)
+    event.listen(engine, "after_cursor_execute", ended)
+    event.listen(engine, "handle_error", failed)
+
+
+def _end(context: ExecutionContext | None, error: BaseException | None) -> None:
+    if context and (end := context.__dict__.pop(_ENDED, None)):
+        end(error)

@@ -1,0 +1,98 @@
+"""The parts that every endpoint of the OpenAPI document shares: credentials, headers, failures. Knows no endpoint."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from edge.body import LIMIT
+from rest import problems
+
+Part = dict[str, Any]
+
+SECURITY_SCHEMES: Part = {
+    "userId": {"type": "apiKey", "in": "header", "name": "X-User-Id", "description": "Goes with `X-Auth-Token`."},
+    "authToken": {"type": "apiKey", "in": "header", "name": "X-Auth-Token", "description": "Goes with `X-User-Id`."},
+    "bearer": {"type": "http", "scheme": "bearer", "description": "The same token, without the user's id."},
+}
+SECURITY: list[Part] = [{"userId": [], "authToken": []}, {"bearer": []}]
+
+PARAMETERS: Part = {
+    "RequestId": {
+        "name": "X-Request-Id",
+        "in": "header",
+        "description": "An id of your own for the log and the answer: 1 to 64 characters of A-Z a-z 0-9 . _ and -. "
+        "Without it, or with anything else, one is made.",
+        "schema": {"type": "string"},
+    }
+}
+
+
+def _header(description: str, **schema: Any) -> Part:
+    return {"description": description, "required": True, "schema": schema}
+
+
+HEADERS: Part = {
+    "X-Request-Id": _header("The id of the request.", type="string", pattern="^[A-Za-z0-9._-]{1,64}$"),
+    "Cache-Control": _header("Nothing may keep the answer.", type="string", const="no-store"),
+    "Retry-After": _header("Seconds to wait.", type="integer", minimum=1),
+    "X-RateLimit-Limit": _header("How many are allowed in a window.", type="integer", minimum=1),
+    "X-RateLimit-Remaining": _header("How many are left.", type="integer", minimum=0),
+    "X-RateLimit-Reset": _header("Seconds until there are more.", type="integer", minimum=0),
+    "Allow": _header("The methods that the endpoint has.", type="string"),
+}
+EVERYWHERE = ("X-Request-Id", "Cache-Control")
+RATE = ("Retry-After", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A failure that is the same everywhere: its name in the document, its body, and its headers."""
+
+    name: str
+    description: str
+    body: type
+    error: str
+    more: tuple[tuple[str, str], ...] = ()
+    headers: tuple[str, ...] = ()
+
+    @property
+    def example(self) -> Part:
+        return {"success": False, "error": self.error, **dict(self.more)}
+
+
+FAILURES = {
+    401: Failure(
+        "Unauthorized",
+        "No or bad credentials.",
+        problems.Unauthorized,
+        problems.UNAUTHORIZED["error"],
+        (("status", problems.UNAUTHORIZED["status"]), ("message", problems.UNAUTHORIZED["message"])),
+    ),
+    403: Failure("Forbidden", "The permission is missing.", problems.Failure, "unauthorized"),
+    404: Failure("NotFound", "There is no such inbox.", problems.Failure, "Resource not found"),
+    405: Failure(
+        "NotAllowed", "The endpoint has no such method.", problems.Failure, "Method Not Allowed", (), ("Allow",)
+    ),
+    413: Failure("TooLarge", f"The body is over {LIMIT // 1024**2} MiB.", problems.Failure, "error-too-large"),
+    429: Failure(
+        "TooManyRequests",
+        "Too many requests, or too many failed attempts.",
+        problems.TooManyRequests,
+        "error-too-many-requests",
+        (("message", "Error, too many requests. Please slow down. You must wait 9 seconds before trying again."),),
+        RATE,
+    ),
+    500: Failure(
+        "Fault",
+        "A fault of the server. The log says more, under the id.",
+        problems.Fault,
+        "Internal server error",
+        (("requestId", "vyFc8N3pN74cpFi6x"),),
+    ),
+    503: Failure(
+        "Unavailable",
+        "The server is not ready, overloaded or stopping, or its disk is full.",
+        problems.Failure,
+        "The server can't do this at the moment. Try again.",
+        headers=("Retry-After",),
+    ),
+}

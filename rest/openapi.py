@@ -1,0 +1,141 @@
+"""The OpenAPI 3.1 document of the REST path, made of its routes. Knows no request.
+
+What the code says already is read from it: a handler's docstring, the type of its answer, who may call it.
+"""
+
+import tomllib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, get_origin, get_type_hints
+
+from starlette.routing import Route
+
+from rest.components import EVERYWHERE, FAILURES, HEADERS, PARAMETERS, SECURITY, SECURITY_SCHEMES, Failure, Part
+from rest.endpoint import RULES
+from rest.operations import OPERATIONS, Operation
+from rest.schemas import reference, schemas_of
+
+PREFIX = "/api/v1"
+VERSION = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+DESCRIPTION = """\
+Clients written for Rocket.Chat's `email-inbox` endpoints keep working. Whatever can be done here can be done over
+GraphQL too, and more.
+
+The order of checks is 401, 403, 413, and then everything else. A body that is no JSON object counts as `{}`, whatever
+its `Content-Type`. An unknown path is answered with 404, and a method that an endpoint does not have with 405.
+
+Where the operator limits how often one caller may ask, every answer has `RateLimit-Limit`, `RateLimit-Remaining`,
+`RateLimit-Reset` and `RateLimit-Policy`.
+"""
+
+
+def document_of(routes: Sequence[Route]) -> Part:
+    """The document. Each of the routes must be in `OPERATIONS`, by the name of its handler."""
+    paths: dict[str, Part] = {}
+    for route in routes:
+        shared = {"parameters": [{"$ref": "#/components/parameters/RequestId"}]}
+        paths.setdefault(route.path, shared)[_method(route).lower()] = _operation(route, OPERATIONS[route.name])
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Email inbox server", "version": VERSION, "description": DESCRIPTION},
+        "servers": [{"url": PREFIX}],
+        "paths": paths,
+        "components": {
+            "schemas": schemas_of(_outputs(routes)),
+            "responses": {failure.name: _failure(failure) for failure in FAILURES.values()},
+            "headers": HEADERS,
+            "parameters": PARAMETERS,
+            "securitySchemes": SECURITY_SCHEMES,
+        },
+    }
+
+
+def _operation(route: Route, operation: Operation) -> Part:
+    found: Part = {
+        "operationId": operation.id,
+        "tags": [operation.tag],
+        "summary": route.endpoint.__doc__,
+        "description": _who(route),
+        "security": [] if RULES[route.endpoint] is None else SECURITY,
+        "responses": {"200": _success(route, operation), **_failures(route, operation)},
+    }
+    if operation.parameters:
+        found["parameters"] = operation.parameters
+    if operation.sent:
+        body = {"schema": reference(operation.sent), "example": operation.example}
+        found["requestBody"] = {"required": True, "content": {"application/json": body}}
+    return found
+
+
+def _who(route: Route) -> str:
+    permissions = RULES[route.endpoint]
+    if permissions is None:
+        return "For anybody."
+    return (
+        f"Needs the permission {' or '.join(f'`{name}`' for name in permissions)}." if permissions else "For any user."
+    )
+
+
+def _success(route: Route, operation: Operation) -> Part:
+    found = _answer(_output(route).__doc__ or "", _schema(_output(route)), EVERYWHERE)
+    links = {
+        OPERATIONS[name].id: {"operationId": OPERATIONS[name].id, "parameters": {"id": "$response.body#/_id"}}
+        for name in operation.leads_to
+    }
+    return {**found, "links": links} if links else found
+
+
+def _failures(route: Route, operation: Operation) -> dict[str, Part]:
+    """The failures of an endpoint by status: those that its own checks can end in, and those that may come anywhere."""
+    permissions = RULES[route.endpoint]
+    may_end_in = {
+        401: permissions is not None or operation.id == "login",
+        403: bool(permissions),
+        404: operation.may_miss,
+        405: False,
+        413: _method(route) == "POST",
+    }
+    shared = {
+        str(status): {"$ref": f"#/components/responses/{failure.name}"}
+        for status, failure in FAILURES.items()
+        if may_end_in.get(status, True)
+    }
+    if not operation.refusals:
+        return shared
+    kinds = [_schema(kind) for kind in operation.refusals]
+    description = " Or: ".join(kind.__doc__ or "" for kind in operation.refusals)
+    schema = kinds[0] if len(kinds) == 1 else {"oneOf": kinds}
+    return {"400": _answer(description, schema, EVERYWHERE), **shared}
+
+
+def _failure(failure: Failure) -> Part:
+    return _answer(failure.description, _schema(failure.body), EVERYWHERE + failure.headers, failure.example)
+
+
+def _answer(description: str, schema: Part, headers: Iterable[str], example: Part | None = None) -> Part:
+    media = {"schema": schema} if example is None else {"schema": schema, "example": example}
+    return {
+        "description": description,
+        "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in headers},
+        "content": {"application/json": media},
+    }
+
+
+def _outputs(routes: Sequence[Route]) -> list[Any]:
+    """The types of all answers that have a name."""
+    kinds = [_output(route) for route in routes]
+    kinds += [kind for operation in OPERATIONS.values() for kind in operation.refusals]
+    kinds += [failure.body for failure in FAILURES.values()]
+    return [kind for kind in dict.fromkeys(kinds) if get_origin(kind) is None]
+
+
+def _schema(kind: Any) -> Part:
+    return reference(kind.__name__) if get_origin(kind) is None else {"type": "object"}
+
+
+def _output(route: Route) -> Any:
+    return get_type_hints(route.endpoint)["return"]
+
+
+def _method(route: Route) -> str:
+    return next(method for method in sorted(route.methods or ()) if method != "HEAD")

@@ -1,0 +1,109 @@
+"""What the OpenAPI document says of each endpoint that its code does not say: what it takes, and what it refuses."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from models.config import InboxConfig
+from models.paging import DEFAULT_SIZE, MAX_SIZE
+from rest.components import Part
+from rest.parameters import MAX_OFFSET, SORTABLE
+from rest.problems import DuplicateEmail, InvalidParams, InvalidSort
+
+EXAMPLE: Part = {
+    "_id": "JdVkn_dkOlms_",
+    "name": "my_new_email",
+    "email": "myinboxemail@rocket.chat",
+    "active": False,
+    "smtp": {
+        "password": "10fae4dc374fb87d",
+        "port": 25,
+        "secure": True,
+        "server": "smtp.mailtrap.io",
+        "username": "b5ef5safd6cb806c",
+    },
+    "imap": {
+        "password": "10fae4374sdfb87d",
+        "port": 993,
+        "secure": True,
+        "server": "imap.mailtrap.io",
+        "username": "b5ef5aafd6cb806c",
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What an endpoint takes, and the 400s and 404s that it gives. `sent` names the schema of its body."""
+
+    id: str
+    tag: str
+    sent: str | None = None
+    example: Part | None = None
+    parameters: list[Part] = field(default_factory=list)
+    refusals: tuple[type, ...] = ()
+    may_miss: bool = False
+    leads_to: tuple[str, ...] = ()
+
+
+def _query(name: str, description: str, schema: Part, **more: Any) -> Part:
+    return {"name": name, "in": "query", "description": description, "schema": schema, **more}
+
+
+COUNT = _query(
+    "count",
+    f"How many to show, at most; 0: {DEFAULT_SIZE}.",
+    {"type": "integer", "minimum": 0, "maximum": MAX_SIZE, "default": DEFAULT_SIZE},
+)
+OFFSET = _query("offset", "How many to skip.", {"type": "integer", "minimum": 0, "maximum": MAX_OFFSET, "default": 0})
+SORT: Part = {
+    "name": "sort",
+    "in": "query",
+    "description": "The order, as a JSON object: 1 is upwards, -1 downwards.",
+    "content": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "properties": {name: {"enum": [1, -1]} for name in SORTABLE},
+                "additionalProperties": False,
+                "default": {"name": 1},
+            },
+            "example": {"_createdAt": -1},
+        }
+    },
+}
+EMAIL = _query("email", "The address.", {"type": "string", "minLength": 1}, required=True, example=EXAMPLE["email"])
+ID: Part = {
+    "name": "id",
+    "in": "path",
+    "required": True,
+    "description": "The `_id` of an inbox.",
+    "schema": {"type": "string", "minLength": 1},
+    "example": EXAMPLE["_id"],
+}
+
+OPERATIONS = {
+    "save": Operation(
+        "saveEmailInbox",
+        "inboxes",
+        sent=InboxConfig.__name__,
+        example=EXAMPLE,
+        refusals=(InvalidParams, DuplicateEmail),
+        leads_to=("show", "remove"),
+    ),
+    "listing": Operation(
+        "listEmailInboxes", "inboxes", parameters=[COUNT, OFFSET, SORT], refusals=(InvalidParams, InvalidSort)
+    ),
+    "search": Operation("findEmailInbox", "inboxes", parameters=[EMAIL], refusals=(InvalidParams,)),
+    "show": Operation("showEmailInbox", "inboxes", parameters=[ID], may_miss=True),
+    "remove": Operation("deleteEmailInbox", "inboxes", parameters=[ID], may_miss=True),
+    "login": Operation(
+        "login",
+        "session",
+        sent="Credentials",
+        example={"user": "anna", "password": "correct horse"},
+        refusals=(InvalidParams,),
+    ),
+    "logout": Operation("logout", "session"),
+    "me": Operation("me", "session"),
+    "openapi": Operation("openapi", "description"),
+}

@@ -1,0 +1,70 @@
+"""JSON Schemas of the bodies of the REST path, made from the types that hold them. Knows no endpoint.
+
+The body of a save is the input in `models/config.py`, in the names of this path.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
+from pydantic_core.core_schema import BoolSchema, IntSchema
+
+from models.config import ImapConfig, InboxConfig, SmtpConfig
+from rest.parameters import READ_ONLY, READ_ONLY_OF_SERVER
+
+REFERENCE = "#/components/schemas/{model}"
+IGNORED = {"description": "Ignored, so that what was shown can be sent back."}
+SPELLED_NUMBER = {"type": "string", "pattern": "^[+-]?[0-9]{1,15}$"}
+SPELLED_BOOLEAN = {"type": "string", "enum": ["true", "false"]}
+
+LOGIN = {
+    "description": "Who logs in, by one of three names, and the password.",
+    "type": "object",
+    "properties": {
+        **{name: {"type": "string", "minLength": 1} for name in ("user", "username", "email")},
+        "password": {"type": "string", "minLength": 1},
+    },
+    "required": ["password"],
+    "anyOf": [{"required": [name]} for name in ("user", "username", "email")],
+}
+
+
+class Generator(GenerateJsonSchema):
+    """Numbers and booleans of an input may be spelled as strings, as old clients do."""
+
+    def int_schema(self, schema: IntSchema) -> JsonSchemaValue:
+        found = super().int_schema(schema)
+        return {"anyOf": [found, SPELLED_NUMBER]} if self.mode == "validation" else found
+
+    def bool_schema(self, schema: BoolSchema) -> JsonSchemaValue:
+        found = super().bool_schema(schema)
+        return {"anyOf": [found, SPELLED_BOOLEAN]} if self.mode == "validation" else found
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - the signature is pydantic's
+        return False
+
+
+def schemas_of(outputs: Sequence[Any]) -> dict[str, Any]:
+    """The schemas by name: those of the answers, of all that is in them, and of what is sent."""
+    modes: dict[Any, JsonSchemaMode] = {**dict.fromkeys(outputs, "serialization"), InboxConfig: "validation"}
+    kinds = [(kind.__name__, mode, TypeAdapter(kind)) for kind, mode in modes.items()]
+    _, found = TypeAdapter.json_schemas(kinds, ref_template=REFERENCE, schema_generator=Generator)
+    schemas: dict[str, Any] = found["$defs"]
+    return {**schemas, **_as_sent(schemas), "Credentials": LOGIN}
+
+
+def reference(name: str) -> dict[str, str]:
+    return {"$ref": REFERENCE.format(model=name)}
+
+
+def _as_sent(schemas: Mapping[str, Any]) -> dict[str, Any]:
+    """The input in the names of this path, with what is ignored there."""
+    inbox = schemas[InboxConfig.__name__]
+    named = {("_id" if name == "id" else name): schema for name, schema in inbox["properties"].items()}
+    sent = {InboxConfig.__name__: {**inbox, "properties": {**named, **dict.fromkeys(READ_ONLY, IGNORED)}}}
+    for config in (SmtpConfig, ImapConfig):
+        server = schemas[config.__name__]
+        properties = {**server["properties"], **dict.fromkeys(READ_ONLY_OF_SERVER, IGNORED)}
+        sent[config.__name__] = {**server, "properties": properties}
+    return sent

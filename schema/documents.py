@@ -1,0 +1,74 @@
+"""Which documents may be run: all of them, or those of a list that the operator trusts. Knows no schema.
+
+A document may be named by its SHA-256 instead of being sent: `documentId` (GraphQL over HTTP, appendix A), or
+`extensions.persistedQuery` as Apollo's clients say it.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edge.body import parse_json
+from models.errors import BadRequest, StartError
+
+SETTING = "EMAIL_INBOX_TRUSTED_DOCUMENTS"
+
+
+class AnyDocument:
+    """Runs whatever is sent. Nothing is kept, so that nothing can be named."""
+
+    def text_of(self, asked: Mapping[str, Any]) -> Any:
+        """The document that is asked for, as it was sent. Raises BadRequest where it is but named."""
+        query = asked.get("query")
+        if not query and _hash_of(asked):
+            raise BadRequest("PersistedQueryNotSupported")  # Apollo's clients then send the document
+        return query
+
+
+class TrustedDocuments(AnyDocument):
+    """Runs the documents of a list, whether they are sent or named."""
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        """`texts` by their hash."""
+        self._texts = texts
+
+    def text_of(self, asked: Mapping[str, Any]) -> Any:
+        """The document that is asked for. Raises BadRequest where it is not on the list."""
+        query, named = asked.get("query"), _hash_of(asked)
+        if not query and named:
+            if named not in self._texts:
+                raise BadRequest("PersistedQueryNotFound")
+            return self._texts[named]
+        if isinstance(query, str) and _sha256(query) not in self._texts:
+            raise BadRequest("This document is not on the server's list of trusted documents.")
+        return query
+
+
+def trusted_documents(path: Path) -> TrustedDocuments:
+    """The list in a file: a JSON object of documents by their SHA-256, in hexadecimal. Raises StartError."""
+    try:
+        found = parse_json(path.read_bytes())
+    except OSError as error:
+        raise StartError(f"{SETTING}: {path} can't be read: {error.strerror}.") from None
+    except ValueError:
+        raise StartError(f"{SETTING}: {path} is not JSON.") from None
+    if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
+        raise StartError(f"{SETTING}: {path} must hold a JSON object of documents by their SHA-256.")
+    for name, text in found.items():
+        if name != _sha256(text):
+            raise StartError(f"{SETTING}: in {path}, {name[:80]!a} is not the SHA-256 of its document.")
+    return TrustedDocuments(found)
+
+
+def _hash_of(asked: Mapping[str, Any]) -> str | None:
+    """The SHA-256 that names a document; None where none does."""
+    named = asked.get("documentId")
+    extensions = asked.get("extensions")
+    if named is None and isinstance(extensions, dict) and isinstance(extensions.get("persistedQuery"), dict):
+        named = extensions["persistedQuery"].get("sha256Hash")
+    return named.removeprefix("sha256:") if isinstance(named, str) else None
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,105 @@
+"""Tells the observer of each GraphQL document: what it ran, or that it could not be run. Knows no field by name.
+
+Resolvers tell of themselves; what is told here is what comes before them, and what reaches none.
+"""
+
+import time
+from collections.abc import Iterator
+
+from graphql import (
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    InlineFragmentNode,
+    SelectionSetNode,
+    get_operation_ast,
+)
+from strawberry.exceptions import MissingQueryError
+from strawberry.extensions import SchemaExtension
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
+from strawberry.types.execution import PreExecutionError
+from strawberry.types.graphql import OperationType
+
+from models.observer import Operation
+from resolvers.context import Context
+
+INVALID = "invalid"
+INTROSPECTION = "introspection"
+MAX_NAMED = 3
+"""How many root fields an operation is named by."""
+
+_NOT_RUN = (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError)
+
+
+class Observed(SchemaExtension):
+    """Sees the document from its arrival to its answer."""
+
+    _operation: Operation
+
+    def on_operation(self) -> Iterator[None]:
+        context: Context = self.execution_context.context.context
+        self._operation, began = context.observer.executing(), time.perf_counter()
+        try:
+            yield
+            refused, fields = self._is_refused(), self._root_fields()
+            self._operation.end(INVALID if refused else self._name(fields), failed=refused)
+            if refused or (fields and all(name.startswith("__") for name in fields)):
+                name = INVALID if refused else INTROSPECTION
+                context.observer.executed(name, context.api, self._outcome(), time.perf_counter() - began)
+        except _NOT_RUN:
+            raise  # it is refused as a request, or comes again as a subscription
+        except BaseException:
+            self._operation.end(self._name(self._root_fields()), failed=True)
+            raise
+        finally:
+            self._operation.leave()
+
+    def on_execute(self) -> Iterator[None]:
+        yield
+        if self.execution_context.operation_type is OperationType.SUBSCRIPTION:
+            # It may stay open for days: what is traced is how it was set up.
+            self._operation.end(self._name(self._root_fields()), failed=False)
+
+    def _is_refused(self) -> bool:
+        """Whether no resolver was reached: the document is not valid, or a variable has no value of its type."""
+        result, errors = self.execution_context.result, self.execution_context.pre_execution_errors
+        if not errors or result is None or isinstance(result, PreExecutionError):
+            return bool(errors)
+        subscription = self.execution_context.operation_type is OperationType.SUBSCRIPTION
+        return not subscription and result.data is None and all(error.path is None for error in errors)
+
+    def _outcome(self) -> str:
+        errors = self.execution_context.pre_execution_errors
+        return str((errors[0].extensions or {}).get("code")) if errors else "ok"
+
+    def _root_fields(self) -> set[str]:
+        document = self.execution_context.graphql_document
+        operation = get_operation_ast(document, self.execution_context.operation_name) if document else None
+        return _fields(document, operation.selection_set) if document and operation else set()
+
+    def _name(self, fields: set[str]) -> str:
+        """The kind and its root fields, which are names of the schema; an operation's own name is the client's."""
+        if not fields:
+            return INVALID
+        named = " ".join(sorted(fields)) if len(fields) <= MAX_NAMED else "several"
+        return f"{self.execution_context.operation_type.value} {named}"
+
+
+def _fields(document: DocumentNode, selections: SelectionSetNode) -> set[str]:
+    """The names of the fields at this level, those in fragments included."""
+    fragments = {one.name.value: one for one in document.definitions if isinstance(one, FragmentDefinitionNode)}
+    found: set[str] = set()
+    seen: set[str] = set()
+    left = [*selections.selections]
+    while left:
+        selection = left.pop()
+        if isinstance(selection, FieldNode):
+            found.add(selection.name.value)
+        elif isinstance(selection, InlineFragmentNode):
+            left += selection.selection_set.selections
+        elif isinstance(selection, FragmentSpreadNode) and (name := selection.name.value) not in seen:
+            seen.add(name)
+            if name in fragments:
+                left += fragments[name].selection_set.selections
+    return found

@@ -1,0 +1,67 @@
+"""Messages over WebSocket, beyond what strawberry's handler sees to. Knows no operation.
+
+Follows the protocol graphql-transport-ws.
+"""
+
+from typing import Any
+
+import structlog
+from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
+from strawberry.subscriptions.protocols.graphql_transport_ws.types import ErrorMessage
+
+from edge.answers import graphql_error
+from edge.rates import Rate
+from models.errors import ProductError, where
+from schema.context import GraphQLContext
+from schema.documents import AnyDocument
+
+log = structlog.get_logger()
+
+_TYPES = ("connection_init", "ping", "pong", "subscribe", "complete")
+
+
+class WebSocketHandler(BaseGraphQLTransportWSHandler[GraphQLContext, None]):
+    """Closes with the protocol's code what is JSON but no message, and refuses what must not be run."""
+
+    documents: AnyDocument
+    rate: Rate | None
+
+    async def handle_message(self, message: Any) -> None:
+        if not _is_message(message):
+            await self.handle_invalid_message("The message is not one of graphql-transport-ws")
+        elif message["type"] == "subscribe" and self.connection_acknowledged:
+            await self._subscribe(message)
+        else:
+            await super().handle_message(message)
+
+    async def _subscribe(self, message: Any) -> None:
+        payload, context = message["payload"], self.context.context
+        try:
+            if self.rate:
+                await self.rate.count(context)
+            query = self.documents.text_of(payload)
+        except ProductError as error:
+            shown: Any = graphql_error(str(error), error.code, context.request_id)
+            await self.send_message(ErrorMessage(id=message["id"], type="error", payload=[shown]))
+            return
+        message["payload"] = {**payload, "query": query}
+        await super().handle_message(message)
+
+    async def handle_task_exception(self, error: Exception) -> None:
+        log.error("operation failed", error=type(error).__name__, where=where(error))
+
+
+def _is_message(message: Any) -> bool:
+    if not isinstance(message, dict) or not isinstance(message.get("id", ""), str):
+        return False
+    if message.get("type") not in _TYPES:
+        return False
+    return message.get("type") != "subscribe" or ("id" in message and _is_operation(message.get("payload")))
+
+
+def _is_operation(payload: Any) -> bool:
+    """What of it is run, a document or the name of one, is looked at later."""
+    if not isinstance(payload, dict) or not isinstance(payload.get("query", ""), str):
+        return False
+    variables, name = payload.get("variables"), payload.get("operationName")
+    return isinstance(variables, dict | None) and isinstance(name, str | None)
