@@ -10,7 +10,7 @@ import time
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from edge.answers import fault, raw
+from edge.answers import GRAPHQL_PATH, fault, raw
 from models.errors import Unavailable
 from models.fields import ID_LENGTH, random_id
 from models.observer import Observer
@@ -20,6 +20,7 @@ ALWAYS_ANSWERED = ("/health/", "/metrics")
 BUSY = "The server has more to do than it can. Try again."
 TELL_SECONDS = 10.0
 PLACE = b"-" * ID_LENGTH
+END_OF_HEAD = b"\r\n\r\n"
 
 log = structlog.get_logger()
 
@@ -29,13 +30,21 @@ class Load:
 
     def __init__(self) -> None:
         self.observer = Observer()
-        self.working = 0
+        self.working = self.starting = 0
         self.refused = 0
         self._told, self._told_at = 0, 0.0
 
     def is_too_much_for(self, scope: Scope) -> bool:
         """Whether one more request is too much. Those that ask how the server is are always answered."""
-        return self.working >= WORKING and not scope["path"].startswith(ALWAYS_ANSWERED)
+        return self.is_full and not scope["path"].startswith(ALWAYS_ANSWERED)
+
+    @property
+    def is_full(self) -> bool:
+        return self.working + self.starting >= WORKING
+
+    def has_started(self) -> None:
+        """One request that was about to be worked on counts itself now."""
+        self.starting -= 1
 
     def refusal(self, scope: Scope) -> bytes:
         """The answer to one request too many, as it goes over the wire."""
@@ -44,10 +53,12 @@ class Load:
         if time.monotonic() - self._told_at > TELL_SECONDS:
             log.warning("overloaded", refused=self.refused - self._told)
             self._told, self._told_at = self.refused, time.monotonic()
-        return _refusal(scope["path"]).replace(PLACE, random_id().encode())
+        path = scope["path"] if scope["path"] == GRAPHQL_PATH else "/"
+        answer = _refusal(path).replace(PLACE, random_id().encode())
+        return answer[: answer.index(END_OF_HEAD) + len(END_OF_HEAD)] if scope["method"] == "HEAD" else answer
 
 
-@functools.lru_cache(100)
+@functools.cache
 def _refusal(path: str) -> bytes:
     """The answer with a place for the request id: to make it anew each time would cost what is to be saved."""
     answer = fault({"path": path, "request_id": PLACE.decode()}, Unavailable(BUSY))

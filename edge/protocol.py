@@ -22,6 +22,9 @@ BODY_SECONDS = 30.0
 SEND_SECONDS = 30.0
 PATIENCE_SECONDS = 0.17
 MAX_HEAD = 64 * 1024
+MAX_UPGRADE_LINE = 8_000
+MAX_UPGRADE_HEADERS = 100
+"""Of more, the library of the WebSocket makes nothing, and says nothing."""
 
 log = structlog.get_logger()
 
@@ -41,9 +44,17 @@ class Protocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._reading = Part.HEAD
+        self._size = 0
+        """Bytes of a head, or of what follows the last piece of a body, that have come."""
+        self._began = False
+        self._answering: Any = None
+        """The cycle of the request that is being answered, or was last. `self.cycle` is that of the newest one."""
         self._waiting: asyncio.TimerHandle | None = None
         self._sending: asyncio.TimerHandle | None = None
-        self._size = 0
+
+    @property
+    def _is_answering(self) -> bool:
+        return self._answering is not None and not self._answering.response_complete
 
     # ------------------------------------------------------------------------------------------------- reading
 
@@ -52,25 +63,29 @@ class Protocol(HttpToolsProtocol):
         self._wait()
 
     def data_received(self, data: bytes) -> None:
-        before = self._reading
+        before, self._began = self._reading, False
         self._size += len(data)
         super().data_received(data)
-        if self._reading is not before:
+        if self._began or self._reading is not before:
             self._wait()
-        if self._reading is Part.HEAD and self._size > MAX_HEAD:
+        if self._reading is not Part.NOTHING and self._size > MAX_HEAD:
             self._hang_up(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._reading = Part.HEAD
+        self._reading, self._began = Part.HEAD, True
 
     def on_headers_complete(self) -> None:
-        self._reading = Part.BODY
+        self._reading, self._size = Part.BODY, 0
         app = self.app
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD:
             self.app = _head_too_large
         super().on_headers_complete()
         self.app = app
+
+    def on_body(self, body: bytes) -> None:
+        self._size = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._reading, self._size = Part.NOTHING, 0
@@ -91,20 +106,21 @@ class Protocol(HttpToolsProtocol):
             self._waiting = None
 
     def _give_up(self) -> None:
-        answering = self.cycle and not self.cycle.response_complete
-        if answering and self._reading is Part.HEAD:  # the answer is one to the request before
+        own = self._reading is Part.BODY and self._answering is self.cycle
+        if self._is_answering and not own:  # the answer is one to a request before, and has its own time
             self._wait()
-        elif answering and self.cycle.response_started:
-            self.transport.close()
         else:
             self._hang_up(HTTPStatus.REQUEST_TIMEOUT)
 
     def _hang_up(self, status: HTTPStatus) -> None:
-        """What came is no request, or not the whole of one."""
-        if not self.transport.is_closing():
-            log.info("connection refused", status=status.value)
+        """What came is no request, or not the whole of one. It is told so where no other answer is in the way."""
+        if self.transport.is_closing():
+            return
+        log.info("connection refused", status=status.value)
+        own = self._reading is Part.BODY and self._answering is self.cycle
+        if not self._is_answering or (own and not self.cycle.response_started):
             self.transport.write(raw(unread(status, random_id())))
-            self.transport.close()
+        self._close()
 
     # ------------------------------------------------------------------------------------------------- answering
 
@@ -114,54 +130,90 @@ class Protocol(HttpToolsProtocol):
         It could refuse at once. But who is refused at once comes back at once, and saying no would take the time of
         those who are being answered.
         """
+        self._answering = cycle
         if LOAD.is_too_much_for(cycle.scope):
             self.loop.call_later(PATIENCE_SECONDS, self._start_or_refuse, cycle, app)
         else:
-            super()._start_asgi_task(cycle, app)
+            self._start(cycle, app)
 
     def _start_or_refuse(self, cycle: Any, app: Any) -> None:
-        if not LOAD.is_too_much_for(cycle.scope):
-            super()._start_asgi_task(cycle, app)
-        elif not self.transport.is_closing():
+        if cycle.disconnected or self.transport.is_closing():
+            return
+        if LOAD.is_too_much_for(cycle.scope):
             self._refuse(cycle)
+        else:
+            self._start(cycle, app)
+
+    def _start(self, cycle: Any, app: Any) -> None:
+        super()._start_asgi_task(cycle, app)
+        # The task counts itself in its first step, which comes just before this is taken back.
+        LOAD.starting += 1
+        self.loop.call_soon(LOAD.has_started)
 
     def _refuse(self, cycle: Any) -> None:
         """Answers as uvicorn would, without the task that would cost more than the rest."""
         self.transport.write(LOAD.refusal(cycle.scope))
         cycle.response_started = cycle.response_complete = True
         if not cycle.keep_alive:
-            self.transport.close()
+            self._close()
         cycle.on_response()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._close()
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._sending = self.loop.call_later(SEND_SECONDS, self.transport.abort)
+        self._time_sending()
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._stop_sending()
+        if not self.transport.is_closing():
+            self._stop_sending()
 
-    # --------------------------------------------------------------------------------------------------- ending
-
-    def shutdown(self) -> None:
-        """An answer without end registers under `stop` in the state of its scope how it is ended."""
-        super().shutdown()
-        if self.cycle and not self.cycle.response_complete and (stop := self.cycle.scope["state"].get("stop")):
-            stop()
-
-    def handle_websocket_upgrade(self) -> None:
-        self._reading = Part.NOTHING
-        super().handle_websocket_upgrade()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_waiting()
-        self._stop_sending()
-        super().connection_lost(exc)
+    def _time_sending(self) -> None:
+        if self._sending is None:
+            self._sending = self.loop.call_later(SEND_SECONDS, self.transport.abort)
 
     def _stop_sending(self) -> None:
         if self._sending:
             self._sending.cancel()
             self._sending = None
+
+    # --------------------------------------------------------------------------------------------------- ending
+
+    def timeout_keep_alive_handler(self) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        """Closes once everything is sent, which a client that takes nothing must not put off for ever."""
+        self.transport.close()
+        self._time_sending()
+
+    def shutdown(self) -> None:
+        """An answer without end registers under `stop` in the state of its scope how it is ended."""
+        super().shutdown()
+        if self._is_answering:
+            self._answering.keep_alive = False
+            if stop := self._answering.scope["state"].get("stop"):
+                stop()
+
+    def handle_websocket_upgrade(self) -> None:
+        self._reading = Part.NOTHING
+        longest = max([len(self.url), *(len(name) + len(value) for name, value in self.headers)])
+        if longest > MAX_UPGRADE_LINE or len(self.headers) > MAX_UPGRADE_HEADERS:
+            self._hang_up(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            return
+        super().handle_websocket_upgrade()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        self._stop_sending()
+        if self._is_answering:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
+        super().connection_lost(exc)
 
 
 async def _head_too_large(scope: Scope, receive: Receive, send: Send) -> None:

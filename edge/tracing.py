@@ -23,13 +23,13 @@ from opentelemetry.trace import Span, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.types import Scope
 
+from edge.admission import ALWAYS_ANSWERED
 from edge.metrics import Metrics, method_of, outcome_of, route_of
 from models.errors import Unforeseen
 from models.observer import Ended, Operation
 
 NAME = "email-inbox"
 LAST_SECONDS = 1.0
-UNTRACED = ("/health/", "/metrics")
 _SPAN = "email_inbox.span"
 
 log = structlog.get_logger()
@@ -67,7 +67,7 @@ class Traces(Metrics):
     @contextmanager
     def serving(self, scope: Scope) -> Iterator[None]:
         parent = _sent(scope)
-        if scope["type"] == "http" and not scope["path"].startswith(UNTRACED):
+        if scope["type"] == "http" and not scope["path"].startswith(ALWAYS_ANSWERED):
             with self._request(scope, parent):
                 yield
             return

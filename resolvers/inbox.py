@@ -167,8 +167,8 @@ async def email_inbox_changed(
 async def _changes(context: Context, inbox_id: str | None, after: int | None) -> AsyncIterator[InboxChange]:
     events = context.events.subscribe(after)
     following = asyncio.ensure_future(anext(events, None))
-    caller, asked = await context.require(*SEES_INBOXES), time.monotonic()
     try:
+        caller, asked = await context.require(*SEES_INBOXES), time.monotonic()
         while True:
             done, _ = await asyncio.wait({following}, timeout=RECHECK_SECONDS)
             if time.monotonic() - asked >= RECHECK_SECONDS:

@@ -20,7 +20,7 @@ PARAMETERS: Part = {
         "name": "X-Request-Id",
         "in": "header",
         "description": "An id of your own for the log and the answer: 1 to 64 characters of A-Z a-z 0-9 . _ and -. "
-        "Without it, or with anything else, one is made.",
+        "Without it, with anything else, or where the server is overloaded, one is made.",
         "schema": {"type": "string"},
     }
 }

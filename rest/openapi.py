@@ -24,8 +24,8 @@ GraphQL too, and more.
 The order of checks is 401, 403, 413, and then everything else. A body that is no JSON object counts as `{}`, whatever
 its `Content-Type`. An unknown path is answered with 404, and a method that an endpoint does not have with 405.
 
-Where the operator limits how often one caller may ask, every answer has `RateLimit-Limit`, `RateLimit-Remaining`,
-`RateLimit-Reset` and `RateLimit-Policy`.
+Where the operator limits how often one caller may ask, every answer of an endpoint has `RateLimit-Limit`,
+`RateLimit-Remaining`, `RateLimit-Reset` and `RateLimit-Policy`.
 """
 
 

@@ -100,8 +100,8 @@ class Endpoint(GraphQL[GraphQLContext, None]):
 
     async def _subscribe(self, request: Request, parameters: Parameters) -> Response:
         """Bad credentials are refused before the stream begins; without any, the operation says what is missing."""
+        await context_of(request).authenticate()
         context = context_of(request, seconds=0).over("sse")
-        await context.authenticate()
         results = await self.schema.subscribe(
             parameters.query,
             variable_values=parameters.variables,

@@ -9,9 +9,10 @@ import structlog
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
 from strawberry.subscriptions.protocols.graphql_transport_ws.types import ErrorMessage
 
+from edge.admission import BUSY, LOAD
 from edge.answers import graphql_error
 from edge.rates import Rate
-from models.errors import ProductError, where
+from models.errors import BadRequest, ProductError, Unavailable, where
 from schema.context import GraphQLContext
 from schema.documents import AnyDocument
 
@@ -39,7 +40,11 @@ class WebSocketHandler(BaseGraphQLTransportWSHandler[GraphQLContext, None]):
         try:
             if self.rate:
                 await self.rate.count(context)
+            if LOAD.is_full:
+                raise Unavailable(BUSY)
             query = self.documents.text_of(payload)
+            if not isinstance(query, str) or not query:
+                raise BadRequest("`query` must be a string that holds a GraphQL document.")
         except ProductError as error:
             shown: Any = graphql_error(str(error), error.code, context.request_id)
             await self.send_message(ErrorMessage(id=message["id"], type="error", payload=[shown]))

@@ -11,7 +11,7 @@ from server import Settings
 from tests.running import Running, running
 from tests.users import ask, codes
 
-SOON = 0.05
+SOON = 0.1
 """Seconds within which a refusal is to be there."""
 TRIES = 5
 

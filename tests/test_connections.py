@@ -3,6 +3,7 @@
 import json
 import resource
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -16,7 +17,8 @@ from tests.process import Process, serving, until
 from tests.running import ADMIN_ID, ADMIN_TOKEN
 
 HEAD = b"POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-SOON = {"edge.protocol.HEAD_SECONDS": 0.5, "edge.protocol.BODY_SECONDS": 0.6, "edge.protocol.SEND_SECONDS": 0.5}
+QUICK = 0.5
+SOON = {"edge.protocol.HEAD_SECONDS": QUICK, "edge.protocol.BODY_SECONDS": 0.6, "edge.protocol.SEND_SECONDS": 0.5}
 SLOW_CLIENTS = 500
 ANSWERS = 60
 """More than what the kernel takes from the server for a client that reads nothing."""
@@ -122,6 +124,50 @@ def open_sockets(process: Process) -> int:
     return sum(link.is_socket() for link in Path(f"/proc/{process.pid}/fd").iterdir())
 
 
+def test_who_leaves_the_end_of_an_answer_is_let_go(quick: Process) -> None:
+    """Less than what makes the server pause is left, when the connection has been idle for as long as it is kept."""
+    request = b"GET /api/v1/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
+    before = open_sockets(quick)
+    with closing(connect(quick)) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        for _ in range(200):
+            connection.sendall(request)
+        until(lambda: open_sockets(quick) <= before, seconds=20)
+
+
+def test_what_follows_a_body_is_bounded(patient: Process) -> None:
+    with closing(connect(patient)) as connection:
+        connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n")
+        assert _send_until_refused(connection, b"X: y\r\n" * 2_000) in (400, 431)
+
+
+@pytest.mark.parametrize("headers", [{"Cookie": "x" * 9_000}, {f"X-{number}": "" for number in range(200)}])
+def test_a_websocket_with_too_large_a_head_is_refused(patient: Process, headers: dict[str, str]) -> None:
+    upgrade = {"Host": "x", "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in {**upgrade, **headers}.items())
+    with closing(connect(patient)) as connection:
+        connection.sendall(f"GET /graphql HTTP/1.1\r\n{lines}Sec-WebSocket-Key: {'A' * 22}==\r\n\r\n".encode())
+        assert answered(read_all(connection))[0] == 431
+
+
+def test_a_request_in_time_behind_others_is_answered(quick: Process) -> None:
+    """Each head has its own time, though one read ends a request and begins the next."""
+    request = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+    half = len(request) // 2
+    with closing(connect(quick)) as connection:
+        started, received = time.monotonic(), 0
+        connection.sendall(request[:half])
+        while time.monotonic() - started < 3 * QUICK:
+            connection.sendall(request[half:] + request[:half])
+            answer = b""
+            while not answer.endswith(b"}"):
+                answer += connection.recv(65_536)
+            assert answer.startswith(b"HTTP/1.1 200")
+            received += 1
+            time.sleep(QUICK / 4)  # nothing is under way when a timer ends that was not set anew
+    assert received > 1
+
+
 def test_the_head_is_bounded(patient: Process) -> None:
     for length, status in ((60_000, 200), (70_000, 431)):
         answer = patient.client.get("/health/live", headers={"X-Long": "x" * length})
@@ -133,12 +179,12 @@ def test_the_head_is_bounded(patient: Process) -> None:
     assert status == 431
 
 
-def _send_until_refused(connection: socket.socket) -> int:
+def _send_until_refused(connection: socket.socket, piece: bytes = b"x" * 10_000) -> int:
     received = b""
     connection.settimeout(0.05)
     for _ in range(1_000):
         try:
-            connection.sendall(b"x" * 10_000)
+            connection.sendall(piece)
             received += connection.recv(65_536)
         except TimeoutError:
             continue
@@ -165,10 +211,11 @@ def test_five_hundred_slow_clients_hurt_nobody(patient: Process) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 4 * SLOW_CLIENTS)), hard))
     with ExitStack() as stack:
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
         slow = [stack.enter_context(closing(connect(patient))) for _ in range(SLOW_CLIENTS)]
         for number, connection in enumerate(slow):
             connection.sendall(HEAD + (b"Content-Length: 100\r\n\r\n{" if number % 2 else b""))
         for number in range(20):
             values = {**inbox_values(email=f"good{number}@example.org"), "_id": f"good{number}"}
-            answer = patient.client.post("/api/v1/email-inbox", json=values, timeout=2)
+            answer = patient.client.post("/api/v1/email-inbox", json=values, timeout=10)
             assert answer.status_code == 200

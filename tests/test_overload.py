@@ -15,7 +15,7 @@ import models.database
 from server import Settings
 from tests.inboxes import inbox_values
 from tests.running import ADMIN_HEADERS, Running
-from tests.sockets import DEADLINE, listening
+from tests.sockets import DEADLINE, connected, listening
 from tests.stored import locked
 from tests.test_changes import CHANGES
 from tests.test_sse import stream
@@ -41,7 +41,7 @@ async def test_too_much_is_refused_early_in_the_words_of_each_api(narrow: tuple[
     async with httpx.AsyncClient(base_url=url, headers=ADMIN_HEADERS, timeout=DEADLINE) as client:
         async with locked(server.settings):
             working = [create(client, number) for number in range(WORKING)]
-            await _all_turns_taken(client)
+            await _all_turns_taken()
             started = time.monotonic()
             rest = await client.get("/api/v1/email-inbox.list")
             took = time.monotonic() - started
@@ -59,10 +59,46 @@ async def test_too_much_is_refused_early_in_the_words_of_each_api(narrow: tuple[
     assert error["extensions"] == {"code": "SERVICE_UNAVAILABLE", "requestId": graphql.headers["x-request-id"]}
 
 
-async def _all_turns_taken(client: httpx.AsyncClient) -> None:
+async def _all_turns_taken() -> None:
     async with asyncio.timeout(DEADLINE):
-        while (await client.get("/api/v1/me")).status_code == 200:
-            pass
+        while edge.admission.LOAD.working < WORKING:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0)
+
+
+async def test_the_limit_holds_in_a_burst(narrow: tuple[Running, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    peak = 0
+    take = edge.admission.Turn.take
+
+    def counting(turn: edge.admission.Turn) -> None:
+        nonlocal peak
+        take(turn)
+        peak = max(peak, edge.admission.LOAD.working)
+
+    monkeypatch.setattr(edge.admission.Turn, "take", counting)
+    _, url = narrow
+    found, request = httpx.URL(url), b"HEAD /api/v1/me HTTP/1.1\r\nHost: x\r\n\r\n"
+    connections = [await asyncio.open_connection(found.host, found.port) for _ in range(50)]
+    for _, writer in connections:
+        writer.write(request)
+    statuses = []
+    for reader, _ in connections:
+        head = await reader.readuntil(b"\r\n\r\n")
+        statuses.append(int(head.split()[1]))
+    assert peak <= WORKING
+    for reader, writer in connections:
+        writer.write(request.replace(b"/api/v1/me", b"/health/live"))
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")  # no body stands before it
+        writer.close()
+    assert set(statuses) <= {401, 503}
+    assert edge.admission.LOAD.working == edge.admission.LOAD.starting == 0
+
+
+async def test_operations_over_websocket_are_refused_too(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with listening(settings) as (_server, url), connected(url) as subscriber:
+        monkeypatch.setattr(edge.admission, "WORKING", 0)
+        await subscriber.send({"id": "1", "type": "subscribe", "payload": {"query": "{ viewer { id } }"}})
+        refused = await subscriber.receive()
+    assert (refused["type"], refused["payload"][0]["extensions"]["code"]) == ("error", "SERVICE_UNAVAILABLE")
 
 
 async def test_a_turn_comes_free_when_it_is_waited_for(

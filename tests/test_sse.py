@@ -5,12 +5,15 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
 
 import resolvers.inbox
 import schema.sse
+from resolvers.events import Events
+from resolvers.throttle import Throttle
 from server import Settings
 from tests.api import GraphQLApi
 from tests.inboxes import inbox_values
@@ -174,9 +177,58 @@ async def test_a_client_that_goes_away_is_forgotten(live: tuple[Running, str]) -
         await GraphQLApi(server.client).set_inbox(inbox_values(id="a"))
         await changes.change()
         assert len(events._queues) == 1
+    await _until_nobody_listens(events)
+
+
+async def test_a_client_that_goes_away_at_once_is_forgotten(live: tuple[Running, str]) -> None:
+    server, url = live
+    events, found = server.app.state.context.events, httpx.URL(url)
+    body = json.dumps({"query": CHANGES}).encode()
+    lines = "".join(f"{name}: {value}\r\n" for name, value in {**ADMIN_HEADERS, "Accept": EVENTS}.items())
+    lines += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    head = f"POST /graphql HTTP/1.1\r\nHost: x\r\n{lines}\r\n"
+    for turn in range(60):
+        _, writer = await asyncio.open_connection(found.host, found.port)
+        writer.write(head.encode() + body)
+        await writer.drain()
+        for _ in range(turn * 3):
+            await asyncio.sleep(0)
+        writer.transport.abort()
+    await _until_nobody_listens(events)
+
+
+async def test_a_client_that_goes_away_with_a_request_behind_it_is_forgotten(live: tuple[Running, str]) -> None:
+    server, url = live
+    found, query = httpx.URL(url), quote("subscription { emailInboxChanged { id } }")
+    lines = "".join(f"{name}: {value}\r\n" for name, value in {**ADMIN_HEADERS, "Accept": EVENTS}.items())
+    reader, writer = await asyncio.open_connection(found.host, found.port)
+    writer.write(f"GET /graphql?query={query} HTTP/1.1\r\nHost: x\r\n{lines}\r\nGET / HTTP/1.1\r\n\r\n".encode())
+    assert b"200" in await reader.readline()
+    events = server.app.state.context.events
+    async with asyncio.timeout(DEADLINE):
+        while not events._queues:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0)
+    writer.transport.abort()
+    await _until_nobody_listens(events)
+
+
+async def _until_nobody_listens(events: Events) -> None:
     async with asyncio.timeout(DEADLINE):
         while events._queues:  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.01)
+
+
+async def test_a_bad_token_counts_once(live: tuple[Running, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    _, url = live
+    failures = []
+
+    async def failed(_throttle: Throttle, address: str, user: str | None = None) -> None:
+        failures.append(address)
+
+    monkeypatch.setattr(Throttle, "failed", failed)
+    async with stream(url, CHANGES, {"Authorization": "Bearer wrong"}) as answer:
+        assert answer.response.status_code == 401
+    assert len(failures) == 1
 
 
 def test_a_stop_ends_the_stream_without_completing_it(settings: Settings, tmp_path: Any) -> None:
