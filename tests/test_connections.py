@@ -17,8 +17,8 @@ from tests.process import Process, serving, until
 from tests.running import ADMIN_ID, ADMIN_TOKEN
 
 HEAD = b"POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-QUICK = 0.5
-SOON = {"edge.protocol.HEAD_SECONDS": QUICK, "edge.protocol.BODY_SECONDS": 0.6, "edge.protocol.SEND_SECONDS": 0.5}
+QUICK = 1.0
+SOON = {"edge.protocol.HEAD_SECONDS": QUICK, "edge.protocol.BODY_SECONDS": 1.1, "edge.protocol.SEND_SECONDS": 0.5}
 SLOW_CLIENTS = 500
 ANSWERS = 60
 """More than what the kernel takes from the server for a client that reads nothing."""
