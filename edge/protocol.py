@@ -5,6 +5,8 @@ end, and an answer without end when the server stops.
 """
 
 import asyncio
+import functools
+from collections.abc import Callable
 from enum import Enum, auto
 from http import HTTPStatus
 from typing import Any
@@ -49,6 +51,8 @@ class Protocol(HttpToolsProtocol):
         self._began = False
         self._answering: Any = None
         """The cycle of the request that is being answered, or was last. `self.cycle` is that of the newest one."""
+        self._begin: Callable[[], None] | None = None
+        """Begins a request that is not whole yet."""
         self._waiting: asyncio.TimerHandle | None = None
         self._sending: asyncio.TimerHandle | None = None
 
@@ -86,10 +90,13 @@ class Protocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         self._size = 0
         super().on_body(body)
+        if self.flow.read_paused:
+            self._begin_request()
 
     def on_message_complete(self) -> None:
         self._reading, self._size = Part.NOTHING, 0
         super().on_message_complete()
+        self._begin_request()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the signature is uvicorn's
         self._hang_up(HTTPStatus.BAD_REQUEST)
@@ -125,12 +132,23 @@ class Protocol(HttpToolsProtocol):
     # ------------------------------------------------------------------------------------------------- answering
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        """Begins a request once it is whole, or more of it is there than is kept. It costs nothing until then."""
+        self._answering = cycle
+        self._begin = functools.partial(self._start_or_wait, cycle, app)
+        if not cycle.more_body or cycle.waiting_for_100_continue:
+            self._begin_request()
+
+    def _begin_request(self) -> None:
+        begin, self._begin = self._begin, None
+        if begin:
+            begin()
+
+    def _start_or_wait(self, cycle: Any, app: Any) -> None:
         """Where there is too much to do, looks once more after a while, and then refuses.
 
         It could refuse at once. But who is refused at once comes back at once, and saying no would take the time of
         those who are being answered.
         """
-        self._answering = cycle
         if LOAD.is_too_much_for(cycle.scope):
             self.loop.call_later(PATIENCE_SECONDS, self._start_or_refuse, cycle, app)
         else:
@@ -194,7 +212,9 @@ class Protocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         """An answer without end registers under `stop` in the state of its scope how it is ended."""
         super().shutdown()
-        if self._is_answering:
+        if self._begin:
+            self._hang_up(HTTPStatus.SERVICE_UNAVAILABLE)
+        elif self._is_answering:
             self._answering.keep_alive = False
             if stop := self._answering.scope["state"].get("stop"):
                 stop()
