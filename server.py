@@ -1,23 +1,20 @@
-"""The composition root: settings, `create_app(settings)`, and the command line. Alone reads the environment."""
+"""The composition root: `create_app(settings)` and the command line. Knows every part, and of none how it works."""
 
 import asyncio
+import gc
 import os
-import re
 import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 import structlog
 import typer
 import uvicorn
-from limits import RateLimitItem, parse
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -33,21 +30,20 @@ from edge.metrics import Metrics, forget_all_but, shared_folder
 from edge.protocol import Protocol
 from edge.rates import FIELDS, Rate, Rates
 from edge.requests import Requests
+from mail.service import Mail
 from models import key
-from models.database import opened, sqlite_path
+from models.database import opened
 from models.errors import ProductError, StartError
-from models.fields import Address, Identifier, invalid
-from models.keyfile import KeyFile
 from models.migration import inspect, migrate
 from models.observer import Observer
-from models.secrets import Key, Keyring, Secret
-from models.user import UserConfig
-from models.validation import accepted
+from models.secrets import Key, Keyring
 from resolvers.access import Authenticator
+from resolvers.consent import keeping
 from resolvers.context import Context
 from resolvers.events import Events
-from resolvers.setup import Administrator, FirstAdministrator, make_administrator
+from resolvers.setup import Administrator, make_administrator
 from resolvers.throttle import Throttle
+from resolvers.turns import Turns
 from resolvers.upkeep import keep_up
 from rest import router
 from rest.openapi import VERSION
@@ -55,12 +51,14 @@ from schema import build_schema
 from schema.documents import AnyDocument, trusted_documents
 from schema.endpoint import Endpoint
 from schema.page import ASSETS, Assets, Page, load_page
+from settings import Settings, read_settings, secret, unknown_settings
 
-PREFIX = "EMAIL_INBOX_"
 SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 """The variable by which prometheus_client is told, when it is imported, that several processes count together."""
 GRACE_SECONDS = 7
 """How long requests under way may take after SIGTERM; what comes after that takes two seconds at most."""
+LAST_SECONDS = 1.0
+"""How long access tokens that are being fetched may take then: what comes with them may be good for one time only."""
 UVICORN: dict[str, Any] = {
     "lifespan": "on",
     "log_config": None,
@@ -75,110 +73,6 @@ UVICORN: dict[str, Any] = {
 log = structlog.get_logger()
 
 
-def _token(value: SecretStr) -> SecretStr:
-    """A token travels in a header."""
-    if not re.fullmatch("[!-~]+", value.get_secret_value()):
-        raise invalid("must be visible ASCII characters without blanks")
-    return value
-
-
-def _password(value: SecretStr) -> SecretStr:
-    if accepted(UserConfig, "password", value.get_secret_value()) is None:
-        raise invalid("must be 1 to 1,000 characters, none of them a control character")
-    return value
-
-
-def _rate(value: object) -> object:
-    """A rate such as 600/minute."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return parse(value)
-    except ValueError:
-        raise invalid("must be a number and a time, such as 600/minute") from None
-
-
-class Settings(BaseSettings):
-    """What an operator may set; `docs/configuration.md` explains it. Everything has a default that needs no service."""
-
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        env_file=".env",
-        env_ignore_empty=True,
-        extra="ignore",
-        hide_input_in_errors=True,
-        arbitrary_types_allowed=True,
-    )
-
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=1, le=65_535)] = 3000
-    workers: Annotated[int, Field(ge=1, le=64)] = 1
-    data_dir: Path = Path("data")
-    database_url: SecretStr | None = None
-    secret_keys: SecretStr | None = None
-    admin_user_id: Identifier | None = None
-    admin_token: Annotated[SecretStr, AfterValidator(_token)] | None = None
-    admin_email: Address | None = None
-    admin_password: Annotated[SecretStr, AfterValidator(_password)] | None = None
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_format: Literal["console", "json"] | None = None
-    graphiql: bool = True
-    introspection: bool = True
-    rate_limit: Annotated[RateLimitItem | None, BeforeValidator(_rate)] = None
-    trusted_documents: Path | None = None
-    cors_origins: Annotated[list[str], NoDecode] = []
-    metrics_token: Annotated[SecretStr, AfterValidator(_token)] | None = None
-
-    @field_validator("cors_origins", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-    @field_validator("log_level", mode="before")
-    @classmethod
-    def _lower(cls, value: object) -> object:
-        return value.lower() if isinstance(value, str) else value
-
-    @property
-    def url(self) -> str:
-        """The URL of the database; SQLite in the data folder where none is set."""
-        if self.database_url is None:
-            return f"sqlite:///{self.data_dir / 'email-inbox.sqlite3'}"
-        return self.database_url.get_secret_value()
-
-    @property
-    def key_file(self) -> KeyFile | None:
-        """The file of the secret keys; None where they are set instead."""
-        return None if self.secret_keys else KeyFile(self.data_dir / "secret.key")
-
-    @property
-    def administrator(self) -> FirstAdministrator:
-        return FirstAdministrator(
-            self.admin_user_id, _secret(self.admin_token), self.admin_email, _secret(self.admin_password)
-        )
-
-
-def read_settings() -> Settings:
-    """The settings of the environment and `.env`. Raises StartError that names every wrong one, and no value."""
-    try:
-        settings = Settings()
-    except ValidationError as error:
-        wrong = [f"{PREFIX}{str(found['loc'][0]).upper()}: {found['msg']}" for found in error.errors()]
-        raise StartError("; ".join(wrong) + ".") from None
-    except (OSError, UnicodeError) as error:
-        raise StartError(f"The settings file .env can't be read: {error}.") from None
-    path = sqlite_path(settings.url)
-    if settings.workers > 1 and path:
-        raise StartError("EMAIL_INBOX_WORKERS above 1 needs PostgreSQL: set EMAIL_INBOX_DATABASE_URL.")
-    if settings.database_url and path and not path.parent.is_dir():
-        raise StartError(f"EMAIL_INBOX_DATABASE_URL: {path} can't be made, because its folder does not exist.")
-    return settings
-
-
-def _secret(value: SecretStr | None) -> Secret | None:
-    return Secret(value.get_secret_value()) if value else None
-
-
 # --------------------------------------------------------------------------------------------------------- the world
 
 
@@ -190,13 +84,20 @@ async def world(settings: Settings, observer: Observer | None = None) -> AsyncIt
     """
     observer = observer or Observer()
     _keys(settings)
+    mail = Mail.of(settings.mail_hosts_allow, settings.mail_ports, settings.ca_file)
     async with opened(settings.url, observer) as database:
         standing = await inspect(database)
         keyring = _keyring(settings, first_start=not standing.keys)
         key.hold_against(standing.keys, keyring)
         await migrate(database)
         await database.write(lambda session: key.register(session, keyring))
-        yield Context(database, keyring, Events(database, observer), Throttle(observer), observer)
+        mail.tokens.on_rotation = keeping(database, keyring)
+        try:
+            yield Context(database, keyring, Events(database, observer), Throttle(observer), mail, Turns(), observer)
+        finally:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LAST_SECONDS):
+                    await mail.tokens.finish()
 
 
 def _keyring(settings: Settings, *, first_start: bool) -> Keyring:
@@ -284,7 +185,7 @@ def _routes(settings: Settings, page: Page | None, metrics: Metrics, rate: Rate 
         Mount("/api/v1", router),
         Route("/health/live", health.live),
         Route("/health/ready", health.ready),
-        Route("/metrics", metrics.page(_secret(settings.metrics_token))),
+        Route("/metrics", metrics.page(secret(settings.metrics_token))),
     ]
     if page and page.bundled:
         routes.append(Mount(ASSETS, Assets()))
@@ -360,7 +261,7 @@ def serve(settings: Settings) -> None:
     # Uvicorn raises the signals that it handled once more when it is done, and that is no failure.
     _on_stop(lambda: sys.exit(0))
     config = uvicorn.Config(
-        "server:create_worker" if settings.workers > 1 else create_app(settings),
+        "server:create_worker" if settings.workers > 1 else _settled(create_app(settings)),
         factory=settings.workers > 1,
         workers=settings.workers,
         timeout_graceful_shutdown=GRACE_SECONDS,
@@ -396,19 +297,20 @@ def create_worker() -> Starlette:
     """The application in one of several server processes, each of which is told anew how to log."""
     settings = read_settings()
     configure_logs(settings)
-    return create_app(settings)
+    return _settled(create_app(settings))
+
+
+def _settled(app: Starlette) -> Starlette:
+    """What is there by now stays: looked through again and again, it would stop the event loop for some 100 ms."""
+    gc.collect()
+    gc.freeze()
+    return app
 
 
 def configure_logs(settings: Settings) -> None:
     as_json = settings.log_format == "json" or (settings.log_format is None and not sys.stderr.isatty())
     tracing = _tracing() if _traces_wanted() else None
     logs.configure(settings.log_level, *([tracing.with_trace_id] if tracing else []), as_json=as_json)
-
-
-def unknown_settings() -> list[str]:
-    """Variables that look like settings but are none: misspelt ones, mostly."""
-    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
-    return sorted(name for name in os.environ if name.startswith(PREFIX) and name.upper() not in known)
 
 
 def _bind(settings: Settings) -> socket.socket:

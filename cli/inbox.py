@@ -1,13 +1,16 @@
-"""`inbox list`."""
+"""`inbox list|check`."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
+from cli.check import print_check
 from cli.world import World, every, print_table, run
 from models.inbox import EmailInbox
 from models.paging import Page, Window
 from resolvers import inbox as resolvers
+from resolvers.check import check_email_inbox
 from resolvers.context import Context
 
 
@@ -24,6 +27,14 @@ def commands(world: World) -> typer.Typer:
         """Print every inbox."""
         headers = ("id", "name", "email", "active", "department", "smtp", "imap", "version")
         print_table(headers, [_row(inbox) for inbox in run(world, _all)])
+
+    @app.command()
+    def check(inbox_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
+        """Connect to the mail servers of an inbox, and print step by step what works. Sends no mail."""
+        checked = run(world, lambda context: check_email_inbox(context, {"id": inbox_id}))
+        print_check(checked)
+        if checked.problems:
+            raise typer.Exit(1)
 
     return app
 

@@ -18,16 +18,16 @@ class HasKeyFile(Protocol):
 
 
 def commands(world: World, settings: Callable[[], HasKeyFile]) -> typer.Typer:
-    """The commands about the keys that mail passwords are encrypted with."""
-    app = typer.Typer(help="The keys that mail passwords are encrypted with.", no_args_is_help=True)
+    """The commands about the keys that the secrets of inboxes are encrypted with."""
+    app = typer.Typer(help="The keys that mail passwords and tokens are encrypted with.", no_args_is_help=True)
 
     @app.callback()
     def group() -> None:
-        """The keys that mail passwords are encrypted with."""
+        """The keys that mail passwords and tokens are encrypted with."""
 
     @app.command()
     def rotate() -> None:
-        """Encrypt every mail password with a new key, while the server works.
+        """Encrypt every mail password and token with a new key, while the server works.
 
         With a key file, a new key is made. With EMAIL_INBOX_SECRET_KEYS, put the new key in front, restart, then
         rotate. It may be interrupted: the next call goes on.

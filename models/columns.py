@@ -35,3 +35,8 @@ def sortable(length: int) -> Any:
 def json_list() -> Any:
     """A list of strings."""
     return JSON().with_variant(JSONB(), "postgresql")
+
+
+def json_object() -> Any:
+    """An object, or NULL."""
+    return JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")

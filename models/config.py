@@ -8,10 +8,11 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from models.errors import ErrorCode, Problem
+from models.account import Account, Grant
 from models.fields import (
     Address,
     Boolean,
+    Fingerprint,
     Host,
     Identifier,
     Integer,
@@ -23,7 +24,9 @@ from models.fields import (
     Text,
     Username,
 )
-from models.validation import Input, patch_of, sentence
+from models.oauth2 import OAuth2Config, OAuth2Patch
+from models.secrets import Secret
+from models.validation import Input, patch_of
 
 EVERY_DEPARTMENT = "All"
 DEFAULT_RETRIES = 10
@@ -43,8 +46,10 @@ class ServerConfig(Input):
     password: Annotated[
         Password | None,
         Field(
-            description="Password at the mail server; it can never be read again. Required to create. Left out later, "
-            "the stored one is kept, which is allowed only while server, port, username and secure stay as they are."
+            description="Password at the mail server; it can never be read again. Required to create, unless oauth2 is "
+            "given. Left out later, the stored one is kept, which is allowed only while server, port, username and "
+            "secure stay as they are and no other certificate is trusted.",
+            repr=False,
         ),
     ] = None
     secure: Annotated[
@@ -54,6 +59,36 @@ class ServerConfig(Input):
             "the server speaks. False: TLS is used where the server offers it."
         ),
     ]
+    tls_fingerprint: Annotated[
+        Fingerprint | None,
+        Field(
+            description="SHA-256 fingerprint of the one certificate that is trusted, whoever signed it: 64 hexadecimal "
+            "digits, with or without colons. Null: the certificate must be verified."
+        ),
+    ] = None
+    oauth2: Annotated[
+        OAuth2Config | None,
+        Field(
+            description="A consent in place of a password. Left out together with password, what is stored is kept; "
+            "null: none, so that a password must be given."
+        ),
+    ] = None
+
+    def account(self, stored: Account | None = None) -> Account:
+        """The account that is meant. What is left out of its secrets is that of `stored`.
+
+        Whether it may be left out is for `models/inbox.py:password_problems`.
+        """
+        login = self._login(stored.login if stored else None)
+        return Account(self.server, self.port, self.username, self.secure, login, self.tls_fingerprint)
+
+    def _login(self, stored: Secret | Grant | None) -> Secret | Grant:
+        if self.oauth2:
+            return self.oauth2.grant(stored if isinstance(stored, Grant) else None)
+        if self.password is not None:
+            return Secret(self.password)
+        assert stored, "a password that is missing was to be refused"
+        return stored
 
 
 class SmtpConfig(ServerConfig):
@@ -101,8 +136,15 @@ class InboxConfig(Input):
     ] = None
 
 
-SmtpConfigPatch = patch_of(SmtpConfig, "SmtpConfigPatch")
-ImapConfigPatch = patch_of(ImapConfig, "ImapConfigPatch")
+_OAUTH2_CHANGES = (
+    Annotated[
+        OAuth2Patch | None,
+        Field(description="Changes of the consent, or a first one; null removes it: a password must then be given."),
+    ],
+    None,
+)
+SmtpConfigPatch = patch_of(SmtpConfig, "SmtpConfigPatch", oauth2=_OAUTH2_CHANGES)
+ImapConfigPatch = patch_of(ImapConfig, "ImapConfigPatch", oauth2=_OAUTH2_CHANGES)
 InboxPatch = patch_of(
     InboxConfig,
     "InboxPatch",
@@ -110,19 +152,3 @@ InboxPatch = patch_of(
     smtp=(Annotated[SmtpConfigPatch | None, Field(description="Changes of the server for outgoing mail.")], None),
     imap=(Annotated[ImapConfigPatch | None, Field(description="Changes of the server for incoming mail.")], None),
 )
-
-
-def warnings(config: InboxConfig) -> list[Problem]:
-    """What is odd about a valid config and needs no network to be seen. It is saved all the same."""
-    return _server_warnings("smtp", config.smtp) + _server_warnings("imap", config.imap)
-
-
-def _server_warnings(name: str, server: ServerConfig) -> list[Problem]:
-    path = ("input", name, "port")
-    if server.secure and server.port in STARTTLS_PORTS:
-        rest = f"{server.port} with secure: true will use STARTTLS"
-    elif not server.secure and server.port in IMPLICIT_TLS_PORTS:
-        rest = f"{server.port} is for TLS from the first byte: set secure to true"
-    else:
-        return []
-    return [Problem(ErrorCode.UNUSUAL, sentence(path, rest), path)]

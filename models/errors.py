@@ -8,6 +8,7 @@
     ├── Unavailable         a disk, a lock or a database is in the way; knows when to come back
     ├── BadRequest          a request that can't be understood, such as a foreign cursor
     ├── TooLarge            a body over the limit
+    ├── MailFailure         a mail server, or the way to it, did not do what was asked; knows the fix
     ├── Unforeseen          anything else, of which nothing is told
     └── StartError          a setting, a key or a database with which the server must not start
 
@@ -44,6 +45,7 @@ class ErrorCode(StrEnum):
     RECIPIENT_REJECTED = "RECIPIENT_REJECTED"
     PROTOCOL_ERROR = "PROTOCOL_ERROR"
     HOST_NOT_ALLOWED = "HOST_NOT_ALLOWED"
+    CONSENT_REQUIRED = "CONSENT_REQUIRED"
     UNUSUAL = "UNUSUAL"
 
 
@@ -129,6 +131,24 @@ class TooLarge(ProductError):
 
     code = "BAD_USER_INPUT"
     status = 413
+
+
+class MailFailure(ProductError):
+    """A mail server, or the way to it, did not do what was asked.
+
+    `field` is the field of the server's config that is to be changed, as it is spelled outside: `("port",)`,
+    `("oauth2", "tokenUrl")`; None where no field is wrong. `hint` says what to do. Neither they nor the message repeat
+    a word of what the server said: a reply is told by its code.
+    """
+
+    code = "BAD_USER_INPUT"
+    status = 400
+
+    def __init__(self, kind: ErrorCode, message: str, *field: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.field: FieldPath | None = field or None
+        self.hint = hint
 
 
 class Unforeseen(ProductError):

@@ -27,6 +27,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _CONTROL_BUT_LINES = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,15}")
+_FINGERPRINT = re.compile("([Ss][Hh][Aa]-?256( [Ff]ingerprint)?[:=] ?)?([0-9A-Fa-f]{2}([ :-]?[0-9A-Fa-f]{2}){31})")
+_HTTPS_URL = re.compile(r"https://(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9_.-]{1,253})(:[0-9]{1,5})?([/?][!$-~]*)?")
 _HOST_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?")
 
 
@@ -151,6 +153,23 @@ def _is_ipv6(text: str) -> bool:
     return True
 
 
+def _https_url(text: str) -> str:
+    found = _HTTPS_URL.fullmatch(text)
+    if not found or not _is_host(found[1]) or not 0 < int((found[2] or ":443")[1:]) <= 65_535:
+        raise invalid("must be an address that starts with https://, without user, password and fragment")
+    return text
+
+
+def _fingerprint(text: str) -> str:
+    found = _FINGERPRINT.fullmatch(text)
+    if not found:
+        raise invalid(
+            "must be the SHA-256 fingerprint of the server's certificate: 64 hexadecimal digits, with or without "
+            "colons, as `openssl x509 -noout -fingerprint -sha256` prints it"
+        )
+    return re.sub("[ :-]", "", found[3]).lower()
+
+
 def _spelled_number(value: Any) -> Any:
     """Old clients send numbers as strings: "587" is 587. A boolean is no number, though Python says so."""
     if isinstance(value, bool):
@@ -197,6 +216,16 @@ Username = Annotated[
 ]
 Password = Annotated[
     str, Field(max_length=1_000), AfterValidator(_one_line), AfterValidator(_not_empty), _PLAIN, _FILLED
+]
+LongSecret = Annotated[
+    str, Field(max_length=10_000), AfterValidator(_one_line), AfterValidator(_not_empty), _PLAIN, _FILLED
+]
+LongLine = Annotated[str, Field(max_length=2_000), AfterValidator(_one_line), _PLAIN]
+HttpsUrl = Annotated[
+    str, Field(max_length=2_000), AfterValidator(_https_url), Published(pattern=f"^{_HTTPS_URL.pattern}$")
+]
+Fingerprint = Annotated[
+    str, Field(max_length=200), AfterValidator(_fingerprint), Published(pattern=f"^{_FINGERPRINT.pattern}$")
 ]
 Integer = Annotated[int, Field(strict=True, ge=-(2**31), le=2**31 - 1), BeforeValidator(_spelled_number)]
 Port = Annotated[int, Field(strict=True, ge=1, le=65_535), BeforeValidator(_spelled_number)]

@@ -6,6 +6,7 @@ mail. Knows no key file.
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import product
 from typing import ClassVar
 
 from sqlalchemy import text
@@ -14,7 +15,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 
 from models.columns import Timestamp, now
 from models.errors import ProductError, StartError
-from models.inbox import PROTOCOLS, EmailInbox, password_place
+from models.inbox import PROTOCOLS, SECRETS, EmailInbox, secret_place
 from models.secrets import KEY_ID_BYTES, DecryptionError, Keyring, Place, Secret
 
 BATCH = 200
@@ -22,7 +23,7 @@ _CHECK = "the key fits"
 
 
 class RotationError(ProductError):
-    """A mail password can't be decrypted."""
+    """A stored secret can't be decrypted."""
 
 
 class EncryptionKey(SQLModel, table=True):
@@ -97,10 +98,10 @@ def unfinished(session: Session, keyring: Keyring) -> bool:
 
 def _turn_over(inbox: EmailInbox, keyring: Keyring) -> bool:
     changed = False
-    for protocol in PROTOCOLS:
-        column, place = f"{protocol}_password", password_place(inbox.id, protocol)
-        stored: bytes = getattr(inbox, column)
-        if not stored.startswith(keyring.first.id):
+    for protocol, name in product(PROTOCOLS, SECRETS):
+        column, place = f"{protocol}_{name}", secret_place(inbox.id, protocol, name)
+        stored: bytes | None = getattr(inbox, column)
+        if stored and not stored.startswith(keyring.first.id):
             setattr(inbox, column, keyring.encrypt(_decrypted(stored, place, keyring), place))
             changed = True
     return changed
@@ -116,7 +117,8 @@ def _decrypted(stored: bytes, place: Place, keyring: Keyring) -> Secret:
 
 
 def _in_use(session: Session, key_id: bytes) -> bool:
-    prefixes = [func.substr(getattr(EmailInbox, f"{protocol}_password"), 1, KEY_ID_BYTES) for protocol in PROTOCOLS]
+    columns = [getattr(EmailInbox, f"{protocol}_{name}") for protocol, name in product(PROTOCOLS, SECRETS)]
+    prefixes = [func.substr(column, 1, KEY_ID_BYTES) for column in columns]
     statement = select(EmailInbox.id).where(or_(*(prefix == key_id for prefix in prefixes))).limit(1)
     return session.exec(statement).first() is not None
 

@@ -1,6 +1,6 @@
 """Turns what pydantic finds wrong with an input into `Problem`s. Knows no noun, and repeats no value that was sent."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Annotated, Any, TypeVar
 
@@ -36,6 +36,7 @@ class Input(BaseModel):
 InputT = TypeVar("InputT", bound=Input)
 Examined = tuple[InputT | None, list[Problem]]
 MAX_KEYS = 100
+MAX_DEPTH = 3
 
 
 def patch_of(model: type[InputT], name: str, **replaced: object) -> type[InputT]:
@@ -49,7 +50,7 @@ def patch_of(model: type[InputT], name: str, **replaced: object) -> type[InputT]
 
 def examine(model: type[InputT], values: Mapping[str, Any], *path: str) -> Examined[InputT]:
     """The validated input, or every problem that `values` have in themselves. `path` is where they stand."""
-    if any(len(found) > MAX_KEYS for found in (values, *values.values()) if isinstance(found, Mapping)):
+    if any(len(found) > MAX_KEYS for found in _objects(values)):
         return None, [Problem(ErrorCode.INVALID, f"An object may have at most {MAX_KEYS} fields.", path)]
     try:
         return model.model_validate(values), []
@@ -76,6 +77,14 @@ def accepted(model: type[Input], name: str, value: object) -> object:
 def sentence(path: FieldPath, rest: str) -> str:
     """A message that names the field: `smtp.port must be ...`."""
     return f"{'.'.join(path[1:] if path[:1] == ('input',) else path)} {rest}."
+
+
+def _objects(values: Mapping[str, Any], depth: int = MAX_DEPTH) -> Iterator[Mapping[str, Any]]:
+    """The objects in an input, as deep as inputs are nested."""
+    yield values
+    for value in values.values() if depth > 1 else ():
+        if isinstance(value, Mapping):
+            yield from _objects(value, depth - 1)
 
 
 @cache

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Self
 
+from mail.service import Mail
 from models.database import Database
 from models.errors import Forbidden, Unauthenticated
 from models.observer import Observer
@@ -11,6 +12,7 @@ from models.secrets import Keyring
 from models.user import Permission, User
 from resolvers.events import Events
 from resolvers.throttle import Throttle
+from resolvers.turns import Turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,8 @@ class Context:
     keyring: Keyring
     events: Events
     throttle: Throttle
+    mail: Mail
+    turns: Turns
     observer: Observer = Observer()  # noqa: RUF009 - it keeps nothing
     authenticate: Authenticate = nobody
     address: str = ""

@@ -4,16 +4,17 @@ import asyncio
 import base64
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from sqlmodel import Session
 
+from mail.warnings import warnings
 from models import change
 from models import inbox as inboxes
 from models.change import ChangeKind
-from models.config import InboxConfig, warnings
+from models.config import InboxConfig
 from models.errors import BadRequest, ErrorCode, Problem, Refused, Unavailable
 from models.inbox import PROTOCOLS, EmailInbox, InboxOrder
 from models.paging import Listing, Order, Window
@@ -31,10 +32,11 @@ RECHECK_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """An inbox that was set."""
+    """An inbox that was set, and what it was set from."""
 
     inbox: EmailInbox
     created: bool
+    config: InboxConfig
     warnings: list[Problem] = field(default_factory=list)
 
 
@@ -62,9 +64,7 @@ async def set_email_inbox(context: Context, values: Mapping[str, Any]) -> Saved:
         stored = _stored(session, values.get("id"))
         return _set_over(session, values, examined, stored, context.keyring, caller.id)
 
-    saved = await context.database.write(unit)
-    context.events.wake()
-    return saved
+    return _told(context, await context.database.write(unit))
 
 
 @requires(Permission.MANAGE_EMAIL_INBOX)
@@ -80,9 +80,13 @@ async def update_email_inbox(context: Context, values: Mapping[str, Any]) -> Sav
         examined = examine(InboxConfig, merged, "input")
         return _set_over(session, merged, examined, stored, context.keyring, caller.id)
 
-    saved = await context.database.write(unit)
+    return _told(context, await context.database.write(unit))
+
+
+def _told(context: Context, saved: Saved) -> Saved:
+    """Once it is committed: lets the subscribers know, and the caller what is odd."""
     context.events.wake()
-    return saved
+    return replace(saved, warnings=warnings(saved.config, context.mail.hosts.ports))
 
 
 @requires(Permission.MANAGE_EMAIL_INBOX)
@@ -226,7 +230,7 @@ def _set_over(
     saved = inboxes.store(session, config, stored, keyring, by)
     kind = ChangeKind.UPDATED if stored else ChangeKind.CREATED
     change.record(session, kind, saved, previous if stored else saved.department, by)
-    return Saved(saved, created=stored is None, warnings=warnings(config))
+    return Saved(saved, created=stored is None, config=config)
 
 
 def _stored(session: Session, inbox_id: object) -> EmailInbox | None:
@@ -235,11 +239,21 @@ def _stored(session: Session, inbox_id: object) -> EmailInbox | None:
 
 
 def _merged(stored: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
-    """The stored values with those of the patch over them, one level deep as the configs are nested."""
+    """The stored values with those of the patch over them, as deep as the configs are nested."""
     merged = {**stored, **patch}
     for protocol in PROTOCOLS:
         if isinstance(changes := patch.get(protocol), Mapping):
-            merged[protocol] = {**stored[protocol], **changes}
+            merged[protocol] = _merged_server(stored[protocol], changes)
+    return merged
+
+
+def _merged_server(stored: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A password that is given takes the place of a stored consent."""
+    merged = {**stored, **changes}
+    if isinstance(consent := changes.get("oauth2"), Mapping):
+        merged["oauth2"] = {**stored.get("oauth2", {}), **consent}
+    elif "oauth2" not in changes and changes.get("password") is not None:
+        merged.pop("oauth2", None)
     return merged
 
 

@@ -21,6 +21,7 @@ ROUTES = [
     Route("/email-inbox", inbox.save, methods=["POST"]),
     Route("/email-inbox.list", inbox.listing, methods=["GET"]),
     Route("/email-inbox.search", inbox.search, methods=["GET"]),
+    Route("/email-inbox.send-test/{id}", inbox.send_test, methods=["POST"]),
     Route("/email-inbox/{id}", inbox.show, methods=["GET"]),
     Route("/email-inbox/{id}", inbox.remove, methods=["DELETE"]),
     Route("/login", session.login, methods=["POST"]),

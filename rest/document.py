@@ -1,7 +1,7 @@
-"""The document: an inbox as the REST path shows it, without its passwords."""
+"""The document: an inbox as the REST path shows it, without its secrets."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NotRequired
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 from edge.answers import to_iso
 from models.fields import Published
 from models.inbox import EmailInbox, StoredServer
+from models.oauth2 import OAuth2Provider, StoredOAuth2
 from models.user import User
 
 Moment = Annotated[str, Published(format="date-time"), Field(description="RFC 3339, in UTC, with milliseconds.")]
@@ -21,24 +22,36 @@ class Creator(TypedDict):
     username: str
 
 
+class Consent(TypedDict):
+    """A consent in place of a password, without its secrets."""
+
+    provider: Annotated[OAuth2Provider | None, Field(description="null: one that is named by tokenUrl alone.")]
+    tokenUrl: str
+    clientId: str
+    scope: str | None
+    hasClientSecret: Annotated[bool, Field(description="Whether a secret of the application is stored.")]
+
+
 class Server(TypedDict):
-    """A mail server as it is stored, without its password."""
+    """A mail server as it is stored, without its secrets."""
 
     server: str
     port: int
     username: str
     secure: bool
-    hasPassword: Annotated[bool, Field(description="Whether a password is stored.")]
+    hasPassword: Annotated[bool, Field(description="Whether a password is stored; false where there is oauth2.")]
+    tlsFingerprint: NotRequired[Annotated[str, Field(description="There where one certificate is trusted.")]]
+    oauth2: NotRequired[Annotated[Consent, Field(description="There where a consent stands in for the password.")]]
 
 
 class ImapServer(Server):
-    """The server for incoming mail as it is stored, without its password."""
+    """The server for incoming mail as it is stored, without its secrets."""
 
     maxRetries: int
 
 
 class Document(TypedDict):
-    """An inbox, without its passwords."""
+    """An inbox, without its secrets."""
 
     _id: str
     name: str
@@ -55,7 +68,7 @@ class Document(TypedDict):
 
 
 class Shown(Document):
-    """An inbox, without its passwords."""
+    """An inbox, without its secrets."""
 
     success: Literal[True]
 
@@ -80,10 +93,26 @@ def document(inbox: EmailInbox, creators: Mapping[str, User]) -> Document:
 
 
 def _server(server: StoredServer) -> Server:
-    return {
+    """What old clients do not know is there only where it is set."""
+    found: Server = {
         "server": server.server,
         "port": server.port,
         "username": server.username,
         "secure": server.secure,
         "hasPassword": server.has_password,
+    }
+    if server.tls_fingerprint is not None:
+        found["tlsFingerprint"] = server.tls_fingerprint
+    if server.oauth2:
+        found["oauth2"] = _consent(server.oauth2)
+    return found
+
+
+def _consent(consent: StoredOAuth2) -> Consent:
+    return {
+        "provider": consent.provider,
+        "tokenUrl": consent.token_url,
+        "clientId": consent.client_id,
+        "scope": consent.scope,
+        "hasClientSecret": consent.has_client_secret,
     }

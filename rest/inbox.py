@@ -4,19 +4,21 @@ from typing import Literal
 
 from typing_extensions import TypedDict
 
+from models.errors import Refused
 from models.user import Permission
 from resolvers import inbox as resolvers
+from resolvers.trial import send_test_email
 from resolvers.user import users_by_id
 from rest.document import Document, Shown, document
 from rest.endpoint import Call, endpoint
 from rest.parameters import as_input, count_of, email_of, offset_of, orders_of
-from rest.problems import NotFound
+from rest.problems import NotFound, NotSent
 
 MANAGE = Permission.MANAGE_EMAIL_INBOX
 
 
 class Done(TypedDict):
-    """The inbox that was set or deleted."""
+    """The inbox that was set, tried or deleted."""
 
     _id: str
     success: Literal[True]
@@ -73,6 +75,16 @@ async def show(call: Call) -> Shown:
         raise NotFound
     creators = await users_by_id(call.context, [found.created_by_id] if found.created_by_id else [])
     return {**document(found, creators), "success": True}
+
+
+@endpoint(MANAGE)
+async def send_test(call: Call) -> Done:
+    """Sends a mail from an inbox to the caller, and answers once the mail server has taken it."""
+    try:
+        sent = await send_test_email(call.context, call.request.path_params["id"])
+    except Refused as refused:
+        raise NotSent(refused.problems[0]) from None
+    return {"_id": sent.inbox.id, "success": True}
 
 
 @endpoint(MANAGE)

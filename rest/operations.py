@@ -7,7 +7,7 @@ from models.config import InboxConfig
 from models.paging import DEFAULT_SIZE, MAX_SIZE
 from rest.components import Part
 from rest.parameters import MAX_OFFSET, SORTABLE
-from rest.problems import DuplicateEmail, InvalidParams, InvalidSort
+from rest.problems import DuplicateEmail, InvalidParams, InvalidSort, MailRefused, NotSendable
 
 EXAMPLE: Part = {
     "_id": "JdVkn_dkOlms_",
@@ -88,7 +88,7 @@ OPERATIONS = {
         sent=InboxConfig.__name__,
         example=EXAMPLE,
         refusals=(InvalidParams, DuplicateEmail),
-        leads_to=("show", "remove"),
+        leads_to=("show", "remove", "send_test"),
     ),
     "listing": Operation(
         "listEmailInboxes", "inboxes", parameters=[COUNT, OFFSET, SORT], refusals=(InvalidParams, InvalidSort)
@@ -96,6 +96,7 @@ OPERATIONS = {
     "search": Operation("findEmailInbox", "inboxes", parameters=[EMAIL], refusals=(InvalidParams,)),
     "show": Operation("showEmailInbox", "inboxes", parameters=[ID], may_miss=True),
     "remove": Operation("deleteEmailInbox", "inboxes", parameters=[ID], may_miss=True),
+    "send_test": Operation("sendTestEmail", "inboxes", parameters=[ID], refusals=(NotSendable, MailRefused)),
     "login": Operation(
         "login",
         "session",

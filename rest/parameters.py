@@ -1,6 +1,6 @@
 """Bodies and query strings of the REST path, turned into what the resolvers take. Raises Refused, field by field."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from edge.body import parse_json
@@ -12,6 +12,7 @@ from rest.problems import BadSort
 
 READ_ONLY = ("_createdAt", "_updatedAt", "_createdBy", "success")
 READ_ONLY_OF_SERVER = ("hasPassword",)
+READ_ONLY_OF_OAUTH2 = ("hasClientSecret",)
 SORTABLE = {
     "name": InboxOrder.NAME,
     "email": InboxOrder.EMAIL,
@@ -24,15 +25,21 @@ MAX_OFFSET = 2**31
 
 def as_input(body: Mapping[str, Any]) -> dict[str, Any]:
     """The input of `setEmailInbox` that the body spells: what GET gave can be sent back."""
-    values = {name: value for name, value in body.items() if name not in READ_ONLY}
+    values = _without(READ_ONLY, body)
     for protocol in ("smtp", "imap"):
         if isinstance(server := values.get(protocol), Mapping):
-            values[protocol] = {name: value for name, value in server.items() if name not in READ_ONLY_OF_SERVER}
+            values[protocol] = server = _without(READ_ONLY_OF_SERVER, server)
+            if isinstance(consent := server.get("oauth2"), Mapping):
+                server["oauth2"] = _without(READ_ONLY_OF_OAUTH2, consent)
     if "id" in values:
         values["id (write _id)"] = values.pop("id")
     if "_id" in values:
         values["id"] = values.pop("_id")
     return values
+
+
+def _without(names: Collection[str], values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in names}
 
 
 def count_of(query: Mapping[str, str]) -> int:

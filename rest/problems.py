@@ -1,6 +1,6 @@
 """How an error is printed on the REST path: the one place for its bodies. Knows no endpoint."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -18,6 +18,7 @@ from models.errors import (
     TooLarge,
     Unauthenticated,
 )
+from models.fields import Published
 
 
 class Failure(TypedDict):
@@ -61,6 +62,19 @@ class InvalidSort(Failure):
     errorType: Literal["error-invalid-sort"]
 
 
+class NotSendable(TypedDict):
+    """`inbox-not-found`: there is no active inbox with this id. `user-without-verified-email`: you have no address."""
+
+    success: Literal[False]
+    error: Literal["inbox-not-found", "user-without-verified-email"]
+
+
+class MailRefused(Failure):
+    """No mail was sent: `error` says why and what to do, `errorType` ends with the code in lower case."""
+
+    errorType: Annotated[str, Published(pattern="^error-smtp-[a-z-]+$")]
+
+
 class TooManyRequests(Failure):
     """Too many requests, or too many failed attempts."""
 
@@ -96,6 +110,16 @@ class BadSort(ProductError):
         super().__init__(f'Invalid sort parameter provided: "{text}" [error-invalid-sort]')
 
 
+class NotSent(ProductError):
+    """No test mail was sent."""
+
+    status = 400
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
 def printed(error: ProductError, sent: dict[str, Any]) -> Response:
     """The answer to an error. `sent` is the request's body: a taken address is named as it was sent."""
     match error:
@@ -112,6 +136,8 @@ def printed(error: ProductError, sent: dict[str, Any]) -> Response:
         case BadSort():
             invalid: InvalidSort = {"success": False, "errorType": "error-invalid-sort", "error": str(error)}
             return JsonAnswer(invalid, 400)
+        case NotSent():
+            return _not_sent(error.problem)
         case _:
             return failure(str(error), error.status, retry_headers(error))
 
@@ -160,6 +186,16 @@ def _refused(problems: list[Problem], sent: dict[str, Any]) -> Response:
         "error": details[0]["message"],
         "details": details,
     }
+    return JsonAnswer(body, 400)
+
+
+def _not_sent(problem: Problem) -> Response:
+    if problem.field == ("id",):
+        return failure("inbox-not-found", 400)
+    if problem.field == ("to",) and problem.code is ErrorCode.REQUIRED:
+        return failure("user-without-verified-email", 400)
+    code = problem.code.lower().replace("_", "-")
+    body: MailRefused = {"success": False, "errorType": f"error-smtp-{code}", "error": problem.message}
     return JsonAnswer(body, 400)
 
 

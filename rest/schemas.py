@@ -11,7 +11,8 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaV
 from pydantic_core.core_schema import BoolSchema, IntSchema
 
 from models.config import ImapConfig, InboxConfig, SmtpConfig
-from rest.parameters import READ_ONLY, READ_ONLY_OF_SERVER
+from models.oauth2 import OAuth2Config
+from rest.parameters import READ_ONLY, READ_ONLY_OF_OAUTH2, READ_ONLY_OF_SERVER
 
 REFERENCE = "#/components/schemas/{model}"
 IGNORED = {"description": "Ignored, so that what was shown can be sent back."}
@@ -60,11 +61,15 @@ def reference(name: str) -> dict[str, str]:
 
 def _as_sent(schemas: Mapping[str, Any]) -> dict[str, Any]:
     """The input in the names of this path, with what is ignored there."""
-    inbox = schemas[InboxConfig.__name__]
-    named = {("_id" if name == "id" else name): schema for name, schema in inbox["properties"].items()}
-    sent = {InboxConfig.__name__: {**inbox, "properties": {**named, **dict.fromkeys(READ_ONLY, IGNORED)}}}
-    for config in (SmtpConfig, ImapConfig):
-        server = schemas[config.__name__]
-        properties = {**server["properties"], **dict.fromkeys(READ_ONLY_OF_SERVER, IGNORED)}
-        sent[config.__name__] = {**server, "properties": properties}
+    ignored = {
+        InboxConfig: READ_ONLY,
+        SmtpConfig: READ_ONLY_OF_SERVER,
+        ImapConfig: READ_ONLY_OF_SERVER,
+        OAuth2Config: READ_ONLY_OF_OAUTH2,
+    }
+    sent = {}
+    for model, names in ignored.items():
+        schema = schemas[model.__name__]
+        named = {("_id" if name == "id" else name): part for name, part in schema["properties"].items()}
+        sent[model.__name__] = {**schema, "properties": {**named, **dict.fromkeys(names, IGNORED)}}
     return sent

@@ -14,7 +14,7 @@ from graphql import (
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 
-from schema import inbox, session, token, user
+from schema import check, inbox, mail_settings, session, token, user
 from schema.context import GraphQLContext
 from schema.errors import printed
 from schema.extensions import Documents, DocumentsWithoutIntrospection
@@ -44,6 +44,12 @@ class Query:
         description="Cursor of the newest change. Ask for it, then read the inboxes, then follow `emailInboxChanged` "
         "with `after`: nothing is missed.",
     )
+    mail_server_settings = strawberry.field(
+        resolver=mail_settings.mail_server_settings,
+        graphql_type=mail_settings.MailServerSettings,
+        description="SMTP and IMAP servers to try for an address: those of well-known providers, and what its domain "
+        "says itself. A proposal is not proof: `checkEmailInbox` is. At most 30 a minute. Needs MANAGE_EMAIL_INBOX.",
+    )
     users = strawberry.field(resolver=user.users, description="Users by username. Needs MANAGE_USERS.")
     access_tokens = strawberry.field(
         resolver=token.access_tokens,
@@ -64,6 +70,16 @@ class Mutation:
         description="Changes only the fields that are given (null clears an optional one).",
     )
     delete_email_inbox = strawberry.field(resolver=inbox.delete_email_inbox, description="Deletes the inbox.")
+    check_email_inbox = strawberry.field(
+        resolver=check.check_email_inbox,
+        description="Connects to the mail servers of an inbox, stored or not saved yet, and tells step by step what "
+        "works. Nothing is saved and no mail is sent. At most 10 a minute, with test mails. Needs MANAGE_EMAIL_INBOX.",
+    )
+    send_test_email = strawberry.field(
+        resolver=check.send_test_email,
+        description="Sends a mail from an active inbox and waits for the mail server's answer. "
+        "Needs MANAGE_EMAIL_INBOX.",
+    )
     login = strawberry.field(
         resolver=session.login, description="By username or e-mail address. The token lives 90 days."
     )

@@ -13,6 +13,8 @@ from models.config import ImapConfig as ImapInput
 from models.config import ImapConfigPatch, InboxConfig, InboxPatch, SmtpConfigPatch
 from models.config import SmtpConfig as SmtpInput
 from models.inbox import InboxOrder
+from models.oauth2 import OAuth2Config as OAuth2Input
+from models.oauth2 import OAuth2Patch, OAuth2Provider
 from models.paging import Order, Window
 from resolvers import inbox as resolvers
 from schema.connection import After, Before, Connection, First, Last, connection
@@ -22,6 +24,16 @@ from schema.input import input_of, nested_input
 from schema.payload import Payload, UserError, answer, printed
 from schema.user import User
 
+described_enum(
+    OAuth2Provider,
+    "A provider whose token address and scope are known; any other is named by its tokenUrl.",
+    {
+        OAuth2Provider.GOOGLE: "Gmail and Google Workspace.",
+        OAuth2Provider.MICROSOFT: "Microsoft 365 and Outlook.com. A tenant of its own may be named by tokenUrl.",
+    },
+)
+nested_input(OAuth2Input, "OAuth2Input")
+nested_input(OAuth2Patch, "OAuth2Patch")
 nested_input(SmtpInput, "SmtpConfigInput")
 nested_input(ImapInput, "ImapConfigInput")
 nested_input(SmtpConfigPatch, "SmtpConfigPatch")
@@ -55,13 +67,26 @@ described_enum(
 )
 
 
+@strawberry.type(description="A consent in place of a password. Its secrets can never be read.")
+class OAuth2Config:
+    provider: OAuth2Provider | None = strawberry.field(description="Who gave the consent, where that is a known one.")
+    token_url: str = strawberry.field(description="Where access tokens are fetched.")
+    client_id: str = strawberry.field(description="Id of the application that was consented to.")
+    scope: str | None = strawberry.field(description="What access is asked for.")
+    has_client_secret: bool = strawberry.field(description="Whether a secret of the application is stored.")
+
+
 @strawberry.type(description="How outgoing mail is sent. The password can never be read.")
 class SmtpConfig:
     server: str = strawberry.field(description="Host name or IP address.")
     port: int = strawberry.field(description="Port.")
     username: str = strawberry.field(description="Login name.")
     secure: bool = strawberry.field(description="Whether TLS is required.")
-    has_password: bool = strawberry.field(description="Whether a password is stored.")
+    has_password: bool = strawberry.field(description="Whether a password is stored; false where there is oauth2.")
+    tls_fingerprint: str | None = strawberry.field(
+        description="SHA-256 fingerprint of the one certificate that is trusted; null: it must be verified."
+    )
+    oauth2: OAuth2Config | None = strawberry.field(description="The consent in place of a password, if there is one.")
 
 
 @strawberry.type(description="How incoming mail is fetched. The password can never be read.")
@@ -70,7 +95,11 @@ class ImapConfig:
     port: int = strawberry.field(description="Port.")
     username: str = strawberry.field(description="Login name.")
     secure: bool = strawberry.field(description="Whether TLS is required.")
-    has_password: bool = strawberry.field(description="Whether a password is stored.")
+    has_password: bool = strawberry.field(description="Whether a password is stored; false where there is oauth2.")
+    tls_fingerprint: str | None = strawberry.field(
+        description="SHA-256 fingerprint of the one certificate that is trusted; null: it must be verified."
+    )
+    oauth2: OAuth2Config | None = strawberry.field(description="The consent in place of a password, if there is one.")
     max_retries: int = strawberry.field(description="As it was set; accepted for compatibility.")
 
 

@@ -31,6 +31,7 @@ described_enum(
         ErrorCode.RECIPIENT_REJECTED: "The mail server refused the recipient's address.",
         ErrorCode.PROTOCOL_ERROR: "The mail server did not keep to its protocol.",
         ErrorCode.HOST_NOT_ALLOWED: "This server may not connect to that mail server.",
+        ErrorCode.CONSENT_REQUIRED: "The consent was withdrawn or has ended: its owner must give it again.",
         ErrorCode.UNUSUAL: "Saved all the same, but worth a look.",
     },
 )

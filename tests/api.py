@@ -6,11 +6,15 @@ from typing import Any, Protocol
 
 import httpx
 
-INBOX_FIELDS = """
+SERVER_FIELDS = """
+    server port username secure hasPassword tlsFingerprint
+    oauth2 { provider tokenUrl clientId scope hasClientSecret }
+"""
+INBOX_FIELDS = f"""
     id name email active description senderInfo department version createdAt updatedAt
-    createdBy { id username }
-    smtp { server port username secure hasPassword }
-    imap { server port username secure hasPassword maxRetries }
+    createdBy {{ id username }}
+    smtp {{ {SERVER_FIELDS} }}
+    imap {{ {SERVER_FIELDS} maxRetries }}
 """
 SET = f"""
     mutation Set($input: SetEmailInboxInput!) {{
@@ -134,8 +138,10 @@ def _path(name: str) -> str:
 def _as_graphql(document: dict[str, Any]) -> dict[str, Any]:
     document.pop("success", None)
     creator = document.pop("_createdBy")
+    servers = {name: {"tlsFingerprint": None, "oauth2": None, **document[name]} for name in ("smtp", "imap")}
     return {
         **{name: value for name, value in document.items() if not name.startswith("_")},
+        **servers,
         "id": document["_id"],
         "createdAt": document["_createdAt"],
         "updatedAt": document["_updatedAt"],

@@ -9,9 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from server import Settings, prepare
+from server import prepare
+from settings import Settings
 from tests import postgresql
 from tests.api import Api, GraphQLApi, RestApi
+from tests.mail import dovecot as imap_servers
+from tests.mail import postfix as smtp_servers
+from tests.mail.certificates import Certificates
+from tests.mail.dovecot import Dovecot
+from tests.mail.postfix import Postfix
 from tests.running import Running, running, settings_for
 
 _NUMBERS = itertools.count()
@@ -58,12 +64,50 @@ def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[postgresql.Cluster]:
     """PostgreSQL, where it is installed; compulsory in CI."""
-    if postgresql.programs() is None:
-        if IN_CI:
-            pytest.fail("PostgreSQL is compulsory in CI")
-        pytest.skip("PostgreSQL is not installed")
+    _need("PostgreSQL", None if postgresql.programs() else "PostgreSQL is not installed")
     with postgresql.cluster() as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """An authority and what it has signed. Its file is for EMAIL_INBOX_CA_FILE."""
+    return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="session")
+def _dovecot(certificates: Certificates) -> Iterator[Dovecot]:
+    _need("Dovecot", imap_servers.missing())
+    with imap_servers.dovecot(certificates) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def _postfix(certificates: Certificates, _dovecot: Dovecot) -> Iterator[Postfix]:
+    _need("Postfix", smtp_servers.missing())
+    with smtp_servers.postfix(certificates, _dovecot) as started:
+        yield started
+
+
+@pytest.fixture
+def dovecot(_dovecot: Dovecot) -> Dovecot:
+    """An IMAP server, where it is installed; compulsory in CI. Of earlier tests it knows nothing."""
+    _dovecot.tokens.forget()
+    return _dovecot
+
+
+@pytest.fixture
+def postfix(_postfix: Postfix, dovecot: Dovecot) -> Postfix:
+    """An SMTP server with the users of `dovecot`, where it is installed; compulsory in CI."""
+    _postfix.forget()
+    return _postfix
+
+
+def _need(program: str, missing: str | None) -> None:
+    if missing and IN_CI:
+        pytest.fail(f"{program} is compulsory in CI: {missing}")
+    if missing:
+        pytest.skip(missing)
 
 
 @pytest.fixture(scope="session")

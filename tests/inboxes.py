@@ -4,6 +4,9 @@ from typing import Any
 
 SMTP_PASSWORD = "smtp-secret-1"
 IMAP_PASSWORD = "imap-secret-1"
+REFRESH_TOKEN = "refresh-secret-1"
+CLIENT_SECRET = "client-secret-1"
+FINGERPRINT = "0123456789abcdef" * 4
 
 
 def inbox_values(**changes: Any) -> dict[str, Any]:
@@ -31,9 +34,26 @@ def inbox_values(**changes: Any) -> dict[str, Any]:
         *parents, name = path.split("__")
         place = values
         for parent in parents:
-            place = place[parent]
+            place = place.setdefault(parent, {})
         if value is ...:
             place.pop(name, None)
         else:
             place[name] = value
     return values
+
+
+def consent(**changes: Any) -> dict[str, Any]:
+    """What `oauth2` is set from. `...` leaves a field out."""
+    values = {
+        "provider": "GOOGLE",
+        "clientId": "client-1",
+        "clientSecret": CLIENT_SECRET,
+        "refreshToken": REFRESH_TOKEN,
+    }
+    return {name: value for name, value in {**values, **changes}.items() if value is not ...}
+
+
+def consenting_values(**changes: Any) -> dict[str, Any]:
+    """The input of `setEmailInbox` with a consent in place of either password."""
+    consents = {"smtp__oauth2": consent(), "imap__oauth2": consent(refreshToken=f"{REFRESH_TOKEN}-imap")}
+    return inbox_values(**{"smtp__password": ..., "imap__password": ..., **consents, **changes})

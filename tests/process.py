@@ -32,7 +32,7 @@ from asyncpg.transaction import Transaction
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from server import Settings
+from settings import Settings
 from tests.running import ADMIN_HEADERS
 
 ROOT = Path(__file__).parent.parent

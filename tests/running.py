@@ -12,7 +12,8 @@ from starlette.applications import Starlette
 
 from edge.metrics import Metrics
 from resolvers.context import Context
-from server import Settings, create_app
+from server import create_app
+from settings import Settings
 
 ADMIN_ID = "d26x6zSkaPSe5gCyy"
 ADMIN_TOKEN = "Zu-Z6eKzIIz7MCCRGeHi29bYkXZCJ4SxFC0JAasqm92"

@@ -12,7 +12,8 @@ import websockets
 from websockets.asyncio.client import ClientConnection
 
 from edge.metrics import Metrics
-from server import UVICORN, Settings, create_app
+from server import UVICORN, create_app
+from settings import Settings
 from tests.running import ADMIN_HEADERS, Running, client_of
 
 PROTOCOL = "graphql-transport-ws"

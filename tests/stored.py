@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -18,7 +19,7 @@ from models.inbox import PROTOCOLS, EmailInbox, password_place
 from models.keyfile import KeyFile
 from models.secrets import Keyring
 from resolvers.inbox import set_in
-from server import Settings
+from settings import Settings
 from tests.conftest import IN_CI
 from tests.inboxes import inbox_values
 
@@ -50,13 +51,17 @@ async def fill(settings: Settings, count: int) -> None:
 
         def unit(session):  # type: ignore[no-untyped-def]
             for number in range(count):
-                name = f"box-{number:04}"
-                values = inbox_values(
-                    id=name, email=f"{name}@example.org", smtp__password=f"smtp-{name}", imap__password=f"imap-{name}"
-                )
-                set_in(session, values, keyring, None)
+                set_in(session, box_values(number), keyring, None)
 
         await database.write(unit)
+
+
+def box_values(number: int) -> dict[str, Any]:
+    """The input of the inbox `box-0000` and on."""
+    name = f"box-{number:04}"
+    return inbox_values(
+        id=name, email=f"{name}@example.org", smtp__password=f"smtp-{name}", imap__password=f"imap-{name}"
+    )
 
 
 async def inboxes_of(settings: Settings) -> list[EmailInbox]:

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from schema.extensions import MAX_ERRORS
-from server import Settings
+from settings import Settings
 from tests.running import Running, running
 from tests.users import ask, codes
 

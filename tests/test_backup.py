@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import make_url
 
 from models.backup import BackupError, back_up
-from server import Settings
+from settings import Settings
 from tests import postgresql
 from tests.process import environment_of, run, serving, until
 from tests.running import settings_for

@@ -20,10 +20,10 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from models.database import opened
-from server import Settings
+from settings import Settings
 from tests import postgresql
 from tests.api import SET
-from tests.inboxes import inbox_values
+from tests.inboxes import consent, consenting_values, inbox_values
 from tests.process import BEGINNING, ROOT, Process, environment_of, run, serving
 from tests.running import ADMIN_HEADERS
 
@@ -39,6 +39,8 @@ NAMES = (
     "header",
     "imported",
     "unlucky",
+    "consent",
+    "application",
 )
 CREATE_USER = "mutation ($input: CreateUserInput!) { createUser(input: $input) { success userErrors { message } } }"
 LOGIN = "mutation ($user: String!, $password: String!) { login(username: $user, password: $password) { token } }"
@@ -47,7 +49,9 @@ UPDATE = (
     "mutation ($input: UpdateEmailInboxInput!) { updateEmailInbox(input: $input) { success userErrors { message } } }"
 )
 CHANGES = f"""subscription {{
-    emailInboxChanged(after: "{BEGINNING}") {{ kind emailInbox {{ description smtp {{ username hasPassword }} }} }}
+    emailInboxChanged(after: "{BEGINNING}") {{
+        kind emailInbox {{ description smtp {{ username hasPassword oauth2 {{ clientId scope }} }} }}
+    }}
 }}"""
 # What is no text, no number and no switch: each is refused wherever it stands.
 FIELDS = (
@@ -63,7 +67,19 @@ FIELDS = (
     "imap",
     "other",
 )
-SERVER_FIELDS = ("server", "port", "username", "password", "secure", "maxRetries", "other")
+SERVER_FIELDS = (
+    "server",
+    "port",
+    "username",
+    "password",
+    "secure",
+    "maxRetries",
+    "tlsFingerprint",
+    "oauth2",
+    "other",
+)
+SECRETS = ("password", "refreshToken", "clientSecret")
+CONSENT_FIELDS = ("provider", "tokenUrl", "clientId", "clientSecret", "refreshToken", "scope", "other")
 
 
 class Canary:
@@ -242,6 +258,12 @@ def store(process: Process, secret: dict[str, str], shown: str) -> None:
     assert rest(process, {**inbox_values(**passwords, email="b@example.org"), "_id": "b"}) == 200
     update = {"id": "a", "smtp": {"password": secret["replaced"]}}
     assert graphql(process, UPDATE, input=update)["data"]["updateEmailInbox"]["success"]
+    oauth2 = consent(refreshToken=secret["consent"], clientSecret=secret["application"])
+    consenting = consenting_values(id="d", email="d@example.org", smtp__oauth2=oauth2, imap__oauth2=oauth2)
+    assert graphql(process, SET, input=consenting)["data"]["setEmailInbox"]["success"]
+    assert rest(process, {**consenting_values(email="e@example.org", smtp__oauth2=oauth2), "_id": "e"}) == 200
+    update = {"id": "d", "imap": {"oauth2": {"refreshToken": secret["consent"]}}}
+    assert graphql(process, UPDATE, input=update)["data"]["updateEmailInbox"]["success"]
     user = {"username": "ada", "permissions": ["MANAGE_USERS"], "password": secret["user"]}
     assert graphql(process, CREATE_USER, input=user)["data"]["createUser"]["success"]
     for path in ("/api/v1/email-inbox.list", "/api/v1/email-inbox/a", "/api/v1/email-inbox.search?email=b@example.org"):
@@ -266,9 +288,12 @@ def misplace(process: Process, secret: dict[str, str]) -> None:
     """A secret of every shape in every field, over both APIs; what is text must not be taken."""
     canary = secret["misplaced"]
     odd: list[Any] = [[canary], {"x": canary}, f"{canary}\0"]
-    paths = [(name,) for name in FIELDS] + [(top, name) for top in ("smtp", "imap") for name in SERVER_FIELDS]
+    paths: list[tuple[str, ...]] = [(name,) for name in FIELDS] + [
+        (top, name) for top in ("smtp", "imap") for name in SERVER_FIELDS
+    ]
+    paths += [("imap", "oauth2", name) for name in CONSENT_FIELDS]
     for path in paths:
-        for value in odd + [f"{canary}\ud800", canary * 100] * (path[-1] == "password"):
+        for value in odd + [f"{canary}\ud800", canary * 500] * (path[-1] in SECRETS):
             values = inbox_values(**{"__".join(path): value})
             content = json.dumps(values)
             assert process.client.post("/api/v1/email-inbox", content=content).status_code == 400, (path, value)

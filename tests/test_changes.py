@@ -15,7 +15,8 @@ from models.secrets import Secret
 from models.user import Permission
 from resolvers.access import Credentials
 from resolvers.session import login
-from server import Settings, world
+from server import world
+from settings import Settings
 from tests.api import GraphQLApi
 from tests.inboxes import inbox_values
 from tests.running import ADMIN_TOKEN, Running

@@ -20,7 +20,7 @@ import pytest
 from gql.transport.exceptions import TransportQueryError
 
 from clients import python_gql
-from server import Settings
+from settings import Settings
 from tests.conftest import IN_CI
 from tests.inboxes import inbox_values
 from tests.process import Process, environment_of, serving, start, wait_until_ready

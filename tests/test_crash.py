@@ -23,7 +23,7 @@ import pytest
 
 from models.inbox import EmailInbox
 from models.secrets import DecryptionError, Keyring
-from server import Settings
+from settings import Settings
 from tests.api import SET, Api, GraphQLApi, RestApi
 from tests.conftest import IN_CI
 from tests.inboxes import inbox_values

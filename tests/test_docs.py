@@ -17,14 +17,16 @@ import typer
 
 import server as composition
 from edge import admission, body, protocol
+from mail import check
+from mail.hosts import MAIL_PORTS
 from models import change, database, paging, token
 from models.errors import ErrorCode, ProductError
-from resolvers import events, inbox, throttle, upkeep
+from resolvers import events, inbox, throttle, turns, upkeep
 from resolvers.access import RULES
 from rest import ROUTES
 from schema import build_schema, endpoint, errors, extensions, sse
 from schema.documents import trusted_documents
-from server import Settings
+from settings import Settings
 from tests.conftest import IN_CI
 from tests.process import environment_of, serving
 from tests.running import ADMIN_HEADERS, ADMIN_ID, ADMIN_TOKEN, Running
@@ -36,7 +38,7 @@ PAGES = [
     *(ROOT / name for name in ("README.md", "HACKING.md", "CHANGELOG.md", "web/README.md", "clients/README.md")),
     *sorted(DOCS.rglob("*.md")),
 ]
-CODE = ("models", "resolvers", "schema", "rest", "edge", "cli")
+CODE = ("models", "mail", "resolvers", "schema", "rest", "edge", "cli")
 PRINTED = "http://127.0.0.1:3000"
 """The address that the pages print, which is that of a default server."""
 
@@ -282,6 +284,31 @@ def test_the_limits_are_those_of_the_code() -> None:
     }
 
 
+def test_the_limits_of_checks_are_those_of_the_code() -> None:
+    limits = {row[0]: row[1] for row in table(DOCS / "mail.md", "limit", "")}
+    assert limits == {
+        "a stage": f"{check.STAGE_SECONDS:g} s",
+        "a check": f"{check.CHECK_SECONDS:g} s",
+        "a mail server's answer to a test mail": f"{check.MESSAGE_SECONDS:g} s",
+        "checks and test mails of a user": f"{turns.CHECKS.amount} a minute",
+        "at once in one process": f"{turns.AT_ONCE}",
+        "waiting for their turn": f"{turns.WAITING}",
+    }
+
+
+def test_the_stages_codes_and_ports_of_mail_are_those_of_the_code() -> None:
+    assert [quoted(row[0])[0] for row in table(DOCS / "mail.md", "stage", "passed when")] == list(check.StageName)
+    of_mail = [quoted(row[0])[0] for row in table(DOCS / "mail.md", "code", "what is meant")]
+    of_inputs = ["REQUIRED", "INVALID", "TOO_LONG", "TAKEN", "NOT_FOUND", "CONFLICT", "PASSWORD_REQUIRED", "UNUSUAL"]
+    assert sorted(of_mail + of_inputs) == sorted(ErrorCode)
+    ports = sorted(MAIL_PORTS)
+    [[_, default, _]] = [
+        row for row in table(DOCS / "configuration.md", "setting", "default") if "MAIL_PORTS" in row[0]
+    ]
+    assert quoted(default) == [",".join(map(str, ports))]
+    assert ", ".join(map(str, ports[:-1])) + f" and {ports[-1]}" in (DOCS / "mail.md").read_text("utf-8")
+
+
 def test_the_throttling_is_that_of_the_code() -> None:
     counts = {row[0]: row[1] for row in table(DOCS / "security.md", "failures", "a minute")}
     assert counts == {
@@ -312,6 +339,7 @@ def test_the_figures_in_the_text_are_those_of_the_code() -> None:
         ],
         "rest.md": [f"lives {days} days", f"0 to {paging.MAX_SIZE}, {paging.DEFAULT_SIZE} by default"],
         "security.md": [
+            f"{turns.CHECKS.amount} checks and test mails a minute for a user, {turns.AT_ONCE} at once",
             f"lives {days} days",
             f"within {until_ended:g} seconds",
             f"for {hours:g} hours",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from server import Settings
+from settings import Settings
 from tests.process import run
 from tests.running import Running
 from tests.sockets import connected, listening

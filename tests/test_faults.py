@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import make_url
 
 import models.inbox
-from server import Settings
+from settings import Settings
 from tests import postgresql
 from tests.api import SET
 from tests.inboxes import inbox_values

@@ -173,6 +173,7 @@ def test_no_path_is_too_strange(door: Door, inbox_id: str) -> None:
     path = quote(inbox_id.encode("utf-8", "replace"), safe="")
     for method in ("GET", "DELETE"):
         assert door.send(method, f"/api/v1/email-inbox/{path}") in (200, 404, 405)
+    assert door.send("POST", f"/api/v1/email-inbox.send-test/{path}") in (400, 404)
 
 
 HEADER_NAMES = ["Accept", "Content-Type", "X-Request-Id", "Authorization", "X-User-Id", "X-Auth-Token", "Origin"]

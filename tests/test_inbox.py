@@ -20,7 +20,8 @@ async def test_an_inbox_is_created_and_shown_without_its_passwords(api: Api) -> 
     assert shown
     for name in ("name", "email", "active", "description", "senderInfo", "department"):
         assert shown[name] == values[name]
-    server = {"server": "smtp.example.org", "port": 465, "username": "support", "secure": True, "hasPassword": True}
+    identity = {"server": "smtp.example.org", "port": 465, "username": "support", "secure": True}
+    server = {**identity, "hasPassword": True, "tlsFingerprint": None, "oauth2": None}
     assert shown["smtp"] == server
     assert shown["imap"] == {**server, "server": "imap.example.org", "port": 993, "maxRetries": 10}
     assert shown["createdBy"]["username"] == "admin"

@@ -22,7 +22,7 @@ from models.inbox import PROTOCOLS, EmailInbox, password_place
 from models.key import EncryptionKey
 from models.keyfile import KeyFile
 from models.secrets import DecryptionError, Key, Keyring, Place, Secret, new_key
-from server import Settings
+from settings import Settings
 from tests import postgresql
 from tests.api import SET
 from tests.inboxes import inbox_values

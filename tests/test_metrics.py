@@ -27,7 +27,7 @@ from resolvers.throttle import PER_ADDRESS
 from rest.openapi import VERSION
 from schema import errors
 from schema.observation import INTROSPECTION, INVALID
-from server import Settings
+from settings import Settings
 from tests.api import SET, Api, GraphQLApi, post_json
 from tests.inboxes import inbox_values
 from tests.process import PLAIN, Process, environment_of, serving, subscribed, until

@@ -15,9 +15,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, insert
 from sqlalchemy import inspect as sqlalchemy_inspect
-from sqlmodel import SQLModel
+from sqlmodel import Session, SQLModel, create_engine
 
 import models.change
 import models.inbox
@@ -25,18 +25,22 @@ import models.key
 import models.migration
 import models.token
 import models.user
+from models.account import Grant
 from models.database import opened
 from models.errors import StartError
-from models.inbox import EmailInbox, InboxOrder
+from models.inbox import PROTOCOLS, EmailInbox, InboxOrder, account
 from models.migration import HEAD, SCRIPTS, inspect, migrate, revisions
 from models.paging import Order, Window
 from models.search import listing
-from server import Settings, prepare
+from resolvers.inbox import set_in
+from server import prepare
+from settings import Settings
 from tests import postgresql
-from tests.inboxes import inbox_values
+from tests.api import GraphQLApi
+from tests.inboxes import FINGERPRINT, consent, inbox_values
 from tests.process import environment_of, free_port, run, serving, start, until
-from tests.running import ADMIN_ID, ADMIN_TOKEN, Running, settings_for
-from tests.stored import fill
+from tests.running import ADMIN_ID, ADMIN_TOKEN, Running, running, settings_for
+from tests.stored import box_values, inboxes_of, keyring_of, passwords_of
 
 NUMBERS = itertools.count()
 NEXT = f"{int(HEAD) + 1:04}"
@@ -168,12 +172,31 @@ def test_a_first_start_that_is_killed_at_any_step_is_made_good_by_the_next(
 # ---------------------------------------------------------------------------------------------- from 0001 to 0002
 
 
-async def make_0001(settings: Settings) -> None:
-    """What a server of the first revision leaves: an administrator, two inboxes, and no index to search in."""
+async def make_older(settings: Settings, revision: str, count: int = 2) -> None:
+    """What a server of this revision leaves: an administrator and inboxes, in the columns that it knows."""
     with pytest.MonkeyPatch.context() as older:
-        older.setattr(models.migration, "HEAD", "0001")
+        older.setattr(models.migration, "HEAD", revision)
         await prepare(settings)
-        await fill(settings, 2)
+    rows = rows_of_now(settings, count)
+
+    def insert_what_is_known(connection: Connection) -> None:
+        known = {column["name"] for column in sqlalchemy_inspect(connection).get_columns("email_inbox")}
+        older_rows = [{name: value for name, value in row.items() if name in known} for row in rows]
+        connection.execute(insert(EmailInbox), older_rows)
+
+    async with opened(settings.url) as database, database.engine.begin() as connection:
+        await connection.run_sync(insert_what_is_known)
+
+
+def rows_of_now(settings: Settings, count: int) -> list[dict[str, Any]]:
+    """The rows of inboxes, as this version writes them: `box-0000` and on."""
+    engine = create_engine("sqlite://")
+    SQLModel.metadata.create_all(engine)
+    with Session(engine) as session:
+        saved = [set_in(session, box_values(number), keyring_of(settings), None).inbox for number in range(count)]
+        rows = [inbox.model_dump() for inbox in saved]
+    engine.dispose()
+    return rows
 
 
 SEARCH = """
@@ -200,7 +223,7 @@ def test_an_upgrade_that_is_killed_at_any_step_is_made_good_by_the_next_start(
 ) -> None:
     for step in itertools.count():
         settings = untouched()
-        asyncio.run(make_0001(settings))
+        asyncio.run(make_older(settings, "0001"))
         environment = environment_of(settings)
         killed = start([], {"EMAIL_INBOX_PORT": str(free_port()), **environment}, tmp_path, dies_at=step)
         served = until(lambda process=killed: process.poll() or "Serving" in process.out)  # type: ignore[misc]
@@ -212,6 +235,31 @@ def test_an_upgrade_that_is_killed_at_any_step_is_made_good_by_the_next_start(
             break
         assert killed.wait() == -9
     assert step >= 1
+
+
+# ---------------------------------------------------------------------------------------------- from 0002 to 0003
+
+
+async def test_inboxes_of_before_keep_their_passwords_and_take_a_consent(untouched: Callable[[], Settings]) -> None:
+    settings = untouched()
+    await make_older(settings, "0002")
+    await prepare(settings)
+    async with running(settings) as server:
+        shown = await GraphQLApi(server.client).inbox("box-0001")
+        assert shown
+        for protocol in PROTOCOLS:
+            assert shown[protocol]["hasPassword"]
+            assert (shown[protocol]["tlsFingerprint"], shown[protocol]["oauth2"]) == (None, None)
+        [inbox, _] = await inboxes_of(settings)
+        assert passwords_of(inbox, keyring_of(settings)) == ("smtp-box-0000", "imap-box-0000")
+        values = box_values(0)
+        for protocol in PROTOCOLS:
+            values[protocol] |= {"password": None, "oauth2": consent(), "tlsFingerprint": FINGERPRINT}
+        assert (await GraphQLApi(server.client).set_inbox(values)).inbox_id == "box-0000"
+        [inbox, _] = await inboxes_of(settings)
+        assert isinstance(account(inbox, "imap", keyring_of(settings)).login, Grant)
+        found = (await server.graphql(SEARCH, search="BOX-0000@"))["data"]["emailInboxes"]["nodes"]
+        assert found == [{"id": "box-0000"}]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from models.errors import Unavailable
 from resolvers import inbox as resolvers
 from rest import DOCUMENT, ROUTES
 from rest.operations import OPERATIONS
-from tests.inboxes import inbox_values
+from tests.inboxes import FINGERPRINT, consent, consenting_values, inbox_values
 from tests.running import Running
 from tests.test_rest import EXAMPLE
 from tests.test_schemathesis import METHODS, closed
@@ -114,6 +114,12 @@ async def test_anybody_may_read_the_document(server: Running) -> None:
 
 CALLS: list[tuple[str, str, Any, int]] = [
     ("POST", "/email-inbox", {**inbox_values(), "_id": "a"}, 200),
+    (
+        "POST",
+        "/email-inbox",
+        {**consenting_values(email="c@example.org", smtp__tlsFingerprint=FINGERPRINT), "_id": "c"},
+        200,
+    ),
     ("POST", "/email-inbox", inbox_values(), 400),
     ("POST", "/email-inbox", {}, 400),
     ("GET", "/email-inbox.list", None, 200),
@@ -123,7 +129,10 @@ CALLS: list[tuple[str, str, Any, int]] = [
     ("GET", "/email-inbox.search?email=nobody@example.org", None, 200),
     ("GET", "/email-inbox.search", None, 400),
     ("GET", "/email-inbox/a", None, 200),
+    ("GET", "/email-inbox/c", None, 200),
     ("GET", "/email-inbox/b", None, 404),
+    ("POST", "/email-inbox.send-test/a", None, 400),
+    ("POST", "/email-inbox.send-test/b", {"to": "anna@example.org"}, 400),
     ("DELETE", "/email-inbox/a", None, 200),
     ("DELETE", "/email-inbox/a", None, 404),
     ("POST", "/login", {"user": "anna", "password": PASSWORD}, 200),
@@ -138,7 +147,7 @@ CALLS: list[tuple[str, str, Any, int]] = [
 def told_of(method: str, path: str) -> dict[str, Any]:
     """The responses of the operation, by status."""
     known = path.partition("?")[0]
-    place = known if known in CLOSED["paths"] else "/email-inbox/{id}"
+    place = known if known in CLOSED["paths"] else f"{known.rpartition('/')[0]}/{{id}}"
     responses: dict[str, Any] = CLOSED["paths"][place][method.lower()]["responses"]
     return responses
 
@@ -150,7 +159,8 @@ async def test_every_endpoint_answers_as_told(server: Running) -> None:
         assert answer.status_code == status, (path, answer.text)
         hold(answer, told_of(method, path)[str(status)])
     called = {
-        (method, path.partition("?")[0].replace("/a", "/{id}").replace("/b", "/{id}")) for method, path, *_ in CALLS
+        (method, path.partition("?")[0].replace("/a", "/{id}").replace("/b", "/{id}").replace("/c", "/{id}"))
+        for method, path, *_ in CALLS
     }
     assert called == {(method, path) for method, path, _ in operations()}
 
@@ -176,7 +186,12 @@ async def test_a_method_that_an_endpoint_does_not_have_is_answered_as_told(serve
 
 
 async def test_a_large_body_is_refused_as_told(server: Running) -> None:
-    for method, path in (("POST", "/email-inbox"), ("POST", "/login"), ("POST", "/logout")):
+    for method, path in (
+        ("POST", "/email-inbox"),
+        ("POST", "/email-inbox.send-test/a"),
+        ("POST", "/login"),
+        ("POST", "/logout"),
+    ):
         answer = await server.client.post(f"/api/v1{path}", content=b" " * (1024 * 1024 + 1))
         assert answer.status_code == 413
         hold(answer, told_of(method, path)["413"])
@@ -214,6 +229,14 @@ async def test_a_server_in_trouble_answers_as_told(
         ({"imap__maxRetries": None, "description": None, "senderInfo": None, "department": None}, True),
         ({"_createdAt": 1, "_updatedAt": None, "_createdBy": {}, "success": False, "smtp__hasPassword": 1}, True),
         ({"smtp__port": 587.0}, True),
+        ({"smtp__tlsFingerprint": None, "imap__tlsFingerprint": "AB:" * 31 + "AB", "imap__oauth2": None}, True),
+        ({"smtp__password": None, "smtp__oauth2": consent(hasClientSecret=True, clientSecret=None)}, True),
+        ({"smtp__password": None, "smtp__oauth2": consent(provider=None, tokenUrl="https://a.b/c")}, True),
+        ({"smtp__tlsFingerprint": "AB"}, False),
+        ({"smtp__oauth2": consent(clientId=...)}, False),
+        ({"smtp__oauth2": consent(provider="OTHER")}, False),
+        ({"smtp__oauth2": consent(tokenUrl="http://a.b/c")}, False),
+        ({"smtp__oauth2": consent(hasPassword=False)}, False),
         ({"imap__maxRetries": ...}, True),
         ({"id": "a"}, False),
         ({"unknown": None}, False),

@@ -12,7 +12,7 @@ import pytest
 import edge.admission
 import edge.protocol
 import models.database
-from server import Settings
+from settings import Settings
 from tests.inboxes import inbox_values
 from tests.running import ADMIN_HEADERS, Running
 from tests.sockets import DEADLINE, connected, listening

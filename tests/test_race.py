@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import text
 
 from models.database import opened
-from server import Settings
+from settings import Settings
 from tests import postgresql
 from tests.api import Api, GraphQLApi, RestApi
 from tests.inboxes import IMAP_PASSWORD, SMTP_PASSWORD, inbox_values

@@ -6,7 +6,7 @@ import pytest
 from limits import parse
 
 from models.user import Permission
-from server import Settings
+from settings import Settings
 from tests.running import ADMIN_HEADERS, Running
 from tests.sockets import connected, listening
 from tests.users import caller

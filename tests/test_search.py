@@ -25,7 +25,7 @@ from models.paging import Order, Paged, Window
 from models.search import listing
 from models.user import Permission, UserOrder
 from models.user import User as UserRow
-from server import Settings
+from settings import Settings
 from tests import postgresql
 from tests.api import GraphQLApi
 from tests.inboxes import inbox_values

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from server import Settings, app
+from server import app
+from settings import Settings
 from tests.inboxes import inbox_values
 from tests.process import PATH, ROOT, Process, environment_of, run, serving, subscribed
 from tests.running import ADMIN_ID, settings_for
@@ -29,6 +30,7 @@ COMMANDS = [
     "token revoke",
     "inbox",
     "inbox list",
+    "inbox check",
     "keys",
     "keys rotate",
     "backup",

@@ -14,7 +14,7 @@ import resolvers.inbox
 import schema.sse
 from resolvers.events import Events
 from resolvers.throttle import Throttle
-from server import Settings
+from settings import Settings
 from tests.api import GraphQLApi
 from tests.inboxes import inbox_values
 from tests.process import environment_of, serving

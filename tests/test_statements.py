@@ -105,6 +105,18 @@ async def test_a_request_takes_as_many_statements_for_fifty_rows_as_for_one(serv
     assert await taken(server) == {**QUERIES, **REST}
 
 
+async def test_a_check_takes_few_statements(server: Running) -> None:
+    """Nothing is asked of the database while mail servers are."""
+    values = inbox_values(id="box", smtp__server="10.0.0.1", imap__server="10.0.0.1")
+    assert (await GraphQLApi(server.client).set_inbox(values)).inbox_id
+    check = "mutation ($input: CheckEmailInboxInput!) { checkEmailInbox(input: $input) { userErrors { code } } }"
+    for given, expected in (({"id": "box"}, CALLER + ROWS), ({"imap": values["imap"]}, CALLER)):
+        with statements() as asked:
+            body = await server.graphql(check, input=given)
+        codes = {error["code"] for error in body["data"]["checkEmailInbox"]["userErrors"]}
+        assert (codes, len(asked)) == ({"HOST_NOT_ALLOWED"}, expected), asked
+
+
 async def test_setting_an_inbox_takes_few_statements(server: Running) -> None:
     # Caller; is the address taken?; the inbox; the turn of the change on PostgreSQL; the change; who created it.
     expected = 5 if server.context.database.path else 6

@@ -16,7 +16,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
-from server import Settings
+from settings import Settings
 from tests import postgresql
 from tests.inboxes import inbox_values
 from tests.process import PLAIN, Process, environment_of, free_port, run, serving, start, subscribed, until

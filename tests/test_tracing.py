@@ -26,7 +26,7 @@ from sqlalchemy import text
 import server as composition
 from edge.tracing import Quiet, Traces
 from models.database import opened
-from server import Settings
+from settings import Settings
 from tests.api import SET, SHOW, post_json
 from tests.inboxes import inbox_values
 from tests.process import ROOT, environment_of, free_port, serving, until

@@ -1,0 +1,55 @@
+"""Prints what a check found: for a person, a table for each protocol; for a pipe, a line for each step and fact."""
+
+import sys
+from collections.abc import Iterator
+
+import typer
+
+from cli.world import print_table
+from mail.check import ServerCheck, Stage
+from resolvers.check import Checked
+
+HEADERS = ("protocol", "step", "result", "ms", "code", "message", "hint")
+
+
+def print_check(checked: Checked) -> None:
+    if sys.stdout.isatty():
+        for protocol, check in checked:
+            typer.echo(f"\n{protocol.upper()}: {'works' if check.success else 'does not work'}")
+            print_table(("step", "", "ms", "what is wrong, what to do"), map(_told, check.stages))
+            for name, value in _facts(check):
+                typer.echo(f"{name}: {value}")
+    else:
+        lines = [(protocol, *cells) for protocol, check in checked for cells in (*_steps(check), *_facts(check))]
+        print_table(HEADERS, [(*cells, *[""] * (len(HEADERS) - len(cells))) for cells in lines])
+
+
+def _steps(check: ServerCheck) -> Iterator[tuple[str, ...]]:
+    for stage in check.stages:
+        yield (stage.stage, "ok" if stage.success else "failed", _duration(stage), *_trouble(stage), stage.hint or "")
+
+
+def _told(stage: Stage) -> tuple[str, ...]:
+    code, message = _trouble(stage)
+    lines = [f"{code}: {message}" if code else "", stage.hint or ""]
+    return (stage.stage, "✓" if stage.success else "✗", _duration(stage), "\n".join(filter(None, lines)))
+
+
+def _trouble(stage: Stage) -> tuple[str, str]:
+    return (stage.failure.kind, str(stage.failure)) if stage.failure else ("", "")
+
+
+def _duration(stage: Stage) -> str:
+    return f"{stage.duration_ms:.1f}"
+
+
+def _facts(check: ServerCheck) -> Iterator[tuple[str, str]]:
+    if found := check.certificate:
+        yield "certificate", found.subject
+        yield "issued by", found.issuer
+        yield "names", ", ".join(found.names)
+        yield "valid from", found.valid_from.isoformat(" ", "minutes")
+        yield "valid until", found.expires_at.isoformat(" ", "minutes")
+        yield "fingerprint", found.fingerprint
+    if check.capabilities:
+        yield "capabilities", " ".join(check.capabilities)

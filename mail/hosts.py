@@ -1,0 +1,299 @@
+"""Which hosts may be connected to. A name is resolved once, every address is judged, and only those are connected to.
+
+Knows no protocol and no certificate. By default only public addresses are connected to, and only ports of mail: an
+address that somebody types must not become a way into the network of the server (OWASP: server-side request forgery).
+"""
+
+import contextlib
+import errno
+import ipaddress
+import re
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Any, Self
+
+import aiohappyeyeballs
+import idna
+
+from mail.threads import in_thread
+from models.errors import ErrorCode, MailFailure
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+Lookup = Callable[[str], Awaitable[Sequence[str]]]
+"""From a host name to the spellings of its addresses. Raises OSError where there are none."""
+
+MAIL_PORTS = frozenset({25, 143, 465, 587, 993, 2525})
+HAPPY_EYEBALLS_SECONDS = 0.25
+"""How long one address is given before the next is tried beside it (RFC 8305, 5)."""
+
+SPECIAL: list[Network] = [
+    # IANA, IPv4 Special-Purpose Address Registry, and multicast.
+    *map(
+        IPv4Network,
+        (
+            "0.0.0.0/8",
+            "10.0.0.0/8",
+            "100.64.0.0/10",
+            "127.0.0.0/8",
+            "169.254.0.0/16",
+            "172.16.0.0/12",
+            "192.0.0.0/24",
+            "192.0.2.0/24",
+            "192.31.196.0/24",
+            "192.52.193.0/24",
+            "192.88.99.0/24",
+            "192.168.0.0/16",
+            "192.175.48.0/24",
+            "198.18.0.0/15",
+            "198.51.100.0/24",
+            "203.0.113.0/24",
+            "224.0.0.0/3",
+        ),
+    ),
+    # Within the global unicast addresses: protocol assignments and Teredo, documentation, 6to4.
+    *map(IPv6Network, ("2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20")),
+]
+GLOBAL_UNICAST = IPv6Network("2000::/3")
+"""The only IPv6 addresses that are public (IANA, IPv6 address space)."""
+NAT64 = IPv6Network("64:ff9b::/96")
+"""What a DNS64 gives for a host that has an IPv4 address only (RFC 6052)."""
+
+LOOPBACK: Sequence[Address] = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
+
+NO_ANSWER = (socket.EAI_AGAIN, errno.EAGAIN)
+"""That no name server answered, or that too many are asked: nothing is known of the name."""
+_FREE = threading.Semaphore(64)
+"""How many names may be looked up at once: a look-up whose name server hangs outlasts whoever asked for it."""
+_NUMBERS = re.compile(r"(0[xX][0-9a-fA-F]*|[0-9]+)(\.(0[xX][0-9a-fA-F]*|[0-9]+)){0,3}")
+_NAME = re.compile(r"\.?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?")
+_LOOPBACK_NAMES = ("localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback")
+
+
+class Hosts:
+    """The policy of a server: `allowed` may be private or loopback, `ports` are connected to."""
+
+    def __init__(
+        self, allowed: Iterable[str] = (), ports: Collection[int] = MAIL_PORTS, lookup: Lookup | None = None
+    ) -> None:
+        """Raises ValueError where an entry of `allowed` is neither a host, an address nor a network."""
+        self.ports = frozenset(ports)
+        self._lookup = lookup or system_lookup
+        self._networks: list[Network] = []
+        self._names: set[str] = set()
+        self._suffixes: list[str] = []
+        for entry in allowed:
+            self._allow(entry)
+
+    @classmethod
+    def of(cls, allowed: Iterable[str], ports: Collection[int] | None) -> Self:
+        """The policy that an operator set. Raises ValueError."""
+        return cls(allowed, ports or MAIL_PORTS)
+
+    def permit(self, server: str, port: int, ports: Collection[int] | None = None) -> None:
+        """Judges what was typed, before any name is looked up. Raises MailFailure."""
+        name = canonical(server)
+        address = as_address(name)
+        if address is not None:
+            self._judge([address], server)
+        elif not self._is_allowed_name(name) and _is_loopback_name(name):
+            self._judge(LOOPBACK, server)
+        if port not in (self.ports if ports is None else ports):
+            raise MailFailure(
+                ErrorCode.HOST_NOT_ALLOWED,
+                f"Port {port} is no port of mail that this server may connect to.",
+                "port",
+                hint="Use one of "
+                + ", ".join(map(str, sorted(self.ports)[:20]))
+                + ", or let the operator add the port to EMAIL_INBOX_MAIL_PORTS.",
+            )
+
+    async def resolve(self, server: str) -> list[Address]:
+        """The addresses of the host that may be connected to. Raises MailFailure where there are none."""
+        name = canonical(server)
+        address = as_address(name)
+        if address is not None:
+            return self._judge([address], server)
+        try:
+            spellings = await self._lookup(name)
+        except (OSError, UnicodeError) as error:
+            if isinstance(error, OSError) and error.errno in NO_ANSWER:
+                raise _no_answer(name) from None
+            spellings = []
+        found = [found for spelling in spellings if (found := as_address(spelling.partition("%")[0])) is not None]
+        if not found:
+            raise MailFailure(
+                ErrorCode.DNS_FAILED,
+                f"No address was found for {name}.",
+                "server",
+                hint="Check the spelling of the server's name. Many are imap.… or smtp.… before the domain.",
+            )
+        return found if self._is_allowed_name(name) else self._judge(found, server)
+
+    async def connect(self, addresses: Sequence[Address], port: int) -> socket.socket:
+        """A connection to the first of the addresses that answers. Raises MailFailure."""
+        targets: list[aiohappyeyeballs.AddrInfoType] = [
+            (
+                socket.AF_INET if address.version == 4 else socket.AF_INET6,
+                socket.SOCK_STREAM,
+                socket.IPPROTO_TCP,
+                "",
+                (str(address), port) if address.version == 4 else (str(address), port, 0, 0),
+            )
+            for address in addresses
+        ]
+        try:
+            return await aiohappyeyeballs.start_connection(targets, happy_eyeballs_delay=HAPPY_EYEBALLS_SECONDS)
+        except (OSError, RuntimeError) as error:
+            raise _refused(port) if _is_refusal(error) else _unreachable() from None
+
+    def _judge(self, addresses: Sequence[Address], server: str) -> list[Address]:
+        permitted = [address for address in addresses if self._is_permitted(address)]
+        if not permitted:
+            raise _not_allowed(server)
+        return permitted
+
+    def _is_permitted(self, address: Address) -> bool:
+        inner = embedded(address)
+        return is_public(inner) or _within(address, self._networks) or _within(inner, self._networks)
+
+    def _is_allowed_name(self, name: str) -> bool:
+        return name in self._names or any(name.endswith(suffix) for suffix in self._suffixes)
+
+    def _allow(self, entry: str) -> None:
+        text = entry.strip().strip("[]")
+        try:
+            self._networks.append(ipaddress.ip_network(text, strict=False))
+            return
+        except ValueError:
+            pass
+        name = canonical(text.removeprefix("*."))
+        if not _NAME.fullmatch(name) or as_address(name):
+            raise ValueError(f"{entry.strip()!r} is neither a host name, an address nor a network")
+        if text.startswith(("*.", ".")):
+            self._suffixes.append("." + name.lstrip("."))
+        else:
+            self._names.add(name)
+
+
+async def system_lookup(name: str) -> Sequence[str]:
+    """The addresses that the machine's own resolver knows, its hosts file included."""
+    if not _FREE.acquire(blocking=False):
+        raise OSError(errno.EAGAIN, "too many names are looked up")
+
+    def look_up() -> list[Any]:
+        try:
+            return socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+        finally:
+            _FREE.release()
+
+    found = await in_thread(look_up)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+def canonical(server: str) -> str:
+    """The one spelling of a host: ASCII (IDNA 2008, UTS 46), lower case, without brackets and final dot."""
+    text = server.strip()
+    if text.startswith("["):
+        text = text[1:].removesuffix("]")
+    text = ascii_name(text).removesuffix(".")
+    address = as_address(text)
+    return text if address is None else str(address)
+
+
+def ascii_name(name: str) -> str:
+    """A domain name in IDNA's ASCII form and in lower case; as it is, where it is no name."""
+    if ":" not in name and not name.isascii():
+        with contextlib.suppress(idna.IDNAError):
+            name = idna.encode(name, uts46=True).decode("ascii")
+    return name.lower()
+
+
+def as_address(text: str) -> Address | None:
+    """The address that the text spells, in any way that a resolver takes: 127.1, 0x7f000001 and 2130706433 too."""
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        pass
+    if not _NUMBERS.fullmatch(text):
+        return None
+    try:
+        return IPv4Address(socket.inet_aton(text))
+    except OSError:
+        return None
+
+
+def embedded(address: Address) -> Address:
+    """The IPv4 address that stands in an IPv6 address and is what is really connected to; else the address."""
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped:
+            return address.ipv4_mapped
+        if address in NAT64:
+            return IPv4Address(int(address) & 0xFFFFFFFF)
+    return address
+
+
+def is_public(address: Address) -> bool:
+    """Whether this is an address of the internet at large."""
+    if isinstance(address, IPv6Address) and address not in GLOBAL_UNICAST:
+        return False
+    return not _within(address, SPECIAL)
+
+
+def _within(address: Address, networks: Iterable[Network]) -> bool:
+    return any(address.version == network.version and address in network for network in networks)
+
+
+def _is_loopback_name(name: str) -> bool:
+    """RFC 6761, 6.3."""
+    return name in _LOOPBACK_NAMES or name.endswith(".localhost")
+
+
+def _not_allowed(server: str) -> MailFailure:
+    return MailFailure(
+        ErrorCode.HOST_NOT_ALLOWED,
+        f"{canonical(server)} is no public address.",
+        "server",
+        hint="This server connects to public addresses only. "
+        "Let the operator add the host or its network to EMAIL_INBOX_MAIL_HOSTS_ALLOW.",
+    )
+
+
+def _no_answer(name: str) -> MailFailure:
+    return MailFailure(
+        ErrorCode.DNS_FAILED,
+        f"No name server answered for {name}.",
+        "server",
+        hint="Try again. If it lasts, the operator of this server must look at its name servers.",
+    )
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Of several addresses, one that refuses says more than one that there is no way to."""
+    return isinstance(error, ConnectionRefusedError) or f"[Errno {errno.ECONNREFUSED}]" in str(error)
+
+
+def _refused(port: int) -> MailFailure:
+    return MailFailure(
+        ErrorCode.CONNECTION_REFUSED,
+        f"The server refuses connections to port {port}.",
+        "port",
+        hint="Nothing listens there. " + _usual_ports(port),
+    )
+
+
+def _unreachable() -> MailFailure:
+    return MailFailure(
+        ErrorCode.CONNECTION_REFUSED,
+        "The server can't be reached.",
+        "server",
+        hint="The network has no way to it, or a firewall is in between.",
+    )
+
+
+def _usual_ports(port: int) -> str:
+    if port in (143, 993):
+        return "IMAP is on 993, or on 143 with STARTTLS."
+    return "Outgoing mail is on 587 with STARTTLS, or on 465; IMAP is on 993."

@@ -1,0 +1,177 @@
+"""One HTTPS request to a host that somebody typed, under the policy for hosts. Knows neither tokens nor mail settings.
+
+What may not be reached over SMTP or IMAP is not reached over HTTPS either: the name is resolved once, what was resolved
+is connected to, the certificate must be for the name, and no redirect leads anywhere else.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import httpx
+
+from mail.hosts import MAIL_PORTS, Address, Hosts, canonical
+from mail.threads import in_thread
+from mail.tls import Trust
+from models.errors import ErrorCode, MailFailure
+
+PORT = 443
+SECONDS = 10.0
+CONNECT_SECONDS = 3.0
+"""How long one address is given before the next is tried."""
+LIMIT = 65_536
+HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "email-inbox-server"}
+
+# The codes of verification errors: OpenSSL, x509_vfy.h.
+_EXPIRED, _OTHER_NAME, _OTHER_ADDRESS = 10, 62, 64
+
+
+async def fetch(
+    hosts: Hosts,
+    trust: Trust,
+    url: str,
+    *,
+    form: Mapping[str, str] | None = None,
+    seconds: float = SECONDS,
+    limit: int = LIMIT,
+) -> tuple[int, bytes]:
+    """The status and the body of the answer to a GET, or to a POST of the form.
+
+    Raises MailFailure without a field; nothing of what the host said is in it.
+    """
+    question = _Question(_judged(hosts, url), form, limit)
+    try:
+        async with asyncio.timeout(seconds):
+            addresses = await _resolved(hosts, question.target.host)
+            return await _ask_any(addresses, trust, question)
+    except TimeoutError:
+        message = f"{question.name} did not answer within {seconds:g} seconds."
+        raise MailFailure(ErrorCode.TIMEOUT, message, hint="Try again later.") from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What is asked, and how long an answer may be."""
+
+    target: httpx.URL
+    form: Mapping[str, str] | None
+    limit: int
+
+    @property
+    def name(self) -> str:
+        return canonical(self.target.host)
+
+    def request(self, client: httpx.AsyncClient, address: Address) -> httpx.Request:
+        """A request to the address, in the name of the host."""
+        return client.build_request(
+            "GET" if self.form is None else "POST",
+            self.target.copy_with(host=str(address), fragment=None),
+            data=self.form,
+            headers={**HEADERS, "Host": self.target.netloc.decode("ascii")},
+            extensions={"sni_hostname": self.name},
+        )
+
+    def misunderstood(self, rest: str) -> MailFailure:
+        return MailFailure(
+            ErrorCode.PROTOCOL_ERROR, f"{self.name} {rest}.", hint="Check that the address is the right one."
+        )
+
+
+def _judged(hosts: Hosts, url: str) -> httpx.URL:
+    """The URL, which leads where it may. Raises MailFailure."""
+    try:
+        target = httpx.URL(url)
+    except httpx.InvalidURL:
+        raise _not_allowed("The address can't be understood.", "It must start with https://.") from None
+    if target.scheme != "https" or target.userinfo or not target.host:
+        raise _not_allowed("Only https addresses are connected to.", "It must be https:// and the name of a host.")
+    port = target.port or PORT
+    # A port that the operator added to those of mail is one that may be connected to: 8443, say.
+    if port != PORT and port not in hosts.ports - MAIL_PORTS:
+        hint = "Use 443, or let the operator add the port to EMAIL_INBOX_MAIL_PORTS."
+        raise _not_allowed(f"Port {port} may not be connected to over HTTPS.", hint)
+    try:
+        hosts.permit(target.host, port, {port})
+    except MailFailure as failure:
+        raise MailFailure(failure.kind, str(failure), hint=failure.hint) from None
+    return target
+
+
+async def _resolved(hosts: Hosts, host: str) -> Sequence[Address]:
+    try:
+        return await hosts.resolve(host)
+    except MailFailure as failure:
+        misspelt = failure.kind is ErrorCode.DNS_FAILED
+        hint = "Check the spelling of the host's name." if misspelt else failure.hint
+        raise MailFailure(failure.kind, str(failure), hint=hint) from None
+
+
+async def _ask_any(addresses: Sequence[Address], trust: Trust, question: _Question) -> tuple[int, bytes]:
+    """Asks at the first address that can be connected to."""
+    kind = ErrorCode.CONNECTION_REFUSED
+    async with await in_thread(_client, trust) as client:
+        for address in addresses:
+            try:
+                return await _ask(client, question.request(client, address), question)
+            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+                if found := _tls_error(error):
+                    raise _tls_failure(found, question.name) from None
+                kind = ErrorCode.TIMEOUT if isinstance(error, httpx.ConnectTimeout) else ErrorCode.CONNECTION_REFUSED
+            except ssl.SSLError as error:  # after hands were shaken: a certificate of ours is missed, say
+                raise _tls_failure(error, question.name) from None
+            except httpx.HTTPError:
+                raise question.misunderstood("does not answer as an HTTPS server does") from None
+    raise MailFailure(
+        kind, f"{question.name} can't be reached.", hint="Check the name and the port, or try again later."
+    )
+
+
+def _client(trust: Trust) -> httpx.AsyncClient:
+    """At its first use it reads every authority of the machine, which is long for an event loop."""
+    timeout = httpx.Timeout(None, connect=CONNECT_SECONDS)
+    return httpx.AsyncClient(verify=trust.https, trust_env=False, follow_redirects=False, timeout=timeout)
+
+
+async def _ask(client: httpx.AsyncClient, request: httpx.Request, question: _Question) -> tuple[int, bytes]:
+    response = await client.send(request, stream=True)
+    try:
+        if 300 <= response.status_code < 400:
+            raise question.misunderstood("answers with a redirect, which is not followed")
+        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise question.misunderstood("compresses its answer without being asked to")
+        body = bytearray()
+        async for piece in response.aiter_raw():
+            body += piece
+            if len(body) > question.limit:
+                raise question.misunderstood("answers with more than is read")
+        return response.status_code, bytes(body)
+    finally:
+        await response.aclose()
+
+
+def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
+    """The reason that lies beneath what the HTTP client raised, where TLS is it."""
+    while error is not None and not isinstance(error, ssl.SSLError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _tls_failure(error: ssl.SSLError, name: str) -> MailFailure:
+    if not isinstance(error, ssl.SSLCertVerificationError):
+        return MailFailure(
+            ErrorCode.TLS_FAILED,
+            f"{name} and this server could not agree on TLS.",
+            hint="Check the port of the address.",
+        )
+    if error.verify_code in (_OTHER_NAME, _OTHER_ADDRESS):
+        why, hint = f"is not for {name}", "Use the name that the certificate is for."
+    elif error.verify_code == _EXPIRED:
+        why, hint = "has expired", "The operator of that server must renew it."
+    else:
+        why, hint = "is not trusted here", "The operator can name its authority in EMAIL_INBOX_CA_FILE."
+    return MailFailure(ErrorCode.CERTIFICATE_INVALID, f"The certificate of {name} {why}.", hint=hint)
+
+
+def _not_allowed(message: str, hint: str) -> MailFailure:
+    return MailFailure(ErrorCode.HOST_NOT_ALLOWED, message, hint=hint)

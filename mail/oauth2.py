@@ -1,0 +1,278 @@
+"""Access tokens for mail servers: fetched with the grant of an inbox, kept while they are good (RFC 6749, 5 and 6).
+
+Knows no inbox and no mail server. A grant that was withdrawn is told apart from everything that passes by itself: only
+the token endpoint can say the first, and only with the code that the standard has for it.
+"""
+
+import asyncio
+import hashlib
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+import structlog
+from cachetools import LRUCache
+
+from mail.hosts import Hosts
+from mail.https import fetch
+from mail.tls import Trust
+from models.account import Grant
+from models.errors import ErrorCode, MailFailure, where
+from models.secrets import Secret
+
+SECONDS = 6.0
+"""How long the token endpoint has: less than the stage of a check that waits for it, so that it is not blamed on a mail
+server."""
+MARGIN_SECONDS = 60.0
+"""A token is not used in its last minute: a login with it takes time."""
+UNKNOWN_SECONDS = 300.0
+"""How long a token is kept of which nothing is said."""
+MOST_SECONDS = 86_400.0
+MAX_TOKEN = 8_192
+GRANTS = 20_000
+"""How many grants are remembered, the longest unused is forgotten first."""
+
+OnRotation = Callable[[Grant, Secret], Awaitable[None]]
+"""Stores the new refresh token in place of the one in the grant. It may be told twice."""
+
+log = structlog.get_logger()
+
+
+class AccessTokens:
+    """The access tokens of this process."""
+
+    def __init__(
+        self,
+        hosts: Hosts,
+        trust: Trust,
+        clock: Callable[[], float] = time.monotonic,
+        on_rotation: OnRotation | None = None,
+    ) -> None:
+        self.on_rotation = on_rotation
+        self._hosts = hosts
+        self._trust = trust
+        self._clock = clock
+        self._salt = secrets.token_bytes(32)
+        self._consents: LRUCache[bytes, _Consent] = LRUCache(GRANTS)
+        self._working: set[asyncio.Task[Secret]] = set()
+
+    async def token(self, grant: Grant) -> Secret:
+        """An access token that is good. Asked for by many at once, it is fetched once. Raises MailFailure.
+
+        Where there is a newer refresh token than the one in `grant`, it is stored before this returns, whoever it was
+        fetched for: two inboxes may hold one consent, and what could not be stored before may be now.
+        """
+        consent = self._consent(grant)
+        if consent.token and self._clock() < consent.good_until and not consent.has_rotated(grant):
+            return consent.token
+        # Whoever stops asking takes neither the token from the others, nor the refresh token from its inbox.
+        return await asyncio.shield(self._started(self._obtained(grant, consent)))
+
+    def kept(self, grant: Grant) -> Secret | None:
+        """The token that is at hand, if one is good still."""
+        consent = self._consent(grant)
+        return consent.token if self._clock() < consent.good_until else None
+
+    def forget(self, grant: Grant, refused: Secret | None = None) -> None:
+        """The mail server refused the token: a new one is fetched next time, unless that has happened since."""
+        consent = self._consent(grant)
+        if refused is None or consent.token is refused:
+            consent.token = None
+
+    async def finish(self) -> None:
+        """Waits for what is being fetched and stored: a refresh token that is good for one time must not be lost."""
+        await asyncio.gather(*self._working, return_exceptions=True)
+
+    def _consent(self, grant: Grant) -> "_Consent":
+        key = self._key(grant)
+        found = self._consents.get(key)
+        if found is None:
+            found = self._consents[key] = _Consent(grant)
+        return found
+
+    def _key(self, grant: Grant) -> bytes:
+        """Refresh tokens are no keys of a table, where they would stand in clear."""
+        secret = grant.client_secret.reveal() if grant.client_secret else None
+        parts = [grant.token_url, grant.client_id, secret, grant.refresh_token.reveal(), grant.scope]
+        return hashlib.blake2b(orjson.dumps(parts), key=self._salt, digest_size=32).digest()
+
+    def _started(self, work: Coroutine[None, None, Secret]) -> asyncio.Task[Secret]:
+        task = asyncio.create_task(work)
+        self._working.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Secret]) -> None:
+        self._working.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever asked may be gone: then asyncio would complain that nobody looked at it
+
+    async def _obtained(self, grant: Grant, consent: "_Consent") -> Secret:
+        token = consent.token
+        if token is None or self._clock() >= consent.good_until:
+            if consent.fetching is None or consent.fetching.done():
+                consent.fetching = self._started(self._renewed(consent))
+            token = await consent.fetching
+        if consent.has_rotated(grant):
+            await self._store(grant, consent.grant.refresh_token)
+        return token
+
+    async def _renewed(self, consent: "_Consent") -> Secret:
+        answer = await self._ask(consent.grant)
+        token = _token(answer.get("access_token"))
+        if token is None or str(answer.get("token_type", "bearer")).lower() != "bearer":
+            raise _not_understood()
+        if rotated := _token(answer.get("refresh_token")):
+            consent.grant = replace(consent.grant, refresh_token=rotated)
+            # Asked with the old one or with the new one, it is the same consent.
+            self._consents[self._key(consent.grant)] = consent
+        consent.token, consent.good_until = token, self._clock() + _good_for(answer.get("expires_in"))
+        return token
+
+    async def _ask(self, grant: Grant) -> Mapping[str, Any]:
+        try:
+            status, body = await fetch(self._hosts, self._trust, grant.token_url, form=_form(grant), seconds=SECONDS)
+        except MailFailure as failure:
+            raise MailFailure(failure.kind, str(failure), "oauth2", "tokenUrl", hint=failure.hint) from None
+        answer = _object(body)
+        if status != 200 or "error" in answer:
+            raise _failure(status, answer.get("error"), grant)
+        return answer
+
+    async def _store(self, grant: Grant, rotated: Secret) -> None:
+        if self.on_rotation is None:
+            return
+        try:
+            await self.on_rotation(grant, rotated)
+        except Exception as error:  # it works until the next start: better than not at all
+            log.error("refresh token not stored", error=type(error).__name__, where=where(error))
+
+
+@dataclass(slots=True)
+class _Consent:
+    """A consent with its newest refresh token, and the access token that came of it last."""
+
+    grant: Grant
+    token: Secret | None = None
+    good_until: float = 0.0
+    fetching: asyncio.Task[Secret] | None = None
+
+    def has_rotated(self, grant: Grant) -> bool:
+        """Whether the refresh token of the grant was replaced since."""
+        return self.grant.refresh_token.reveal() != grant.refresh_token.reveal()
+
+
+def _form(grant: Grant) -> dict[str, str]:
+    """RFC 6749, 6; the client names itself in the body (2.3.1), which Google and Microsoft want."""
+    form = {
+        "grant_type": "refresh_token",
+        "refresh_token": grant.refresh_token.reveal(),
+        "client_id": grant.client_id,
+    }
+    if grant.client_secret:
+        form["client_secret"] = grant.client_secret.reveal()
+    if grant.scope:
+        form["scope"] = grant.scope
+    return form
+
+
+def _object(body: bytes) -> Mapping[str, Any]:
+    """The JSON object of the answer, empty where there is none."""
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _token(value: object) -> Secret | None:
+    """A token that may stand in a login (RFC 6750, 2.1): visible ASCII."""
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_TOKEN:
+        return None
+    return Secret(value) if all("!" <= character <= "~" for character in value) else None
+
+
+def _good_for(expires_in: object) -> float:
+    """How long a token is used. Microsoft has spelled `expires_in` as a string."""
+    try:
+        seconds = float(expires_in)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        seconds = UNKNOWN_SECONDS
+    seconds = min(seconds, MOST_SECONDS) if seconds > 0 else 0.0
+    return max(seconds - MARGIN_SECONDS, seconds / 2)
+
+
+def _failure(status: int, error: object, grant: Grant) -> MailFailure:
+    """What the endpoint's refusal means. Of its text nothing is repeated: only what was understood of it."""
+    match error if isinstance(error, str) else None:
+        case _ if status >= 500 or status == 429:
+            return _not_now(f"status {status}")
+        case "temporarily_unavailable" | "slow_down" | "server_error" as passing:
+            return _not_now(passing)
+        case "invalid_grant" | "interaction_required" | "consent_required" | "login_required":
+            return _consent_required()
+        case "invalid_client":
+            return _client_refused("clientSecret" if grant.client_secret else "clientId")
+        case "unauthorized_client":
+            return _client_refused("clientId")
+        case "invalid_scope":
+            return _scope_refused()
+        case "invalid_request" | "unsupported_grant_type" as wrong:
+            return _not_understood(f"refuses the request ({wrong})")
+        case _:
+            return _not_understood(f"gave no access token and no reason that is known (status {status})")
+
+
+def _consent_required() -> MailFailure:
+    return MailFailure(
+        ErrorCode.CONSENT_REQUIRED,
+        "The refresh token is good for nothing any more: the consent was withdrawn or has ended.",
+        "oauth2",
+        "refreshToken",
+        hint="Let the mailbox's owner consent again, and set the refresh token that comes of it. A new password ends a "
+        "consent, as a long time without use does; at Google, seven days do while the application is in testing.",
+    )
+
+
+def _client_refused(field: str) -> MailFailure:
+    return MailFailure(
+        ErrorCode.AUTHENTICATION_FAILED,
+        "The token endpoint refuses the application, whatever the consent.",
+        "oauth2",
+        field,
+        hint="Compare clientId and clientSecret with those of the registered application. A client secret may have "
+        "expired: make a new one.",
+    )
+
+
+def _scope_refused() -> MailFailure:
+    return MailFailure(
+        ErrorCode.AUTHENTICATION_FAILED,
+        "The token endpoint refuses the scope.",
+        "oauth2",
+        "scope",
+        hint="Ask for what was consented to, or leave the scope out.",
+    )
+
+
+def _not_now(why: str) -> MailFailure:
+    return MailFailure(
+        ErrorCode.PROTOCOL_ERROR,
+        f"The token endpoint gives no tokens at the moment ({why}).",
+        "oauth2",
+        "tokenUrl",
+        hint="Try again later. Nothing is known to be wrong with the consent.",
+    )
+
+
+def _not_understood(rest: str = "gave nothing that can be used as an access token") -> MailFailure:
+    return MailFailure(
+        ErrorCode.PROTOCOL_ERROR,
+        f"The token endpoint {rest}.",
+        "oauth2",
+        "tokenUrl",
+        hint="Check that tokenUrl is the token endpoint of the provider, with the right tenant.",
+    )

@@ -1,0 +1,38 @@
+"""The mail side of a server, made once: policy, trust, tokens and name servers. Knows no account."""
+
+import ssl
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from mail.hosts import Hosts
+from mail.names import Names
+from mail.oauth2 import AccessTokens
+from mail.tls import Trust
+from models.errors import StartError
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """What every conversation with a mail server starts from."""
+
+    hosts: Hosts
+    trust: Trust
+    tokens: AccessTokens
+    names: Names
+
+    @classmethod
+    def of(cls, allowed: Iterable[str] = (), ports: Collection[int] | None = None, ca_file: Path | None = None) -> Self:
+        """The mail side as an operator set it. Raises StartError."""
+        try:
+            hosts = Hosts.of(allowed, ports)
+        except ValueError as error:
+            raise StartError(f"EMAIL_INBOX_MAIL_HOSTS_ALLOW: {error}.") from None
+        try:
+            trust = Trust(ca_file)
+        except ssl.SSLError:
+            raise StartError(f"EMAIL_INBOX_CA_FILE: {ca_file} holds no certificate in PEM.") from None
+        except OSError as error:
+            raise StartError(f"EMAIL_INBOX_CA_FILE: {ca_file} can't be read: {error.strerror}.") from None
+        return cls(hosts, trust, AccessTokens(hosts, trust), Names())

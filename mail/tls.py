@@ -1,0 +1,192 @@
+"""Whom to trust: TLS contexts, what a certificate says, and why one was refused. Knows no protocol above TLS.
+
+Nothing turns verification off. A certificate is verified against the authorities of the machine and those of
+EMAIL_INBOX_CA_FILE, for the name that was typed; or it is the one whose fingerprint the inbox holds.
+"""
+
+import hashlib
+import ssl
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+from mail.threads import in_thread
+from models.account import Account
+from models.errors import ErrorCode, MailFailure
+
+MAX_NAMES = 20
+CLEAR_TEXT = {
+    "WRONG_VERSION_NUMBER",
+    "HTTP_REQUEST",
+    "UNKNOWN_PROTOCOL",
+    "RECORD_LAYER_FAILURE",
+    "PACKET_LENGTH_TOO_LONG",
+}
+"""What OpenSSL makes of a peer that greets in clear."""
+
+# The codes of verification errors: OpenSSL, x509_vfy.h.
+_EXPIRED, _NOT_YET_VALID, _SELF_SIGNED, _OTHER_NAME, _OTHER_ADDRESS = 10, 9, 18, 62, 64
+
+
+class Trust:
+    """The TLS contexts of this server. `ca_file` holds authorities beside those of the machine, in PEM."""
+
+    def __init__(self, ca_file: Path | None = None) -> None:
+        """Raises OSError, or ssl.SSLError where the file holds no certificate."""
+        self._ca_file = ca_file
+        if ca_file:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(ca_file)
+
+    @cached_property
+    def verifying(self) -> ssl.SSLContext:
+        """Verifies the certificate and its name."""
+        return self._verifying()
+
+    @cached_property
+    def https(self) -> ssl.SSLContext:
+        """Verifies as well. An HTTP client writes its protocol into the context (ALPN): not for mail servers."""
+        return self._verifying()
+
+    @cached_property
+    def looking(self) -> ssl.SSLContext:
+        """Accepts any certificate, to look at it: nothing is sent before its fingerprint was compared."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
+
+    async def context_for(self, account: Account) -> ssl.SSLContext:
+        """The context for this account. `accept` must be asked once hands are shaken."""
+        if account.tls_fingerprint:
+            return self.looking
+        return await in_thread(lambda: self.verifying)  # the first time, it reads all authorities of the machine
+
+    def _verifying(self) -> ssl.SSLContext:
+        context = ssl.create_default_context()
+        if self._ca_file:
+            context.load_verify_locations(self._ca_file)
+        return context
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What a server's certificate says. The fingerprint is its SHA-256 in 64 lower-case hexadecimal digits."""
+
+    subject: str
+    issuer: str
+    names: list[str]
+    valid_from: datetime
+    expires_at: datetime
+    fingerprint: str
+
+    @classmethod
+    def parse(cls, der: bytes) -> Self:
+        """Raises ValueError where it is none that can be read."""
+        found = x509.load_der_x509_certificate(der)
+        return cls(
+            _name(found.subject),
+            _name(found.issuer),
+            _names(found),
+            found.not_valid_before_utc,
+            found.not_valid_after_utc,
+            hashlib.sha256(der).hexdigest(),
+        )
+
+    def days_left(self) -> int:
+        return (self.expires_at - datetime.now(UTC)).days
+
+
+def certificate(der: bytes | None) -> Certificate:
+    """What the certificate of a connection says. Raises MailFailure."""
+    try:
+        return Certificate.parse(der or b"")
+    except (ValueError, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+        raise MailFailure(
+            ErrorCode.CERTIFICATE_INVALID,
+            "The server's certificate can't be read.",
+            "server",
+            hint="The operator of the mail server must put up another certificate.",
+        ) from None
+
+
+def accept(account: Account, found: Certificate) -> None:
+    """Compares the fingerprint, where the account has one. Raises MailFailure."""
+    if account.tls_fingerprint not in (None, found.fingerprint):
+        raise MailFailure(
+            ErrorCode.CERTIFICATE_INVALID,
+            "The server's certificate is not the one that tlsFingerprint names.",
+            "tlsFingerprint",
+            hint="If the server was given a new certificate, set tlsFingerprint to the fingerprint that is shown here, "
+            "after its operator has confirmed it.",
+        )
+
+
+def speaks_clear(error: OSError) -> bool:
+    """Whether the peer answered a TLS handshake with something else."""
+    return isinstance(error, ssl.SSLError) and error.reason in CLEAR_TEXT
+
+
+def failure_of(error: OSError, account: Account, seen: Certificate | None) -> MailFailure:
+    """Why hands could not be shaken. `seen` is the certificate that was refused, where it could be looked at."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        message, hint = _why_refused(error.verify_code, account, seen)
+        field = "server" if error.verify_code in (_OTHER_NAME, _OTHER_ADDRESS) else "tlsFingerprint"
+        return MailFailure(ErrorCode.CERTIFICATE_INVALID, message, field, hint=hint)
+    if speaks_clear(error):
+        return MailFailure(
+            ErrorCode.TLS_FAILED,
+            f"The server does not speak TLS on port {account.port}: it greets in clear.",
+            "port",
+            hint="STARTTLS is on 587 for SMTP and on 143 for IMAP; TLS from the first byte on 465 and 993.",
+        )
+    return MailFailure(
+        ErrorCode.TLS_FAILED,
+        "The server and this one could not agree on TLS.",
+        "port",
+        hint="TLS 1.2 or newer is needed. Check the port, or have the mail server brought up to date.",
+    )
+
+
+def _why_refused(code: int, account: Account, seen: Certificate | None) -> tuple[str, str]:
+    if code in (_OTHER_NAME, _OTHER_ADDRESS):
+        names = " and ".join(seen.names[:5]) if seen and seen.names else "another name"
+        return (
+            f"The server's certificate is for {names}, not for {account.server}.",
+            "Set server to a name that the certificate holds.",
+        )
+    if code == _EXPIRED:
+        when = f" on {seen.expires_at:%Y-%m-%d}" if seen else ""
+        return f"The server's certificate has expired{when}.", "The operator of the mail server must renew it."
+    if code == _NOT_YET_VALID:
+        return "The server's certificate is not valid yet.", "Check the clocks of both servers."
+    trust = (
+        "The operator can name the authority in EMAIL_INBOX_CA_FILE; or set tlsFingerprint to trust this certificate "
+        "alone, once the operator of the mail server has confirmed its fingerprint."
+    )
+    if code == _SELF_SIGNED:
+        return "The server's certificate is signed by itself.", trust
+    return "The server's certificate was not issued by an authority that is trusted here.", trust
+
+
+def _name(name: x509.Name) -> str:
+    """The common name alone where there is one: `Example CA`; else the whole name."""
+    common = name.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return _printable(str(common[0].value) if common else name.rfc4514_string())
+
+
+def _names(found: x509.Certificate) -> list[str]:
+    try:
+        names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    hosts = [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
+    return [_printable(host) for host in hosts[:MAX_NAMES]]
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in text)[:200]

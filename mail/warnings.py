@@ -1,0 +1,130 @@
+"""What is odd about an inbox and can be seen without a network. It is saved all the same.
+
+Knows no stored inbox: a password that was left out is not judged.
+"""
+
+import ipaddress
+import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import Literal
+
+from email_validator import EmailNotValidError
+
+from mail.providers import MailLogin, Provider, UsernameKind, provider_of_server
+from models.config import IMPLICIT_TLS_PORTS, STARTTLS_PORTS, InboxConfig, ServerConfig
+from models.errors import ErrorCode, Problem
+from models.fields import address_key
+from models.oauth2 import OAuth2Provider
+from models.validation import sentence
+
+Protocol = Literal["smtp", "imap"]
+Found = tuple[tuple[str, ...], str]
+"""A field of the config, and how the sentence about it goes on."""
+
+_FOREIGN_PORTS: Mapping[Protocol, Mapping[int, str]] = {
+    "smtp": dict.fromkeys((143, 993), "is a port of IMAP: SMTP is on 465 or 587"),
+    "imap": dict.fromkeys((25, 465, 587, 2525), "is a port of SMTP: IMAP is on 993 or 143"),
+}
+_UNLIKE: Mapping[Protocol, str] = {
+    "smtp": "is another address than the inbox's, which the server may refuse as the sender",
+    "imap": "is another address than the inbox's: what is fetched is the mail of that account",
+}
+_CONSENT_OF = {"Google": OAuth2Provider.GOOGLE} | dict.fromkeys(
+    ("Microsoft 365", "Outlook.com"), OAuth2Provider.MICROSOFT
+)
+_PRIVATE_NAMES = ("localhost", "local", "lan", "internal", "home.arpa", "test")
+# App passwords are made by a machine, of at least 16 letters and digits.
+_APP_PASSWORD = re.compile("[A-Za-z0-9]{16,}")
+
+
+def warnings(config: InboxConfig, ports: Collection[int]) -> list[Problem]:
+    """At most one about each field. `ports` are those that this server connects to."""
+    return [
+        *_of_server("smtp", config.smtp, config.email, ports),
+        *_of_server("imap", config.imap, config.email, ports),
+    ]
+
+
+def _of_server(protocol: Protocol, server: ServerConfig, email: str, ports: Collection[int]) -> Iterator[Problem]:
+    provider = provider_of_server(server.server)
+    found = [*_server(server), *_port(protocol, server, ports), *_secure(server)]
+    found += [*_username(protocol, server, email, provider), *_login(server, provider)]
+    for field, rest in found:
+        path = ("input", protocol, *field)
+        yield Problem(ErrorCode.UNUSUAL, sentence(path, rest), path)
+
+
+def _server(server: ServerConfig) -> Iterator[Found]:
+    if server.secure and server.tls_fingerprint is None and _address(server.server):
+        yield ("server",), "is an IP address, which few certificates name: give the host name, or tlsFingerprint"
+
+
+def _port(protocol: Protocol, server: ServerConfig, ports: Collection[int]) -> Iterator[Found]:
+    port = server.port
+    if port not in ports:
+        known = ", ".join(map(str, sorted(ports)[:20]))
+        yield ("port",), f"{port} is not one that this server connects to: choose from {known}, or ask the operator"
+    elif wrong := _FOREIGN_PORTS[protocol].get(port):
+        yield ("port",), f"{port} {wrong}"
+    elif server.secure and port in STARTTLS_PORTS:
+        blocked = ", and many networks block it: 587 and 465 are for submission" if port == 25 else ""
+        yield ("port",), f"{port} with secure: true will use STARTTLS{blocked}"
+    elif not server.secure and port in IMPLICIT_TLS_PORTS:
+        yield ("port",), f"{port} is for TLS from the first byte: set secure to true"
+
+
+def _secure(server: ServerConfig) -> Iterator[Found]:
+    if server.secure or server.port in IMPLICIT_TLS_PORTS:
+        return
+    if server.tls_fingerprint is not None:
+        yield ("tlsFingerprint",), "protects nothing while secure is false: a login in clear is then taken, too"
+    elif _is_public(server.server):
+        yield ("secure",), "false sends the login in clear wherever the server offers no TLS: set it to true"
+
+
+def _username(protocol: Protocol, server: ServerConfig, email: str, provider: Provider | None) -> Iterator[Found]:
+    kind = provider.username if provider else None
+    is_address = "@" in server.username
+    if provider and kind is UsernameKind.FULL_ADDRESS and not is_address:
+        yield ("username",), f"is to be the whole e-mail address at {provider.name}"
+    elif provider and kind is UsernameKind.LOCAL_PART and is_address:
+        yield ("username",), f"is to be the part before the @ alone at {provider.name}"
+    elif is_address and kind is not UsernameKind.OTHER and not _is_same(server.username, email):
+        yield ("username",), _UNLIKE[protocol]
+
+
+def _login(server: ServerConfig, provider: Provider | None) -> Iterator[Found]:
+    if provider is None:
+        return
+    consent = server.oauth2.provider if server.oauth2 else None
+    if consent and consent is not _CONSENT_OF.get(provider.name):
+        yield ("oauth2", "provider"), f"does not go with the server, which is {provider.name}'s"
+    elif server.password is not None and provider.login is MailLogin.OAUTH2:
+        yield ("password",), f"is refused by {provider.name}, which wants a consent: give oauth2 in its place"
+    elif server.password is not None and provider.login is MailLogin.APP_PASSWORD and not _is_made(server.password):
+        yield ("password",), f"is to be an app password: {provider.name} refuses the one of the account"
+
+
+def _is_made(password: str) -> bool:
+    return _APP_PASSWORD.fullmatch(re.sub("[ -]", "", password)) is not None
+
+
+def _is_same(username: str, email: str) -> bool:
+    try:
+        return address_key(username) == address_key(email)
+    except EmailNotValidError:
+        return False
+
+
+def _is_public(server: str) -> bool:
+    if address := _address(server):
+        return address.is_global
+    labels = server.lower().removesuffix(".").split(".")
+    return len(labels) > 1 and not any(".".join(labels[-size:]) in _PRIVATE_NAMES for size in (1, 2))
+
+
+def _address(server: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(server.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return None

@@ -1,0 +1,33 @@
+"""What a check and a test mail are asked for with. Knows no stored inbox."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from models.config import ImapConfig, SmtpConfig
+from models.fields import Address
+from models.validation import Input
+
+
+class CheckConfig(Input):
+    """A stored inbox, servers that are not saved yet, or both."""
+
+    id: Annotated[
+        str | None,
+        Field(
+            description="Id of a stored inbox. What else is given is checked as if it had been set on it; passwords "
+            "that are left out are the stored ones, under the rule of `setEmailInbox`."
+        ),
+    ] = None
+    email: Annotated[
+        Address | None,
+        Field(description="Address that the SMTP server is offered as the sender. Required with smtp, without id."),
+    ] = None
+    smtp: Annotated[SmtpConfig | None, Field(description="The server for outgoing mail.")] = None
+    imap: Annotated[ImapConfig | None, Field(description="The server for incoming mail.")] = None
+
+
+class Recipient(Input):
+    """Where a test mail goes."""
+
+    to: Annotated[Address | None, Field(description="Address to send to; left out: the caller's own.")] = None

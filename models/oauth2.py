@@ -1,0 +1,157 @@
+"""What an inbox may hold instead of a password: its input, and the providers whose addresses and scopes are known.
+
+Knows no stored inbox, and fetches nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any, Self
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from models.account import Grant
+from models.errors import ErrorCode
+from models.fields import HttpsUrl, LongLine, LongSecret, Password, Username, invalid
+from models.secrets import Secret
+from models.validation import Input, accepted, patch_of
+
+
+class OAuth2Provider(StrEnum):
+    """Who gives access tokens. Any other one is named by its `tokenUrl`."""
+
+    GOOGLE = "GOOGLE"
+    MICROSOFT = "MICROSOFT"
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """Where a provider gives access tokens, and for what."""
+
+    token_url: str
+    scope: str
+
+
+PRESETS: Mapping[OAuth2Provider, Preset] = {
+    OAuth2Provider.GOOGLE: Preset("https://oauth2.googleapis.com/token", "https://mail.google.com/"),
+    OAuth2Provider.MICROSOFT: Preset(
+        "https://login.microsoftonline.com/common/oauth2/v2.0/token",
+        "https://outlook.office.com/IMAP.AccessAsUser.All https://outlook.office.com/SMTP.Send offline_access",
+    ),
+}
+
+
+class OAuth2Config(Input):
+    """A consent of the mailbox's owner, which stands in for the password: OAuth 2.0."""
+
+    provider: Annotated[
+        OAuth2Provider | None, Field(description="Who gave the consent, where its tokenUrl and scope are known here.")
+    ] = None
+    token_url: Annotated[
+        HttpsUrl | None,
+        Field(
+            description="Where access tokens are fetched: an https address. Required without a provider; left out with "
+            "one: the provider's."
+        ),
+    ] = None
+    client_id: Annotated[Username, Field(description="Id of the application that was consented to.")]
+    client_secret: Annotated[
+        Password | None,
+        Field(
+            description="Secret of the application; it can never be read again. null: it has none. Left out later, "
+            "the stored one is kept, as refreshToken is.",
+            repr=False,
+        ),
+    ] = None
+    refresh_token: Annotated[
+        LongSecret | None,
+        Field(
+            description="The consent, at most 10,000 characters; it can never be read again. Required at first. Left "
+            "out later, the stored one is kept, which is allowed only while server, port, username, secure, tokenUrl "
+            "and clientId stay as they are.",
+            repr=False,
+        ),
+    ] = None
+    scope: Annotated[
+        LongLine | None,
+        Field(description="What access is asked for, parted by blanks. Left out: the provider's."),
+    ] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _left_out_is_null(cls, values: Any) -> Any:
+        """A validator of a default would name the field in Python's spelling."""
+        return {"tokenUrl": None, "scope": None, **values} if isinstance(values, Mapping) else values
+
+    @field_validator("token_url")
+    @classmethod
+    def _url_or_preset(cls, given: str | None, info: ValidationInfo) -> str | None:
+        found = given or _preset(info.data.get("provider"), "token_url")
+        if found is None and "provider" in info.data:
+            raise invalid("is required where no provider is given", ErrorCode.REQUIRED)
+        return found
+
+    @field_validator("scope")
+    @classmethod
+    def _scope_or_preset(cls, given: str | None, info: ValidationInfo) -> str | None:
+        return given or _preset(info.data.get("provider"), "scope")
+
+    def grant(self, stored: Grant | None) -> Grant:
+        """What access tokens are fetched with; secrets that were left out are the stored ones."""
+        assert self.token_url, "the validator saw to it"
+        if self.refresh_token is not None:
+            refresh_token = Secret(self.refresh_token)
+        else:
+            assert stored, "the rules of models/inbox.py refuse it"
+            refresh_token = stored.refresh_token
+        return Grant(self.token_url, self.client_id, self._secret(stored), refresh_token, self.scope)
+
+    def _secret(self, stored: Grant | None) -> Secret | None:
+        if self.client_secret is not None:
+            return Secret(self.client_secret)
+        return stored.client_secret if stored and "client_secret" not in self.model_fields_set else None
+
+
+def public_part(config: OAuth2Config) -> dict[str, Any]:
+    """What is stored of a consent in clear."""
+    return config.model_dump(include={"provider", "token_url", "client_id", "scope"}, mode="json")
+
+
+OAuth2Patch = patch_of(OAuth2Config, "OAuth2Patch")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredOAuth2:
+    """A consent as it may be shown: without its secrets."""
+
+    provider: OAuth2Provider | None
+    token_url: str
+    client_id: str
+    scope: str | None
+    has_client_secret: bool
+
+    @classmethod
+    def of(cls, stored: Mapping[str, Any], *, has_client_secret: bool) -> Self:
+        """Reads back a `public_part`."""
+        provider = OAuth2Provider(stored["provider"]) if stored["provider"] else None
+        return cls(provider, stored["token_url"], stored["client_id"], stored["scope"], has_client_secret)
+
+    def as_values(self) -> dict[str, Any]:
+        """The input that would set this again, secrets left out, and what the provider gives by itself."""
+        values = {"provider": self.provider, "clientId": self.client_id}
+        if self.token_url != _preset(self.provider, "token_url"):
+            values["tokenUrl"] = self.token_url
+        if self.scope != _preset(self.provider, "scope"):
+            values["scope"] = self.scope
+        return values
+
+    def is_client_of(self, values: Mapping[str, Any]) -> bool:
+        """Whether an input means this application at this address, which a provider may give."""
+        provider = accepted(OAuth2Config, "provider", values.get("provider"))
+        url = accepted(OAuth2Config, "token_url", values.get("tokenUrl")) or _preset(provider, "token_url")
+        client_id = accepted(OAuth2Config, "client_id", values.get("clientId", self.client_id))
+        return (url, client_id) == (self.token_url, self.client_id)
+
+
+def _preset(provider: object, name: str) -> str | None:
+    return getattr(PRESETS[provider], name) if isinstance(provider, OAuth2Provider) else None

@@ -1,0 +1,158 @@
+"""Proving an inbox: what its mail servers say to what is stored, or to what is not saved yet. Saves nothing.
+
+Knows neither GraphQL nor REST, and no protocol of mail.
+"""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import structlog
+
+from mail.check import ServerCheck, check_imap, check_smtp
+from models import inbox as inboxes
+from models.account import Account
+from models.check import CheckConfig
+from models.config import InboxConfig, ServerConfig
+from models.errors import ErrorCode, MailFailure, Problem, Refused
+from models.inbox import PROTOCOLS, EmailInbox, Protocol
+from models.secrets import DecryptionError, Keyring
+from models.user import Permission
+from models.validation import accepted, examine, sentence
+from resolvers.access import requires
+from resolvers.consent import on_behalf_of
+from resolvers.context import Context
+from resolvers.turns import CHECKS
+
+BESIDE_THE_CONFIG = ("email", "to")
+"""Fields that a mail server can refuse and that do not lie in its config."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What was found; of a protocol that was not checked, None."""
+
+    smtp: ServerCheck | None
+    imap: ServerCheck | None
+
+    def __iter__(self) -> Iterator[tuple[Protocol, ServerCheck]]:
+        for protocol in PROTOCOLS:
+            if check := getattr(self, protocol):
+                yield protocol, check
+
+    @property
+    def problems(self) -> list[Problem]:
+        """What broke and what to do, protocol by protocol."""
+        return [with_hint(check.failure, "input", protocol) for protocol, check in self if check.failure]
+
+
+@requires(Permission.MANAGE_EMAIL_INBOX)
+async def check_email_inbox(context: Context, values: Mapping[str, Any]) -> Checked:
+    """Asks the mail servers of a stored inbox, or those in `values`, which are the input as it was sent.
+
+    Raises Refused with every problem of the input, and RateLimited or Unavailable where it is nobody's turn.
+    """
+    user_id = (await context.caller()).id
+    stored = None if values.get("id") is None else await stored_inbox(context, values["id"], "input", "id")
+    config = _examined(values, stored)
+    accounts = _accounts(config, stored, context.keyring)
+    async with context.turns.taken(CHECKS, user_id):
+        with on_behalf_of(stored.id if stored else None):
+            checked = await _ask(context, accounts, config.email or (stored.email if stored else ""))
+    log.info("inbox checked", inbox=stored.id if stored else "unsaved", **dict(_told(checked)))
+    return checked
+
+
+async def stored_inbox(context: Context, inbox_id: object, *path: str) -> EmailInbox:
+    """The inbox with this id. Raises Refused."""
+    known_id = accepted(InboxConfig, "id", inbox_id)
+    found = await context.database.read(inboxes.by_id(known_id)) if isinstance(known_id, str) else []
+    if not found:
+        raise Refused.because(ErrorCode.NOT_FOUND, "No inbox has this id.", *path)
+    return found[0]
+
+
+def stored_account(inbox: EmailInbox, protocol: Protocol, keyring: Keyring, *path: str) -> Account:
+    """What the server is reached by. Raises Refused where its secret is lost."""
+    try:
+        return inboxes.account(inbox, protocol, keyring)
+    except DecryptionError:
+        server = inbox.smtp if protocol == "smtp" else inbox.imap
+        field = (*path, protocol, *(("oauth2", "refreshToken") if server.oauth2 else ("password",)))
+        why = "is stored, but none of this server's keys decrypts it: set it again"
+        raise Refused([Problem(ErrorCode.PASSWORD_REQUIRED, sentence(field, why), field)]) from None
+
+
+def problem_of(failure: MailFailure, *path: str) -> Problem:
+    """The failure as something to put right: `path` leads to the config of the server."""
+    if failure.field is None:
+        return Problem(failure.kind, str(failure))
+    above = path[:-1] if failure.field[0] in BESIDE_THE_CONFIG else path
+    return Problem(failure.kind, str(failure), (*above, *failure.field))
+
+
+def with_hint(failure: MailFailure, *path: str) -> Problem:
+    """The same for where the hint has no place of its own."""
+    problem = problem_of(failure, *path)
+    return replace(problem, message=f"{failure} {failure.hint}") if failure.hint else problem
+
+
+def _examined(values: Mapping[str, Any], stored: EmailInbox | None) -> CheckConfig:
+    config, problems = examine(CheckConfig, values, "input")
+    problems += inboxes.password_problems(values, stored)
+    given = [protocol for protocol in PROTOCOLS if values.get(protocol) is not None]
+    if stored is None and not given:
+        problems.append(_required("id", "is required where neither smtp nor imap is given"))
+    if stored is None and "smtp" in given and values.get("email") is None:
+        problems.append(_required("email", "is required with smtp: it is what the server is offered as the sender"))
+    if config is None or problems:
+        raise Refused(problems)
+    return config
+
+
+def _required(name: str, why: str) -> Problem:
+    return Problem(ErrorCode.REQUIRED, sentence(("input", name), why), ("input", name))
+
+
+def _accounts(config: CheckConfig, stored: EmailInbox | None, keyring: Keyring) -> dict[Protocol, Account]:
+    """What each server is reached by. Raises Refused with every secret that is lost."""
+    accounts: dict[Protocol, Account] = {}
+    problems: list[Problem] = []
+    for protocol in PROTOCOLS:
+        given: ServerConfig | None = getattr(config, protocol)
+        try:
+            kept = stored_account(stored, protocol, keyring, "input") if stored and not _is_whole(given) else None
+            if account := given.account(kept) if given else kept:
+                accounts[protocol] = account
+        except Refused as refused:
+            problems += refused.problems
+    if problems:
+        raise Refused(problems)
+    return accounts
+
+
+def _is_whole(given: ServerConfig | None) -> bool:
+    """Whether nothing is taken from the store: a secret that is lost may be given anew."""
+    if given is None or given.password is not None:
+        return given is not None
+    consent = given.oauth2
+    return consent is not None and consent.refresh_token is not None and "client_secret" in consent.model_fields_set
+
+
+async def _ask(context: Context, accounts: Mapping[Protocol, Account], sender: str) -> Checked:
+    """Both protocols side by side."""
+    smtp, imap = accounts.get("smtp"), accounts.get("imap")
+    async with asyncio.TaskGroup() as group:
+        of_smtp = group.create_task(check_smtp(context.mail, smtp, sender)) if smtp else None
+        of_imap = group.create_task(check_imap(context.mail, imap)) if imap else None
+    return Checked(of_smtp.result() if of_smtp else None, of_imap.result() if of_imap else None)
+
+
+def _told(checked: Checked) -> Iterator[tuple[str, str | float]]:
+    """What the log is told: no word of a server's."""
+    for protocol, check in checked:
+        yield protocol, check.failure.kind.value if check.failure else "ok"
+        yield f"{protocol}_ms", round(sum(stage.duration_ms for stage in check.stages), 1)

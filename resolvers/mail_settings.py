@@ -1,0 +1,23 @@
+"""Finding mail settings from an address. Saves nothing. Knows neither GraphQL nor REST, and no protocol of mail."""
+
+from mail.discovery import Proposals, settings_for
+from models.config import InboxConfig
+from models.errors import BadRequest
+from models.user import Permission
+from models.validation import accepted
+from resolvers.access import requires
+from resolvers.context import Context
+from resolvers.turns import LOOKUPS
+
+
+@requires(Permission.MANAGE_EMAIL_INBOX)
+async def mail_server_settings(context: Context, email: str) -> Proposals:
+    """SMTP and IMAP servers to try for the address.
+
+    Raises BadRequest where it is none, and RateLimited or Unavailable where it is nobody's turn.
+    """
+    if accepted(InboxConfig, "email", email) is None:
+        raise BadRequest("email must be an e-mail address, such as support@example.org.")
+    caller = await context.caller()
+    async with context.turns.taken(LOOKUPS, caller.id):
+        return await settings_for(context.mail, email)
