@@ -54,7 +54,13 @@ check: install .venv/dev.txt clients/node_modules/.package-lock.json  ## What CI
 	@if [ -f $(CONTRACT) ]; then $(BIN)/python $(CONTRACT) schema/schema.graphql; fi
 	@if command -v npm >/dev/null; then (cd web && npm run --silent check) && (cd clients && npm run --silent check); fi
 
-bench: install .venv/dev.txt  ## Measure the speed beside a plain server and the floors.
+# What npm brings is compiled where there is no binary for this machine: that takes minutes, which a smoke test has not.
+benchmarks/peers/node_modules/.package-lock.json: benchmarks/peers/package-lock.json
+	@if command -v npm >/dev/null; then \
+		(cd benchmarks/peers && npm ci --silent --no-audit --no-fund) || echo "The peers could not be installed: they are left out." >&2; \
+	fi
+
+bench: install .venv/dev.txt $(if $(findstring --quick,$(BENCH)),,benchmarks/peers/node_modules/.package-lock.json)  ## Measure the speed beside other servers and the floors.
 	$(BIN)/python -m benchmarks $(BENCH)
 
 schema: install  ## Print the schema into schema/schema.graphql.
@@ -70,4 +76,4 @@ format: .venv/dev.txt  ## Format the code.
 	$(BIN)/ruff check --fix .
 
 clean:  ## Remove what set-up made. The data folder stays.
-	rm -rf .venv web/dist web/node_modules clients/build clients/node_modules clients/src/generated.ts
+	rm -rf .venv web/dist web/node_modules clients/build clients/node_modules clients/src/generated.ts benchmarks/peers/node_modules

@@ -12,21 +12,21 @@ from benchmarks.options import Options, parse
 def main() -> None:
     options = parse()
     try:
-        text = run(options)
+        run(options)
     except Failure as failure:
         sys.exit(f"benchmark failed: {failure}")
-    print(text)
-    if options.output:
-        options.output.write_text(text + "\n", encoding="utf-8")
 
 
-def run(options: Options) -> str:
-    """The report. Raises Failure."""
+def run(options: Options) -> None:
+    """Raises Failure."""
     if shutil.which("wrk") is None:
         raise Failure("wrk is not installed (Debian: apt install wrk).")
     began = report.Began()
     cpus.take_generators()
-    return report.render(options, began, measure(options))
+    figures = measure(options)
+    print(f"# Speed\n\n{report.render(options, began, figures)}")
+    if options.write:
+        report.write(options.write, options, began, figures)
 
 
 if __name__ == "__main__":

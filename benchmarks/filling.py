@@ -8,25 +8,32 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from benchmarks import postgresql
 from benchmarks.failure import Failure
-from benchmarks.servers import Kind, running
+from benchmarks.kinds import Kind
+from benchmarks.servers import URL, running
 from benchmarks.work import FIRST, ID_OF_FIRST
 
 DATABASE = "email-inbox.sqlite3"
 TAG = ID_OF_FIRST.rpartition("-")[2]
 
 
-def fill(kind: Kind, folder: Path, inboxes: int) -> None:
-    """Makes a data folder with so many inboxes. Raises Failure."""
+def fill(kind: Kind, folder: Path, inboxes: int, url: str | None = None) -> None:
+    """Makes a data folder with so many inboxes, which are in this empty database where one is given. Raises Failure."""
     folder.mkdir()
+    if url:
+        (folder / URL).write_text(url)
     with running(kind, folder, logged=True) as server:
         status, text = server.post(FIRST)
     if status != 200 or not json.loads(text).get("data", {}).get("setEmailInbox", {}).get("success"):
         raise Failure(f"{kind.name} did not make the first inbox: {status} {text}")
+    if url:
+        postgresql.copy_first(url, inboxes, ID_OF_FIRST, TAG)
+        return
     with closing(sqlite3.connect(folder / DATABASE)) as connection:
         _copy_first(connection, inboxes)
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -34,10 +41,13 @@ def fill(kind: Kind, folder: Path, inboxes: int) -> None:
 
 @contextmanager
 def copied(filled: Path) -> Iterator[Path]:
-    """A fresh copy of a filled folder, until the end of the block."""
-    with TemporaryDirectory(dir=filled.parent, prefix="copy-") as name:
+    """A fresh copy of a filled folder and of its database, until the end of the block."""
+    with TemporaryDirectory(dir=filled.parent, prefix="copy-") as name, ExitStack() as stack:
         folder = Path(name) / "data"
         shutil.copytree(filled, folder)
+        url = folder / URL
+        if url.exists():
+            url.write_text(stack.enter_context(postgresql.copy_of(url.read_text())))
         yield folder
 
 

@@ -1,39 +1,49 @@
 """What is measured in which order: each server's rounds in turn, on a fresh copy of the same data. Prints progress."""
 
-import json
+import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Any
 
-from benchmarks import load
-from benchmarks.failure import Failure
+from benchmarks import load, postgresql
+from benchmarks.alike import check_alike
 from benchmarks.filling import copied, fill
 from benchmarks.floors import BATCHES, rows_a_second
+from benchmarks.kinds import CONSTANT, OURS, PEERS, Kind, missing
 from benchmarks.load import Round
 from benchmarks.options import Options
-from benchmarks.servers import CONSTANT, OURS, PLAIN, Kind, Server, running
-from benchmarks.work import ID_OF_FIRST, WORKS, Work
-
-SERVERS = (OURS, PLAIN)
-"""Ours first, then the peers."""
+from benchmarks.servers import running
+from benchmarks.work import WORKS, Work
 
 IDLE_SECONDS = 1.0
-CONSTANT_WORK = replace(WORKS["read"], name="constant", title="Constant answer (Starlette)", key="", capture="")
+CONSTANT_WORK = replace(WORKS["read"], name="constant", title="Constant answer", key="", capture="")
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """A server, and how many inboxes it begins with."""
+
+    kind: Kind
+    inboxes: int
+    on_postgresql: bool = False
+
+    @property
+    def folder(self) -> str:
+        return f"{self.kind.name}-{self.inboxes}{'-postgresql' if self.on_postgresql else ''}"
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The rounds of one work at one number of connections, by the server's name, in the order they were run."""
+    """The rounds of one work at one number of connections, in the order they were run."""
 
     work: Work
     connections: int
-    rounds: dict[str, list[Round]]
+    rounds: dict[Contestant, list[Round]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,69 +57,97 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Everything that was measured."""
+    """Everything that was measured. `growth` is ours on the fewest inboxes beside ours on the most."""
 
-    comparisons: list[Comparison]
+    comparisons: dict[int, list[Comparison]]
+    growth: list[Comparison]
+    postgresql: list[Comparison]
     constant: list[Comparison]
     commits: dict[int, list[float]]
-    starts: dict[str, Start]
+    starts: dict[Kind, Start]
+    left_out: dict[Kind, str]
 
 
 def measure(options: Options) -> Figures:
     """Raises Failure."""
+    left_out = {kind: reason for name in options.peers if (reason := missing(kind := PEERS[name]))}
+    for kind, reason in left_out.items():
+        _say(f"{kind.title} is left out: {reason}")
+    kinds = [OURS, *(PEERS[name] for name in options.peers if PEERS[name] not in left_out)]
     with TemporaryDirectory(dir=options.folder, prefix="email-inbox-bench-") as name:
         folder = Path(name)
-        for kind in SERVERS:
-            _say(f"{kind.name}: {options.inboxes} inboxes")
-            fill(kind, folder / kind.name, options.inboxes)
-        (folder / CONSTANT.name).mkdir()
+        _fill(kinds, folder, options)
         return Figures(
-            [
-                _compare(SERVERS, WORKS[work], connections, folder, options)
-                for work in options.work
-                for connections in options.connections
-            ],
-            [_compare((CONSTANT,), CONSTANT_WORK, connections, folder, options) for connections in options.connections],
+            {inboxes: _compare_all(_on(inboxes, kinds), folder, options) for inboxes in options.inboxes},
+            _growth(folder, options),
+            _on_postgresql(folder, options),
+            [_compare(_on(0, [CONSTANT]), CONSTANT_WORK, count, folder, options) for count in options.connections],
             _commits(folder, options),
-            {kind.name: _start(kind, folder, options) for kind in SERVERS},
+            {kind: _start(Contestant(kind, options.inboxes[0]), folder, options) for kind in kinds},
+            left_out,
         )
 
 
-def _compare(kinds: Sequence[Kind], work: Work, connections: int, folder: Path, options: Options) -> Comparison:
-    rounds: dict[str, list[Round]] = {kind.name: [] for kind in kinds}
+def _fill(kinds: Iterable[Kind], folder: Path, options: Options) -> None:
+    (folder / Contestant(CONSTANT, 0).folder).mkdir()
+    for inboxes in options.inboxes:
+        for contestant in _on(inboxes, kinds):
+            _say(f"{contestant.kind.name}: {inboxes:,} inboxes")
+            fill(contestant.kind, folder / contestant.folder, inboxes)
+
+
+def _on(inboxes: int, kinds: Iterable[Kind]) -> list[Contestant]:
+    return [Contestant(kind, inboxes) for kind in kinds]
+
+
+def _growth(folder: Path, options: Options) -> list[Comparison]:
+    """Rounds in turn: what is compared is minutes apart otherwise, and the machine another by then."""
+    sizes = (options.inboxes[0], options.inboxes[-1])
+    return _compare_all([Contestant(OURS, size) for size in sizes], folder, options) if sizes[0] < sizes[1] else []
+
+
+def _on_postgresql(folder: Path, options: Options) -> list[Comparison]:
+    """Ours and those peers that know PostgreSQL."""
+    if not options.postgresql:
+        return []
+    kinds = [OURS, *(PEERS[name] for name in options.peers if PEERS[name].knows_postgresql)]
+    contestants = [Contestant(kind, options.inboxes[0], on_postgresql=True) for kind in kinds]
     with ExitStack() as stack:
-        servers = [
-            stack.enter_context(running(kind, stack.enter_context(copied(folder / kind.name)))) for kind in kinds
-        ]
-        _check_alike(servers, work)
-        for server in servers if options.warm_up else []:
-            load.run(server, work, connections, options.warm_up, options.inboxes)
+        for contestant in contestants:
+            url = stack.enter_context(postgresql.database(options.postgresql))
+            fill(contestant.kind, folder / contestant.folder, contestant.inboxes, url)
+        return _compare_all(contestants, folder, options)
+
+
+def _compare_all(contestants: Sequence[Contestant], folder: Path, options: Options) -> list[Comparison]:
+    return [
+        _compare(contestants, WORKS[work], connections, folder, options)
+        for work in options.work
+        for connections in options.connections
+    ]
+
+
+def _compare(
+    contestants: Sequence[Contestant], work: Work, connections: int, folder: Path, options: Options
+) -> Comparison:
+    rounds: dict[Contestant, list[Round]] = {contestant: [] for contestant in contestants}
+    with ExitStack() as stack:
+        servers = {
+            contestant: stack.enter_context(
+                running(contestant.kind, stack.enter_context(copied(folder / contestant.folder)))
+            )
+            for contestant in contestants
+        }
+        check_alike(list(servers.values()), work)
+        os.sync()  # what the copies left to write would slow the first commits
+        for contestant, server in servers.items() if options.warm_up else ():
+            load.run(server, work, connections, options.warm_up, contestant.inboxes)
         for _ in range(options.rounds):
-            for server in servers:
-                found = load.run(server, work, connections, options.seconds, options.inboxes)
-                rounds[server.kind.name].append(found)
-                _say(f"{work.name} at {connections}: {server.kind.name} {found.rate:,.0f}/s")
+            for contestant, server in servers.items():
+                found = load.run(server, work, connections, options.seconds, contestant.inboxes)
+                rounds[contestant].append(found)
+                _say(f"{work.name} at {connections}: {contestant.folder} {found.rate:,.0f}/s")
     return Comparison(work, connections, rounds)
-
-
-def _check_alike(servers: Sequence[Server], work: Work) -> None:
-    """The servers are compared only where their answers have the same fields. Raises Failure."""
-    shapes = []
-    for server in servers:
-        status, text = server.post(work, ID=ID_OF_FIRST, NEW="checked")
-        answer = json.loads(text)
-        if status != 200 or "errors" in answer:
-            raise Failure(f"{server.kind.name}, {work.name}: {status} {text}")
-        shapes.append(_shape(answer))
-    if any(shape != shapes[0] for shape in shapes):
-        raise Failure(f"{work.name} is not answered alike: {shapes}")
-
-
-def _shape(value: Any) -> Any:
-    """The fields of an answer without their values, and the length of its lists."""
-    if isinstance(value, dict):
-        return {name: _shape(field) for name, field in value.items()}
-    return [_shape(item) for item in value] if isinstance(value, list) else ...
 
 
 def _commits(folder: Path, options: Options) -> dict[int, list[float]]:
@@ -121,12 +159,13 @@ def _commits(folder: Path, options: Options) -> dict[int, list[float]]:
     return found
 
 
-def _start(kind: Kind, folder: Path, options: Options) -> Start:
+def _start(contestant: Contestant, folder: Path, options: Options) -> Start:
+    kind, filled = contestant.kind, folder / contestant.folder
     first, later, resident = [], [], []
     for _ in range(options.starts):
         with TemporaryDirectory(dir=folder) as empty, running(kind, Path(empty)) as server:
             first.append(server.seconds)
-        with copied(folder / kind.name) as data, running(kind, data) as server:
+        with copied(filled) as data, running(kind, data) as server:
             later.append(server.seconds)
             time.sleep(IDLE_SECONDS)
             resident.append(server.resident_mebibytes())

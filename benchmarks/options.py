@@ -1,17 +1,24 @@
 """What is to be measured, and the reading of it from the command line."""
 
 import argparse
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.kinds import PEERS
 from benchmarks.work import WORKS
 
-DESCRIPTION = "Measures the server beside a plain one and the floors. BENCH='...' hands options over from make."
+DESCRIPTION = "Measures the server beside its peers and the floors. BENCH='...' hands options over from make."
+DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`folder` is where the databases are made; None: the system's folder for temporary files."""
+    """`postgresql` is the URL of a server there; None: nothing is measured on it. `folder` is where the databases of
+    SQLite are made; None: the system's folder for temporary files.
+
+    `write` is the folder that the report and its plots are written to; None: they are not.
+    """
 
     rounds: int
     seconds: int
@@ -19,22 +26,28 @@ class Options:
     starts: int
     connections: list[int]
     work: list[str]
-    inboxes: int
+    peers: list[str]
+    inboxes: list[int]
+    postgresql: str | None
     folder: Path | None
-    output: Path | None
+    write: Path | None
 
 
 def parse() -> Options:
     parser = argparse.ArgumentParser("python -m benchmarks", description=DESCRIPTION)
     parser.add_argument("--rounds", type=_positive, default=5, help="rounds of each server (5)")
     parser.add_argument("--seconds", type=_positive, default=5, help="seconds a round (5)")
-    parser.add_argument("--warm-up", type=int, default=1, help="seconds of load before the first round (1)")
+    parser.add_argument("--warm-up", type=int, default=2, help="seconds of load before the first round (2)")
     parser.add_argument("--starts", type=_positive, default=5, help="starts that are timed (5)")
     parser.add_argument("--connections", type=_numbers, default=[1, 16, 64], help="numbers of connections (1,16,64)")
-    parser.add_argument("--work", type=_works, default=list(WORKS), help=f"what is measured ({','.join(WORKS)})")
-    parser.add_argument("--inboxes", type=_inboxes, default=1_000, help="inboxes that are there before (1000)")
+    parser.add_argument("--work", type=_some_of(WORKS), default=list(WORKS), help=f"what is asked ({','.join(WORKS)})")
+    parser.add_argument("--peers", type=_some_of(PEERS), default=list(PEERS), help=f"beside whom ({','.join(PEERS)})")
+    parser.add_argument("--inboxes", type=_inboxes, default=[1_000], help="inboxes that are there before (1000)")
+    parser.add_argument("--postgresql", help="URL of a PostgreSQL whose user may make databases: measure on it, too")
     parser.add_argument("--folder", type=Path, help="where databases are made (the system's temporary folder)")
-    parser.add_argument("--output", type=Path, help="file that the report is written to as well")
+    parser.add_argument(
+        "--write", type=Path, nargs="?", const=DOCS, help="write performance.md and its plots, into docs or this folder"
+    )
     parser.add_argument("--quick", action="store_true", help="a smoke test: one short round at 16 connections")
     found = parser.parse_args()
     if found.quick:
@@ -51,19 +64,22 @@ def _positive(text: str) -> int:
 
 
 def _numbers(text: str) -> list[int]:
-    return [_positive(part) for part in text.split(",")]
+    return sorted({_positive(part) for part in text.split(",")})
 
 
-def _inboxes(text: str) -> int:
+def _inboxes(text: str) -> list[int]:
     """A list of 50 must be full, and a number must fit into the eight digits of an id."""
-    number = int(text)
-    if not 50 <= number <= 99_999_999:
+    numbers = _numbers(text)
+    if not all(50 <= number <= 99_999_999 for number in numbers):
         raise argparse.ArgumentTypeError("must be 50 to 99999999")
-    return number
+    return numbers
 
 
-def _works(text: str) -> list[str]:
-    names = text.split(",")
-    if not set(names) <= set(WORKS):
-        raise argparse.ArgumentTypeError(f"must be some of {','.join(WORKS)}")
+def _some_of(known: Collection[str]) -> Callable[[str], list[str]]:
+    def names(text: str) -> list[str]:
+        found = text.split(",") if text else []
+        if not set(found) <= set(known):
+            raise argparse.ArgumentTypeError(f"must be some of {','.join(known)}")
+        return found
+
     return names

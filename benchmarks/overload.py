@@ -18,7 +18,7 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks import cpus, servers
+from benchmarks import cpus, kinds, servers
 from benchmarks.work import FIRST, ID_OF_FIRST, WORKS, Work
 
 ENOUGH = 64
@@ -95,7 +95,7 @@ def main() -> None:
     options = parser.parse_args()
     work = WORKS[options.work]
     cpus.take_generators()
-    with tempfile.TemporaryDirectory() as folder, servers.running(servers.OURS, Path(folder)) as server:
+    with tempfile.TemporaryDirectory() as folder, servers.running(kinds.OURS, Path(folder)) as server:
         server.post(FIRST)
         ratios = []
         print("| clients | served/s | p50 / p99 ms | refused/s | p50 / p99 / max ms | other | RSS MiB |")

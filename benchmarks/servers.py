@@ -7,7 +7,6 @@ import http.client
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -17,30 +16,18 @@ from typing import IO
 
 from benchmarks import cpus
 from benchmarks.failure import Failure
+from benchmarks.kinds import Kind
 from benchmarks.work import Work
 
-ROOT = Path(__file__).resolve().parent.parent
-PEERS = Path(__file__).resolve().parent / "peers"
 START_SECONDS = 60
 LOG = "start.log"
+URL = "database.url"
+"""The file of a data folder that names its database, where that is one of PostgreSQL."""
 HEADERS = {
     "Content-Type": "application/json",
     "X-User-Id": "d26x6zSkaPSe5gCyy",
     "X-Auth-Token": "Zu-Z6eKzIIz7MCCRGeHi29bYkXZCJ4SxFC0JAasqm92",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A server program. All of them take the settings of the product that say where, and who the administrator is."""
-
-    name: str
-    script: Path
-
-
-OURS = Kind("ours", ROOT / "server.py")
-PLAIN = Kind("plain", PEERS / "plain.py")
-CONSTANT = Kind("constant", PEERS / "constant.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +71,17 @@ def running(kind: Kind, folder: Path, *, logged: bool = False) -> Iterator[Serve
 def _start(kind: Kind, folder: Path, port: int, log: IO[str]) -> subprocess.Popen[bytes]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("EMAIL_INBOX_")}
     settings = {
+        "NODE_ENV": "production",
         "EMAIL_INBOX_PORT": str(port),
         "EMAIL_INBOX_DATA_DIR": str(folder),
         "EMAIL_INBOX_ADMIN_USER_ID": HEADERS["X-User-Id"],
         "EMAIL_INBOX_ADMIN_TOKEN": HEADERS["X-Auth-Token"],
     }
+    if (folder / URL).exists():
+        settings["EMAIL_INBOX_DATABASE_URL"] = (folder / URL).read_text()
     # The folder is the working folder as well, so that no .env of the checkout has a part in this.
     process = subprocess.Popen(
-        [sys.executable, kind.script], cwd=folder, env=inherited | settings, stdout=log, stderr=log
+        [kind.program, kind.script], cwd=folder, env=inherited | settings, stdout=log, stderr=log
     )
     cpus.give_servers(process.pid)
     return process

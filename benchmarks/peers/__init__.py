@@ -1,1 +1,1 @@
-"""What the server is measured beside: servers of their own, each in one file. They import nothing of the product."""
+"""What the server is measured beside: servers of their own, which import nothing of the product."""

@@ -1,8 +1,8 @@
 """The plainest reasonable server that does the work of the benchmark: strawberry, SQLModel, Starlette, by their docs.
 
-Same operations, same durability (SQLite in WAL, synchronous=FULL, foreign keys), same authentication (the digest of the
-token is looked up in the database at every request), same encryption (AES-256-GCM), unique addresses, and a row in the
-log of changes with every write. Its queries are those of the product, unchanged.
+Same operations, same durability (SQLite in WAL, synchronous=FULL, foreign keys; or PostgreSQL as it is set up), same
+authentication (the digest of the token is looked up in the database at every request), same encryption (AES-256-GCM),
+unique addresses, and a row in the log of changes with every write. Its queries are those of the product, unchanged.
 
 What is done in its favour: documents are parsed and validated once, input is validated by pydantic alone, a write takes
 as few statements as it can, and writers take turns, which leaves the rate as it is and shortens the longest waits. What
@@ -19,7 +19,7 @@ import json
 import os
 import secrets
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,7 +30,7 @@ import strawberry
 import uvicorn
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic.alias_generators import to_camel
-from sqlalchemy import event, tuple_
+from sqlalchemy import DateTime, Index, event, make_url, tuple_
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import JSON, Field, SQLModel, col, select
@@ -43,6 +43,7 @@ from starlette.websockets import WebSocket
 from strawberry.asgi import GraphQL
 from strawberry.extensions import ParserCache, SchemaExtension, ValidationCache
 from strawberry.permission import BasePermission
+from strawberry.schema.config import StrawberryConfig
 
 FOLDER = Path(os.environ["EMAIL_INBOX_DATA_DIR"])
 MANAGE = "manage-email-inbox"
@@ -53,6 +54,13 @@ def now() -> datetime:
 
 
 # ------------------------------------------------------------------------------------------------------------- tables
+
+
+class Moment(DateTime):
+    """SQLite keeps the time of UTC without its zone, PostgreSQL with it."""
+
+    def __init__(self) -> None:
+        super().__init__(timezone=True)
 
 
 class User(SQLModel, table=True):
@@ -66,14 +74,16 @@ class AccessToken(SQLModel, table=True):
 
     digest: str = Field(primary_key=True)
     user_id: str = Field(foreign_key="user.id", index=True)
-    expires_at: datetime | None = None
+    expires_at: datetime | None = Field(default=None, sa_type=Moment)
 
 
 class EmailInboxRow(SQLModel, table=True):
     __tablename__: ClassVar[str] = "email_inbox"
+    __table_args__ = (Index("ix_email_inbox_name", "name_key", "id"),)
 
     id: str = Field(primary_key=True)
-    name: str = Field(index=True)
+    name: str
+    name_key: str
     email: str
     email_key: str = Field(unique=True)
     active: bool
@@ -92,8 +102,8 @@ class EmailInboxRow(SQLModel, table=True):
     imap_secure: bool
     imap_max_retries: int = 10
     version: int = 1
-    created_at: datetime
-    updated_at: datetime
+    created_at: datetime = Field(sa_type=Moment)
+    updated_at: datetime = Field(sa_type=Moment)
     created_by_id: str | None = Field(default=None, foreign_key="user.id")
 
 
@@ -103,25 +113,31 @@ class EmailInboxChange(SQLModel, table=True):
     seq: int | None = Field(default=None, primary_key=True)
     inbox_id: str
     kind: str
-    changed_at: datetime = Field(default_factory=now)
+    department: str | None = None
+    previous_department: str | None = None
+    changed_at: datetime = Field(default_factory=now, sa_type=Moment)
     changed_by_id: str
 
 
 # ----------------------------------------------------------------------------------------------------------- database
 
-engine = create_async_engine(f"sqlite+aiosqlite:///{FOLDER / 'email-inbox.sqlite3'}", connect_args={"timeout": 30})
+POSTGRESQL = os.environ.get("EMAIL_INBOX_DATABASE_URL")
+
+if POSTGRESQL:
+    engine = create_async_engine(make_url(POSTGRESQL).set(drivername="postgresql+asyncpg"))
+else:
+    engine = create_async_engine(f"sqlite+aiosqlite:///{FOLDER / 'email-inbox.sqlite3'}", connect_args={"timeout": 30})
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def on_connect(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
 
 
 # SQLite has one writer at a time; who waits for it in SQLite polls, and may wait for seconds.
-writing = asyncio.Lock()
-
-
-@event.listens_for(engine.sync_engine, "connect")
-def on_connect(connection: Any, _record: Any) -> None:
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+writing: AbstractAsyncContextManager[object] = nullcontext() if POSTGRESQL else asyncio.Lock()
 
 
 def new_session() -> AsyncSession:
@@ -328,6 +344,8 @@ class EmailInboxConnection:
 def columns_of(values: dict[str, Any], inbox_id: str) -> dict[str, Any]:
     """The columns that an input sets."""
     columns = {name: value for name, value in values.items() if name not in ("id", "smtp", "imap")}
+    if "name" in values:
+        columns["name_key"] = values["name"].casefold()
     if "email" in values:
         columns["email_key"] = values["email"].casefold()
     for protocol in ("smtp", "imap"):
@@ -363,11 +381,12 @@ async def change(session: AsyncSession, user: User, row: EmailInboxRow, values: 
 
 
 def encode_cursor(row: EmailInboxRow) -> str:
-    return base64.urlsafe_b64encode(json.dumps([row.name, row.id]).encode()).decode()
+    text = json.dumps(["NAME", row.name_key, row.id], separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
 def decode_cursor(cursor: str) -> tuple[str, str]:
-    name, inbox_id = json.loads(base64.urlsafe_b64decode(cursor))
+    _, name, inbox_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     return name, inbox_id
 
 
@@ -421,9 +440,9 @@ class Query:
     async def email_inboxes(
         self, info: strawberry.Info[Context], first: int = 50, after: str | None = None
     ) -> EmailInboxConnection:
-        statement = select(EmailInboxRow).order_by(EmailInboxRow.name, EmailInboxRow.id).limit(first + 1)
+        statement = select(EmailInboxRow).order_by(EmailInboxRow.name_key, EmailInboxRow.id).limit(first + 1)
         if after:
-            statement = statement.where(tuple_(EmailInboxRow.name, EmailInboxRow.id) > decode_cursor(after))
+            statement = statement.where(tuple_(EmailInboxRow.name_key, EmailInboxRow.id) > decode_cursor(after))
         rows = (await info.context.session.exec(statement)).all()
         page = rows[:first]
         page_info = PageInfo(has_next_page=len(rows) > first, end_cursor=encode_cursor(page[-1]) if page else None)
@@ -460,7 +479,17 @@ class View(GraphQL[Context, None]):
         return Context(request=request)
 
 
-schema = strawberry.Schema(Query, Mutation, extensions=[Sessions, ParserCache, ValidationCache])
+def to_iso(moment: datetime) -> str:
+    return moment.replace(tzinfo=UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+DATE_TIME = strawberry.scalar(name="DateTime", serialize=to_iso, parse_value=datetime.fromisoformat)
+schema = strawberry.Schema(
+    Query,
+    Mutation,
+    extensions=[Sessions, ParserCache, ValidationCache],
+    config=StrawberryConfig(scalar_map={datetime: DATE_TIME}),
+)
 
 # --------------------------------------------------------------------------------------------------------------- REST
 
