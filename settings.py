@@ -54,12 +54,12 @@ def _ports(value: object) -> object:
     if not isinstance(value, str):
         return value
     ports: set[int] = set()
-    for part in value.split(","):
-        found = _PORTS.fullmatch(part.strip())
+    for part in filter(None, map(str.strip, value.split(","))):
+        found = _PORTS.fullmatch(part)
         first, last = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
-        if not 1 <= first <= last <= 65_535:
-            raise invalid("must be ports from 1 to 65535 and ranges of them, such as 25,587,2525-2530")
-        ports.update(range(first, last + 1))
+        ports.update(range(first, last + 1) if 1 <= first <= last <= 65_535 else (0,))
+    if not ports or 0 in ports:
+        raise invalid("must be ports from 1 to 65535 and ranges of them, such as 25,587,2525-2530")
     return ports
 
 

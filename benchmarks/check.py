@@ -9,6 +9,7 @@ was held up: by that much every other request would have waited.
 
 import argparse
 import asyncio
+import gc
 import statistics
 import sys
 import time
@@ -29,6 +30,9 @@ from tests.mail.certificates import Certificates
 from tests.mail.checking import account, mail_of, outcome
 
 TICK_SECONDS = 0.005
+MOST_WORK_SECONDS = 0.05
+"""For how long the loop may be at work without a break."""
+MOST_GROWTH_MEBIBYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +137,26 @@ def main() -> None:
 
 async def report(mail: Mail, ports: Servers, options: argparse.Namespace) -> None:
     await measure(mail, ports, options.at_once, options.at_once)
+    gc.collect()
+    gc.freeze()  # as the server does at its start
     print(f"{options.checks} checks, {options.at_once} at once: IMAP{' and SMTP' if ports.smtp else ''}")
+    first = 0.0
     print(f"RSS before: {resident_mebibytes():.1f} MiB")
     print("| round | checks/s | p50 ms | p99 ms | longest stall ms | longest work ms | RSS MiB |")
     print("|---|---|---|---|---|---|---|")
     for number in range(1, options.rounds + 1):
         found = await measure(mail, ports, options.checks, options.at_once)
         print(found.told(number, resident_mebibytes()), flush=True)
+        first = first or resident_mebibytes()
+        hold(max(found.work), resident_mebibytes() - first)
+
+
+def hold(work: float, growth: float) -> None:
+    """Raises Failure where the promise is broken. A wall-clock stall counts other processes too, and is only told."""
+    if work > MOST_WORK_SECONDS:
+        raise Failure(f"the event loop was at work for {work * 1e3:.0f} ms without a break.")
+    if growth > MOST_GROWTH_MEBIBYTES:
+        raise Failure(f"memory grew by {growth:.0f} MiB after the first round.")
 
 
 if __name__ == "__main__":

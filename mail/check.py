@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
+from ipaddress import ip_address
 from typing import Generic, TypeVar
 
 from mail.hosts import Address, canonical
@@ -20,7 +21,7 @@ from mail.imap import ImapSession
 from mail.providers import provider_of_server
 from mail.service import Mail
 from mail.session import Session, hung_up, starttls_unavailable
-from mail.smtp import Reply, SmtpSession
+from mail.smtp import MAY_BE_SENT, Reply, SmtpSession
 from mail.tls import Certificate, accept, failure_of, speaks_clear
 from models.account import Account, Grant
 from models.config import IMPLICIT_TLS_PORTS, STARTTLS_PORTS
@@ -150,7 +151,7 @@ async def send(mail: Mail, account: Account, message: bytes, sender: str, recipi
                 ErrorCode.TIMEOUT,
                 f"The SMTP server said nothing to the message for {MESSAGE_SECONDS:g} s.",
                 "server",
-                hint="It may have been sent, or not: look into the recipient's mailbox before you try again.",
+                hint=MAY_BE_SENT,
             ) from None
 
 
@@ -216,8 +217,12 @@ class Dial(Generic[SessionT]):
         return port in IMPLICIT_TLS_PORTS or (self._account.secure and port not in STARTTLS_PORTS)
 
     async def _connected(self) -> tuple[SessionT, socket.socket]:
-        """A new session and its connection, which is gone for good when the lines are closed."""
+        """A new session and its connection, which is gone for good when the lines are closed.
+
+        Of several addresses, the first that answers is the one that is talked to from then on.
+        """
         connected = await self._mail.hosts.connect(self._addresses, self._account.port)
+        self._addresses = [ip_address(str(connected.getpeername()[0]).partition("%")[0])]
         session = self._new()
         self._lines.push_async_callback(session.close)
         self._lines.callback(_hang_up, connected.dup())
@@ -268,7 +273,9 @@ class Dial(Generic[SessionT]):
             else:
                 await self._login_by_token(session, account.login)
             if not session.is_encrypted:
-                stage.hint = "The server offers no TLS: user name and password went over the network in clear."
+                stage.hint = (
+                    "The server offers no TLS: nothing protected the login on its way, as it will nothing else."
+                )
 
     async def _login_by_password(self, session: SessionT, password: Secret) -> None:
         """What is known of the provider says more than what its server does: that it wants an app password, say."""
@@ -276,7 +283,7 @@ class Dial(Generic[SessionT]):
             await session.authenticate(self._account.username, password)
         except MailFailure as failure:
             provider = provider_of_server(self._name)
-            if failure.kind is ErrorCode.AUTHENTICATION_FAILED and provider and provider.hint:
+            if failure.field == ("password",) and provider and provider.hint:
                 failure.hint = provider.hint
             raise
 
@@ -312,8 +319,12 @@ def _expiry(days: int) -> str | None:
     """A warning, where there is one. Only a certificate that is trusted by its fingerprint gets here expired."""
     if days >= EXPIRES_SOON_DAYS:
         return None
-    when = f"expires in {days} days" if days >= 0 else f"expired {-days - 1} days ago"
+    when = f"expires in {_days(days)}" if days >= 0 else f"expired {_days(-days - 1)} ago"
     return f"The server's certificate {when}: its operator must renew it."
+
+
+def _days(number: int) -> str:
+    return "1 day" if number == 1 else f"{number} days"
 
 
 def _hang_up(line: socket.socket) -> None:

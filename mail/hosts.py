@@ -189,7 +189,11 @@ async def system_lookup(name: str) -> Sequence[str]:
         finally:
             _FREE.release()
 
-    found = await in_thread(look_up)
+    try:
+        found = await in_thread(look_up)
+    except RuntimeError:  # no thread could be started
+        _FREE.release()
+        raise OSError(errno.EAGAIN, "there is no thread for it") from None
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 

@@ -13,7 +13,7 @@ import httpx
 
 from mail.hosts import MAIL_PORTS, Address, Hosts, canonical
 from mail.threads import in_thread
-from mail.tls import Trust
+from mail.tls import EXPIRED, OF_ANOTHER_NAME, Trust
 from models.errors import ErrorCode, MailFailure
 
 PORT = 443
@@ -22,9 +22,6 @@ CONNECT_SECONDS = 3.0
 """How long one address is given before the next is tried."""
 LIMIT = 65_536
 HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "email-inbox-server"}
-
-# The codes of verification errors: OpenSSL, x509_vfy.h.
-_EXPIRED, _OTHER_NAME, _OTHER_ADDRESS = 10, 62, 64
 
 
 async def fetch(
@@ -164,9 +161,9 @@ def _tls_failure(error: ssl.SSLError, name: str) -> MailFailure:
             f"{name} and this server could not agree on TLS.",
             hint="Check the port of the address.",
         )
-    if error.verify_code in (_OTHER_NAME, _OTHER_ADDRESS):
+    if error.verify_code in OF_ANOTHER_NAME:
         why, hint = f"is not for {name}", "Use the name that the certificate is for."
-    elif error.verify_code == _EXPIRED:
+    elif error.verify_code == EXPIRED:
         why, hint = "has expired", "The operator of that server must renew it."
     else:
         why, hint = "is not trusted here", "The operator can name its authority in EMAIL_INBOX_CA_FILE."

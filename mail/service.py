@@ -1,6 +1,5 @@
 """The mail side of a server, made once: policy, trust, tokens and name servers. Knows no account."""
 
-import ssl
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +30,7 @@ class Mail:
             raise StartError(f"EMAIL_INBOX_MAIL_HOSTS_ALLOW: {error}.") from None
         try:
             trust = Trust(ca_file)
-        except ssl.SSLError:
+        except ValueError:
             raise StartError(f"EMAIL_INBOX_CA_FILE: {ca_file} holds no certificate in PEM.") from None
         except OSError as error:
             raise StartError(f"EMAIL_INBOX_CA_FILE: {ca_file} can't be read: {error.strerror}.") from None

@@ -46,6 +46,7 @@ NO_SUCH_WAY = (502, 503, 504)
 CLOSING = 421
 """What ends the connection in answer to any command, and refuses none (RFC 5321, 3.8)."""
 
+MAY_BE_SENT = "It may have been sent, or not: look into the recipient's mailbox before you try again."
 _ALIAS = "The account may not send as this address: have it added as an alias, or use the account that owns it."
 
 
@@ -72,13 +73,14 @@ class SmtpSession:
     def __init__(self) -> None:
         self.capabilities: list[str] = []
         self._client = _Client(timeout=None)
+        self._extensions: dict[str, str] = {}
         self._methods: list[str] = []
         self.was_greeted = False
         self.is_encrypted = False
 
     @property
     def offers_starttls(self) -> bool:
-        return self._client.supports_extension("starttls")
+        return "starttls" in self._extensions
 
     async def open(self, connected: socket.socket, context: ssl.SSLContext | None, name: str) -> None:
         await self._client.take(connected, context, name)
@@ -148,7 +150,14 @@ class SmtpSession:
     async def message(self, message: bytes) -> Reply:
         """Hands over the message for the envelope, and returns the reply that takes it."""
         with told():
-            return _reply(await self._client.data(message))
+            try:
+                return _reply(await self._client.data(message))
+            except (aiosmtplib.SMTPServerDisconnected, OSError):
+                raise _answer_lost() from None
+            except aiosmtplib.SMTPResponseException as error:
+                if error.code // 100 in (TEMPORARY, PERMANENT):
+                    raise
+                raise _answer_lost() from None
 
     async def leave(self) -> None:
         with told():
@@ -160,13 +169,14 @@ class SmtpSession:
     async def _hello(self) -> None:
         with told():
             await self._client.ehlo()
-        extensions = [name for name in self._client.esmtp_extensions if name != "auth"]
-        self._methods = list(self._client.server_auth_methods)  # aiosmtplib's own are gone with the connection
-        self.capabilities = shown([*extensions, *(f"AUTH={name}" for name in self._methods)])
+        # Kept here: what aiosmtplib knows of them is gone with the connection.
+        self._extensions, self._methods = self._client.esmtp_extensions, list(self._client.server_auth_methods)
+        others = [name for name in self._extensions if name != "auth"]
+        self.capabilities = shown([*others, *(f"AUTH={name}" for name in self._methods)])
 
     async def _mail_from(self, sender: str, *others: str) -> None:
         international = not all(_envelope(address).isascii() for address in (sender, *others))
-        if international and not self._client.supports_extension("smtputf8"):
+        if international and "smtputf8" not in self._extensions:
             raise sender_refused(None)
         with told():
             options = ["SMTPUTF8"] if international else []
@@ -288,6 +298,15 @@ def _message_refused(reply: Reply) -> MailFailure:
     hint = "Try again later." if reply.is_temporary else "It may look like spam to the server: ask its operator."
     return MailFailure(
         ErrorCode.PROTOCOL_ERROR, f"The SMTP server does not take the message ({reply}).", "server", hint=hint
+    )
+
+
+def _answer_lost() -> MailFailure:
+    return MailFailure(
+        ErrorCode.PROTOCOL_ERROR,
+        "The SMTP server gave no answer to the message that can be understood.",
+        "server",
+        hint=MAY_BE_SENT,
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from mail.threads import in_thread
@@ -30,17 +31,16 @@ CLEAR_TEXT = {
 """What OpenSSL makes of a peer that greets in clear."""
 
 # The codes of verification errors: OpenSSL, x509_vfy.h.
-_EXPIRED, _NOT_YET_VALID, _SELF_SIGNED, _OTHER_NAME, _OTHER_ADDRESS = 10, 9, 18, 62, 64
+EXPIRED, _NOT_YET_VALID, _SELF_SIGNED = 10, 9, 18
+OF_ANOTHER_NAME = (62, 64)
 
 
 class Trust:
     """The TLS contexts of this server. `ca_file` holds authorities beside those of the machine, in PEM."""
 
     def __init__(self, ca_file: Path | None = None) -> None:
-        """Raises OSError, or ssl.SSLError where the file holds no certificate."""
-        self._ca_file = ca_file
-        if ca_file:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(ca_file)
+        """Reads the file, once. Raises OSError, and ValueError where it holds no certificate."""
+        self._authorities = _authorities(ca_file.read_bytes()) if ca_file else b""
 
     @cached_property
     def verifying(self) -> ssl.SSLContext:
@@ -68,8 +68,8 @@ class Trust:
 
     def _verifying(self) -> ssl.SSLContext:
         context = ssl.create_default_context()
-        if self._ca_file:
-            context.load_verify_locations(self._ca_file)
+        if self._authorities:
+            context.load_verify_locations(cadata=self._authorities)
         return context
 
 
@@ -99,6 +99,15 @@ class Certificate:
 
     def days_left(self) -> int:
         return (self.expires_at - datetime.now(UTC)).days
+
+
+def _authorities(pem: bytes) -> bytes:
+    """The certificates in the file, in DER. Raises ValueError."""
+    try:
+        found = x509.load_pem_x509_certificates(pem)
+    except x509.InvalidVersion as error:
+        raise ValueError from error
+    return b"".join(authority.public_bytes(Encoding.DER) for authority in found)
 
 
 def certificate(der: bytes | None) -> Certificate:
@@ -135,7 +144,7 @@ def failure_of(error: OSError, account: Account, seen: Certificate | None) -> Ma
     """Why hands could not be shaken. `seen` is the certificate that was refused, where it could be looked at."""
     if isinstance(error, ssl.SSLCertVerificationError):
         message, hint = _why_refused(error.verify_code, account, seen)
-        field = "server" if error.verify_code in (_OTHER_NAME, _OTHER_ADDRESS) else "tlsFingerprint"
+        field = "server" if error.verify_code in OF_ANOTHER_NAME else "tlsFingerprint"
         return MailFailure(ErrorCode.CERTIFICATE_INVALID, message, field, hint=hint)
     if speaks_clear(error):
         return MailFailure(
@@ -153,13 +162,13 @@ def failure_of(error: OSError, account: Account, seen: Certificate | None) -> Ma
 
 
 def _why_refused(code: int, account: Account, seen: Certificate | None) -> tuple[str, str]:
-    if code in (_OTHER_NAME, _OTHER_ADDRESS):
+    if code in OF_ANOTHER_NAME:
         names = " and ".join(seen.names[:5]) if seen and seen.names else "another name"
         return (
             f"The server's certificate is for {names}, not for {account.server}.",
             "Set server to a name that the certificate holds.",
         )
-    if code == _EXPIRED:
+    if code == EXPIRED:
         when = f" on {seen.expires_at:%Y-%m-%d}" if seen else ""
         return f"The server's certificate has expired{when}.", "The operator of the mail server must renew it."
     if code == _NOT_YET_VALID:

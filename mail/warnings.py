@@ -3,21 +3,19 @@
 Knows no stored inbox: a password that was left out is not judged.
 """
 
-import ipaddress
 import re
 from collections.abc import Collection, Iterator, Mapping
-from typing import Literal
 
 from email_validator import EmailNotValidError
 
+from mail.hosts import as_address, canonical, embedded, is_public
 from mail.providers import MailLogin, Provider, UsernameKind, provider_of_server
-from models.config import IMPLICIT_TLS_PORTS, STARTTLS_PORTS, InboxConfig, ServerConfig
+from models.config import IMPLICIT_TLS_PORTS, STARTTLS_PORTS, InboxConfig, Protocol, ServerConfig
 from models.errors import ErrorCode, Problem
 from models.fields import address_key
 from models.oauth2 import OAuth2Provider
 from models.validation import sentence
 
-Protocol = Literal["smtp", "imap"]
 Found = tuple[tuple[str, ...], str]
 """A field of the config, and how the sentence about it goes on."""
 
@@ -55,7 +53,7 @@ def _of_server(protocol: Protocol, server: ServerConfig, email: str, ports: Coll
 
 
 def _server(server: ServerConfig) -> Iterator[Found]:
-    if server.secure and server.tls_fingerprint is None and _address(server.server):
+    if server.secure and server.tls_fingerprint is None and as_address(canonical(server.server)):
         yield ("server",), "is an IP address, which few certificates name: give the host name, or tlsFingerprint"
 
 
@@ -117,14 +115,7 @@ def _is_same(username: str, email: str) -> bool:
 
 
 def _is_public(server: str) -> bool:
-    if address := _address(server):
-        return address.is_global
+    if address := as_address(canonical(server)):
+        return is_public(embedded(address))
     labels = server.lower().removesuffix(".").split(".")
     return len(labels) > 1 and not any(".".join(labels[-size:]) in _PRIVATE_NAMES for size in (1, 2))
-
-
-def _address(server: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(server.removeprefix("[").removesuffix("]"))
-    except ValueError:
-        return None

@@ -4,7 +4,7 @@ A field added here is a field of the GraphQL input types (`schema/inbox.py`) and
 Knows no stored inbox: whether a password may be left out is for `models/inbox.py`.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -28,6 +28,7 @@ from models.oauth2 import OAuth2Config, OAuth2Patch
 from models.secrets import Secret
 from models.validation import Input, patch_of
 
+Protocol = Literal["smtp", "imap"]
 EVERY_DEPARTMENT = "All"
 DEFAULT_RETRIES = 10
 STARTTLS_PORTS = frozenset({25, 143, 587, 2525})
@@ -143,11 +144,22 @@ _OAUTH2_CHANGES = (
     ],
     None,
 )
-SmtpConfigPatch = patch_of(SmtpConfig, "SmtpConfigPatch", oauth2=_OAUTH2_CHANGES)
-ImapConfigPatch = patch_of(ImapConfig, "ImapConfigPatch", oauth2=_OAUTH2_CHANGES)
+SmtpConfigPatch = patch_of(
+    SmtpConfig,
+    "SmtpConfigPatch",
+    "Changes of how outgoing mail is sent: what is left out stays.",
+    oauth2=_OAUTH2_CHANGES,
+)
+ImapConfigPatch = patch_of(
+    ImapConfig,
+    "ImapConfigPatch",
+    "Changes of how incoming mail is fetched: what is left out stays.",
+    oauth2=_OAUTH2_CHANGES,
+)
 InboxPatch = patch_of(
     InboxConfig,
     "InboxPatch",
+    "Changes of an inbox.",
     id=(Annotated[str, Field(description="Id of the inbox to change.")], ...),
     smtp=(Annotated[SmtpConfigPatch | None, Field(description="Changes of the server for outgoing mail.")], None),
     imap=(Annotated[ImapConfigPatch | None, Field(description="Changes of the server for incoming mail.")], None),

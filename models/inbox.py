@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from sqlalchemy import ColumnElement, Index, Text, false, or_
 from sqlmodel import Field, Session, SQLModel, col, func, select
@@ -15,7 +15,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 
 from models.account import Account, Grant
 from models.columns import Timestamp, json_object, now, sortable
-from models.config import EVERY_DEPARTMENT, IDENTITY, ImapConfig, InboxConfig, ServerConfig, SmtpConfig
+from models.config import EVERY_DEPARTMENT, IDENTITY, ImapConfig, InboxConfig, Protocol, ServerConfig, SmtpConfig
 from models.errors import ErrorCode, FieldPath, Problem
 from models.fields import address_key, folded, random_id
 from models.oauth2 import StoredOAuth2, public_part
@@ -23,7 +23,6 @@ from models.paging import Order, Paged
 from models.secrets import DecryptionError, Keyring, Place, Secret
 from models.validation import accepted, sentence
 
-Protocol = Literal["smtp", "imap"]
 PROTOCOLS: tuple[Protocol, ...] = ("smtp", "imap")
 SECRETS = ("password", "refresh_token", "client_secret")
 """The columns of a server that are encrypted; empty or NULL where there is no such secret."""
@@ -147,10 +146,6 @@ class InboxOrder(Paged):
 def secret_place(inbox_id: str, protocol: Protocol, name: str) -> Place:
     """What the encryption of one of the `SECRETS` is bound to."""
     return Place("email_inbox", inbox_id, f"{protocol}_{name}")
-
-
-def password_place(inbox_id: str, protocol: Protocol) -> Place:
-    return secret_place(inbox_id, protocol, "password")
 
 
 # ----------------------------------------------------------------------------------------------- the account, to log in

@@ -68,7 +68,7 @@ class OAuth2Config(Input):
         Field(
             description="The consent, at most 10,000 characters; it can never be read again. Required at first. Left "
             "out later, the stored one is kept, which is allowed only while server, port, username, secure, tokenUrl "
-            "and clientId stay as they are.",
+            "and clientId stay as they are and no other certificate is trusted.",
             repr=False,
         ),
     ] = None
@@ -117,7 +117,9 @@ def public_part(config: OAuth2Config) -> dict[str, Any]:
     return config.model_dump(include={"provider", "token_url", "client_id", "scope"}, mode="json")
 
 
-OAuth2Patch = patch_of(OAuth2Config, "OAuth2Patch")
+OAuth2Patch = patch_of(
+    OAuth2Config, "OAuth2Patch", "Changes of a consent: what is left out stays. Where there is none yet, a first one."
+)
 
 
 @dataclass(frozen=True, slots=True)

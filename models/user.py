@@ -64,7 +64,10 @@ class UserConfig(Input):
 
 
 UserPatch = patch_of(
-    UserConfig, "UserPatch", id=(Annotated[str, InputField(description="Id of the user to change.")], ...)
+    UserConfig,
+    "UserPatch",
+    "Changes of a user.",
+    id=(Annotated[str, InputField(description="Id of the user to change.")], ...),
 )
 
 

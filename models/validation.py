@@ -39,13 +39,14 @@ MAX_KEYS = 100
 MAX_DEPTH = 3
 
 
-def patch_of(model: type[InputT], name: str, **replaced: object) -> type[InputT]:
+def patch_of(model: type[InputT], name: str, description: str, /, **replaced: object) -> type[InputT]:
     """The input type with the fields of `model`, all of them optional but those given in `replaced`."""
     fields = {
         field: (Annotated[info.annotation | None, Field(description=info.description)], None)  # type: ignore[operator]
         for field, info in model.model_fields.items()
     }
-    return create_model(name, __base__=Input, **{**fields, **replaced})  # type: ignore[call-overload, no-any-return]
+    fields.update(replaced)  # type: ignore[arg-type]
+    return create_model(name, __base__=Input, __doc__=description, **fields)  # type: ignore[call-overload, no-any-return]
 
 
 def examine(model: type[InputT], values: Mapping[str, Any], *path: str) -> Examined[InputT]:

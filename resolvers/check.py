@@ -14,9 +14,9 @@ from mail.check import ServerCheck, check_imap, check_smtp
 from models import inbox as inboxes
 from models.account import Account
 from models.check import CheckConfig
-from models.config import InboxConfig, ServerConfig
+from models.config import InboxConfig, Protocol, ServerConfig
 from models.errors import ErrorCode, MailFailure, Problem, Refused
-from models.inbox import PROTOCOLS, EmailInbox, Protocol
+from models.inbox import PROTOCOLS, EmailInbox
 from models.secrets import DecryptionError, Keyring
 from models.user import Permission
 from models.validation import accepted, examine, sentence

@@ -6,6 +6,7 @@ The counts live in this process.
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -28,8 +29,8 @@ class Turns:
 
     def __init__(self) -> None:
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
-        self._slots = asyncio.Semaphore(AT_ONCE)
-        self._taken = 0
+        # Look-ups have places of their own: they are asked for oftener, and must not keep checks waiting.
+        self._places: defaultdict[RateLimitItem, _Places] = defaultdict(_Places)
 
     @asynccontextmanager
     async def taken(self, limit: RateLimitItem, user_id: str | None) -> AsyncIterator[None]:
@@ -37,18 +38,27 @@ class Turns:
 
         Raises RateLimited where the user has had as many as the limit says, and Unavailable where too many wait.
         """
-        if self._taken >= AT_ONCE + WAITING:
+        places = self._places[limit]
+        if places.taken >= AT_ONCE + WAITING:
             raise Unavailable("Too many mail servers are being asked at the moment. Try again.")
-        self._taken += 1
+        places.taken += 1
         try:
             if user_id is not None:
                 await self._count(limit, user_id)
-            async with self._slots:
+            async with places.working:
                 yield
         finally:
-            self._taken -= 1
+            places.taken -= 1
 
     async def _count(self, limit: RateLimitItem, user_id: str) -> None:
         if not await self._limiter.hit(limit, user_id):
             stats = await self._limiter.get_window_stats(limit, user_id)
             raise RateLimited(max(1, round(stats.reset_time - time.time())), limit=limit.amount)
+
+
+class _Places:
+    """Where one kind of work waits and is done."""
+
+    def __init__(self) -> None:
+        self.working = asyncio.Semaphore(AT_ONCE)
+        self.taken = 0

@@ -70,7 +70,7 @@ class NotSendable(TypedDict):
 
 
 class MailRefused(Failure):
-    """No mail was sent: `error` says why and what to do, `errorType` ends with the code in lower case."""
+    """Not known to be sent: `error` says why, or that it may have been; `errorType` ends in the code in lower case."""
 
     errorType: Annotated[str, Published(pattern="^error-smtp-[a-z-]+$")]
 
@@ -111,7 +111,7 @@ class BadSort(ProductError):
 
 
 class NotSent(ProductError):
-    """No test mail was sent."""
+    """A test mail is not known to be sent."""
 
     status = 400
 

@@ -8,7 +8,7 @@ import strawberry
 from mail import check as mail
 from mail.check import StageName
 from models.check import CheckConfig
-from models.inbox import Protocol
+from models.config import Protocol
 from resolvers import check as resolvers
 from resolvers.trial import Sent
 from resolvers.trial import send_test_email as send
@@ -88,7 +88,7 @@ class CheckEmailInboxPayload(Payload):
     )
 
 
-@strawberry.type(description="The test mail as the mail server took it, or why it was not sent.")
+@strawberry.type(description="The test mail as the mail server took it, or why it is not known to be sent.")
 class SendTestEmailPayload(Payload):
     recipient: str | None = strawberry.field(default=None, description="Address that it was sent to.")
     smtp_code: int | None = strawberry.field(default=None, description="The mail server's code, such as 250.")

@@ -20,7 +20,7 @@ Values = TypeVar("Values", bound=dict[str, Any])
 
 def nested_input(model: type[Input], name: str) -> None:
     """Makes the model an input type, for the fields of other inputs."""
-    _define(model, name, model.__doc__ or name)
+    _define(model, name, model.__doc__ or "")
 
 
 def input_of(model: type[Input], without: Collection[str] = ()) -> Callable[[type[Values]], type[Values]]:

@@ -34,7 +34,8 @@ described_enum(
     "How likely a proposal is right.",
     {
         Confidence.HIGH: "A well-known provider.",
-        Confidence.MEDIUM: "Mail goes to a well-known provider, or the domain names a server of its own.",
+        Confidence.MEDIUM: "Mail goes to a well-known provider, name servers name a server of the domain's own, or its "
+        "web server names one, which may be somebody else's.",
         Confidence.LOW: "Name servers name a server of another domain. Somebody could have lied for them: look at the "
         "name before you give it a password.",
     },

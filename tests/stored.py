@@ -15,7 +15,7 @@ from sqlalchemy import text
 from sqlmodel import col, select
 
 from models.database import opened
-from models.inbox import PROTOCOLS, EmailInbox, password_place
+from models.inbox import PROTOCOLS, EmailInbox, secret_place
 from models.keyfile import KeyFile
 from models.secrets import Keyring
 from resolvers.inbox import set_in
@@ -76,7 +76,7 @@ def keyring_of(settings: Settings) -> Keyring:
 def passwords_of(inbox: EmailInbox, keyring: Keyring) -> tuple[str, ...]:
     """SMTP's and IMAP's. Raises DecryptionError."""
     return tuple(
-        keyring.decrypt(getattr(inbox, f"{protocol}_password"), password_place(inbox.id, protocol)).reveal()
+        keyring.decrypt(getattr(inbox, f"{protocol}_password"), secret_place(inbox.id, protocol, "password")).reveal()
         for protocol in PROTOCOLS
     )
 

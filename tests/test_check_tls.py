@@ -1,16 +1,22 @@
 """Servers that would have a login without TLS, or with a TLS that proves nothing: not a byte of one is sent."""
 
-from collections.abc import Iterator
+import socket
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 import mail.check
+from mail.check import check_imap
+from mail.hosts import Address
+from mail.tls import Trust
 from models.account import Grant
 from models.secrets import Secret
 from tests.mail.accounts import PASSWORD, USER
 from tests.mail.addresses import At
 from tests.mail.certificates import SPOILED, Certificates
-from tests.mail.checking import encodings, mail_of, outcome, warnings
+from tests.mail.checking import Leading, account, encodings, mail_of, outcome, warnings
 from tests.mail.dialogues import CANARY, IMAP, Protocol, dialogue
 from tests.mail.hostile import PROTOCOLS, TLS, check, check_scripted, nothing_got_out, nothing_stays, port_of
 from tests.mail.scripted import (
@@ -250,7 +256,7 @@ async def test_a_fingerprint_outlasts_its_certificate(
         fingerprint = certificates.fingerprint(At.EXPIRED)
         found = await check_scripted(protocol, server, certificates, tls_fingerprint=fingerprint)
         assert outcome(found) == "SUCCESS"
-        assert "expired 1 days ago" in warnings(found)["TLS" if implicit else "STARTTLS"]
+        assert "expired 1 day ago" in warnings(found)["TLS" if implicit else "STARTTLS"]
 
 
 @PROTOCOLS
@@ -268,3 +274,32 @@ async def test_an_access_token_is_no_more_sent_in_clear_than_a_password(
             found = await check(protocol, mailing, port, login=Grant("https://x", "x", None, Secret("x")))
             assert not found.success
             nothing_got_out(server, found)
+
+
+async def test_a_certificate_is_looked_at_where_it_was_refused(certificates: Certificates) -> None:
+    """A name may have many addresses, each with a certificate of its own."""
+
+    class Twofold(Leading):
+        async def look_up(self, name: str) -> list[str]:
+            return [str(At.GOOD), str(At.CLEAR)]
+
+        async def connect(self, addresses: Sequence[Address], port: int) -> socket.socket:
+            reached.append([str(address) for address in addresses])
+            return await super().connect(addresses, port)
+
+    reached: list[list[str]] = []
+    with scripted(certificates.server_context(At.EXPIRED), *dialogue(IMAP), implicit=True) as server:
+        twofold = replace(mail_of(certificates), hosts=Twofold(At.GOOD, {993: server.port}))
+        found = await check_imap(twofold, account(993))
+    assert outcome(found) == "TLS CERTIFICATE_INVALID tlsFingerprint"
+    assert reached == [[At.GOOD, At.CLEAR], [At.GOOD]]
+
+
+async def test_the_file_of_authorities_is_read_once(certificates: Certificates, tmp_path: Path) -> None:
+    copy = tmp_path / "ca.pem"
+    copy.write_bytes(b"# fran\xc3\xa7ais\n" + certificates.ca_file.read_bytes())
+    trust = Trust(copy)
+    copy.unlink()
+    with scripted(certificates.server_context(), *dialogue(IMAP), implicit=True) as server:
+        trusting = replace(mail_of(certificates, ports={993: server.port}), trust=trust)
+        assert (await check_imap(trusting, account(993))).success

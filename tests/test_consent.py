@@ -7,7 +7,7 @@ import pytest
 
 from models import inbox as rows
 from models.account import Grant
-from models.config import InboxConfig
+from models.config import InboxConfig, Protocol
 from models.inbox import PROTOCOLS, SECRETS, EmailInbox, rotate_refresh_token
 from models.key import known_keys, register, retire
 from models.keyfile import KeyFile
@@ -45,19 +45,19 @@ async def row(server: Running, inbox_id: str = "a") -> EmailInbox:
     return inbox
 
 
-async def grant_of(server: Running, protocol: rows.Protocol = "smtp") -> Grant:
+async def grant_of(server: Running, protocol: Protocol = "smtp") -> Grant:
     login = rows.account(await row(server), protocol, server.context.keyring).login
     assert isinstance(login, Grant)
     return login
 
 
-async def secrets_of(server: Running, protocol: rows.Protocol = "smtp") -> tuple[str, str | None]:
+async def secrets_of(server: Running, protocol: Protocol = "smtp") -> tuple[str, str | None]:
     """The refresh token and the client secret, decrypted."""
     grant = await grant_of(server, protocol)
     return grant.refresh_token.reveal(), grant.client_secret.reveal() if grant.client_secret else None
 
 
-async def password_of(server: Running, protocol: rows.Protocol = "smtp") -> str:
+async def password_of(server: Running, protocol: Protocol = "smtp") -> str:
     login = rows.account(await row(server), protocol, server.context.keyring).login
     assert isinstance(login, Secret)
     return login.reveal()
@@ -259,7 +259,7 @@ def bare_values(**changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-async def test_a_stored_secret_never_goes_to_another_place(api: Api, server: Running, protocol: rows.Protocol) -> None:
+async def test_a_stored_secret_never_goes_to_another_place(api: Api, server: Running, protocol: Protocol) -> None:
     await api.set_inbox(consenting_values(id="a"))
     before = await secrets_of(server, protocol)
     for name, value in ELSEWHERE.items():
@@ -413,7 +413,7 @@ async def test_secrets_are_stored_encrypted_and_bound_to_their_place(stored: Run
         if getattr(inbox, column) == value:
             continue
         swapped = EmailInbox(**{**inbox.model_dump(), column: value})
-        protocol: rows.Protocol = "smtp" if column.startswith("smtp") else "imap"
+        protocol: Protocol = "smtp" if column.startswith("smtp") else "imap"
         with pytest.raises(DecryptionError):
             rows.account(swapped, protocol, stored.context.keyring)
 

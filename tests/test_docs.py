@@ -290,6 +290,8 @@ def test_the_limits_of_checks_are_those_of_the_code() -> None:
         "a stage": f"{check.STAGE_SECONDS:g} s",
         "a check": f"{check.CHECK_SECONDS:g} s",
         "a mail server's answer to a test mail": f"{check.MESSAGE_SECONDS:g} s",
+        "a test mail": f"{check.CHECK_SECONDS + check.MESSAGE_SECONDS:g} s",
+        "the wait for a turn": f"{check.CHECK_SECONDS + check.MESSAGE_SECONDS:g} s",
         "checks and test mails of a user": f"{turns.CHECKS.amount} a minute",
         "at once in one process": f"{turns.AT_ONCE}",
         "waiting for their turn": f"{turns.WAITING}",
@@ -299,7 +301,7 @@ def test_the_limits_of_checks_are_those_of_the_code() -> None:
 def test_the_stages_codes_and_ports_of_mail_are_those_of_the_code() -> None:
     assert [quoted(row[0])[0] for row in table(DOCS / "mail.md", "stage", "passed when")] == list(check.StageName)
     of_mail = [quoted(row[0])[0] for row in table(DOCS / "mail.md", "code", "what is meant")]
-    of_inputs = ["REQUIRED", "INVALID", "TOO_LONG", "TAKEN", "NOT_FOUND", "CONFLICT", "PASSWORD_REQUIRED", "UNUSUAL"]
+    of_inputs = ["REQUIRED", "INVALID", "TOO_LONG", "TAKEN", "NOT_FOUND", "CONFLICT", "UNUSUAL"]
     assert sorted(of_mail + of_inputs) == sorted(ErrorCode)
     ports = sorted(MAIL_PORTS)
     [[_, default, _]] = [

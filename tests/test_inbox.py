@@ -167,8 +167,8 @@ async def passwords_of(server: Running, inbox_id: str) -> tuple[str, str]:
     """Both passwords, decrypted."""
     [inbox] = await server.context.database.read(rows.by_id(inbox_id))
     keyring = server.context.keyring
-    smtp = keyring.decrypt(inbox.smtp_password, rows.password_place(inbox_id, "smtp"))
-    imap = keyring.decrypt(inbox.imap_password, rows.password_place(inbox_id, "imap"))
+    smtp = keyring.decrypt(inbox.smtp_password, rows.secret_place(inbox_id, "smtp", "password"))
+    imap = keyring.decrypt(inbox.imap_password, rows.secret_place(inbox_id, "imap", "password"))
     return smtp.reveal(), imap.reveal()
 
 

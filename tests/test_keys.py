@@ -18,7 +18,7 @@ from sqlalchemy import make_url
 from sqlmodel import select
 
 from models.database import opened
-from models.inbox import PROTOCOLS, EmailInbox, password_place
+from models.inbox import PROTOCOLS, EmailInbox, secret_place
 from models.key import EncryptionKey
 from models.keyfile import KeyFile
 from models.secrets import DecryptionError, Key, Keyring, Place, Secret, new_key
@@ -115,7 +115,7 @@ async def _store(settings: Settings, inbox_id: str, key: Key) -> None:
 
     def unit(session: Any) -> None:
         inbox = session.get(EmailInbox, inbox_id)
-        inbox.smtp_password = key.encrypt(Secret(f"smtp-{inbox_id}"), password_place(inbox_id, "smtp"))
+        inbox.smtp_password = key.encrypt(Secret(f"smtp-{inbox_id}"), secret_place(inbox_id, "smtp", "password"))
 
     async with opened(settings.url) as database:
         await database.write(unit)
@@ -254,7 +254,7 @@ async def test_a_value_is_worth_nothing_in_another_place(settings: Settings) -> 
     keyring = keyring_of(settings)
     inboxes = await inboxes_of(settings)
     values = {
-        password_place(inbox.id, protocol): getattr(inbox, f"{protocol}_password")
+        secret_place(inbox.id, protocol, "password"): getattr(inbox, f"{protocol}_password")
         for inbox in inboxes
         for protocol in PROTOCOLS
     }

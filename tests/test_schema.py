@@ -44,7 +44,8 @@ def _parts(kind: GraphQLNamedType) -> Iterator[tuple[str, str | None, str | None
 
 
 def undescribed(schema: GraphQLSchema) -> list[str]:
-    return [name for name, description, _ in elements(schema) if not description]
+    """What says nothing beyond its name."""
+    return [name for name, description, _ in elements(schema) if not description or description == name]
 
 
 def undated(schema: GraphQLSchema) -> list[str]:
@@ -73,6 +74,7 @@ def test_the_checks_find_what_they_look_for() -> None:
     new = build_schema('"D" type Query { a: String @deprecated(reason: "Use b.") "E" b(c: Int!): String }')
     assert len(find_breaking_changes(old, new)) == 2
     assert undescribed(new) == ["Query.a", "Query.b(c)"]
+    assert undescribed(build_schema('"Query" type Query { "D" a: Int }')) == ["Query"]
     assert undated(new) == ["Query.a"]
 
 

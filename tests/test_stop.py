@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import NoReturn
@@ -90,6 +91,24 @@ def test_a_request_that_never_ends_does_not_keep_it(settings: Settings, tmp_path
     ):
         assert process.stop() == 0
         assert request.answer() == 503
+
+
+def test_a_mail_server_that_is_silent_does_not_keep_it(settings: Settings, tmp_path: Path) -> None:
+    values = {"server": "127.0.0.1", "username": "u", "password": "p", "secure": True}
+    query = "mutation ($input: CheckEmailInboxInput!) { checkEmailInbox(input: $input) { success } }"
+    with socket.create_server(("127.0.0.1", 0)) as silent, ThreadPoolExecutor() as threads:
+        port = silent.getsockname()[1]
+        allowed = {"EMAIL_INBOX_MAIL_HOSTS_ALLOW": "127.0.0.1", "EMAIL_INBOX_MAIL_PORTS": f"{port},"}
+        with serving(environment_of(settings, **allowed), tmp_path, patched=QUICK) as process:
+            body = {"query": query, "variables": {"input": {"imap": {**values, "port": port}}}}
+            asked = threads.submit(process.client.post, "/graphql", json=body)
+            silent.settimeout(SECONDS)
+            with silent.accept()[0]:
+                started = time.monotonic()
+                assert process.stop() == 0
+                assert time.monotonic() - started < SECONDS
+            assert asked.result(SECONDS).status_code == 503
+        assert "Traceback" not in process.err
 
 
 async def test_a_lock_that_never_ends_does_not_keep_it(settings: Settings, tmp_path: Path) -> None:

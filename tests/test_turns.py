@@ -4,7 +4,7 @@ import asyncio
 from contextlib import AsyncExitStack
 
 import pytest
-from limits import parse
+from limits import RateLimitItem, parse
 
 from models.errors import RateLimited, Unavailable
 from resolvers.turns import AT_ONCE, CHECKS, LOOKUPS, WAITING, Turns
@@ -87,8 +87,8 @@ async def test_what_is_refused_for_want_of_room_is_not_counted() -> None:
     turns = Turns()
     async with AsyncExitStack() as stack:
         for _ in range(AT_ONCE):
-            await stack.enter_async_context(turns.taken(PLENTY, None))
-        waiting = [asyncio.create_task(_have(turns)) for _ in range(WAITING)]
+            await stack.enter_async_context(turns.taken(CHECKS, None))
+        waiting = [asyncio.create_task(_have(turns, CHECKS)) for _ in range(WAITING)]
         await asyncio.sleep(0)
         for _ in range(2 * CHECKS.amount):
             with pytest.raises(Unavailable):
@@ -100,8 +100,17 @@ async def test_what_is_refused_for_want_of_room_is_not_counted() -> None:
         pass
 
 
-async def _have(turns: Turns) -> None:
-    async with turns.taken(PLENTY, None):
+async def test_look_ups_keep_no_check_waiting() -> None:
+    turns = Turns()
+    async with AsyncExitStack() as stack:
+        for _ in range(AT_ONCE):
+            await stack.enter_async_context(turns.taken(LOOKUPS, None))
+        async with asyncio.timeout(1), turns.taken(CHECKS, None):
+            pass
+
+
+async def _have(turns: Turns, limit: RateLimitItem = PLENTY) -> None:
+    async with turns.taken(limit, None):
         await asyncio.Event().wait()
 
 

@@ -7,9 +7,11 @@ import grp
 import os
 import pwd
 import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from tests.mail.accounts import FOLDERLESS, PASSWORDS
@@ -20,6 +22,9 @@ from tests.mail.token_endpoint import TokenEndpoint
 from tests.process import free_port
 
 PROGRAM = shutil.which("dovecot", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
+
+VERSION = "2.3."
+"""2.4 is configured otherwise."""
 
 BASE = """
 base_dir = {run}
@@ -125,9 +130,19 @@ class Dovecot:
         return (self.folder / LOG).read_text("utf-8")
 
 
+@cache
 def missing() -> str | None:
     """Why Dovecot can't run here."""
-    return None if PROGRAM else "Dovecot is not installed"
+    if PROGRAM is None:
+        return "Dovecot is not installed"
+    said = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True, check=False)
+    if not said.stdout.startswith(VERSION):
+        return f"Dovecot {VERSION}x is needed, here is {said.stdout.strip() or 'one that does not start'}"
+    try:
+        mail_owner(), identities()
+    except KeyError as error:
+        return f"Dovecot needs users and groups that have names: {error.args[0]}"
+    return None
 
 
 @contextmanager
