@@ -136,8 +136,10 @@ def _accounts(config: CheckConfig, stored: EmailInbox | None, keyring: Keyring) 
 
 def _is_whole(given: ServerConfig | None) -> bool:
     """Whether nothing is taken from the store: a secret that is lost may be given anew."""
-    if given is None or given.password is not None:
-        return given is not None
+    if given is None:
+        return False
+    if given.password is not None:
+        return True
     consent = given.oauth2
     return consent is not None and consent.refresh_token is not None and "client_secret" in consent.model_fields_set
 
