@@ -6,11 +6,11 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any
 
 import structlog
 import typer
@@ -249,8 +249,10 @@ def _tracing() -> ModuleType | None:
 
 def serve(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT, then answers what is under way. Raises StartError."""
-    # No step of the start leaves anything half done, so that it may be left at any moment, as by kill.
-    _on_stop(lambda: os._exit(0))
+    # No step of the start leaves anything half done, so that it may be left at any moment, as by kill. While uvicorn
+    # serves, the signals are its own; it raises them once more when all is done, and that is no failure.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: os._exit(0))
     configure_logs(settings)
     for name in unknown_settings():
         log.warning("unknown setting", name=name)
@@ -258,8 +260,6 @@ def serve(settings: Settings) -> None:
     listening = _bind(settings)
     administrator = asyncio.run(prepare(settings))
     _greet(settings, administrator)
-    # Uvicorn raises the signals that it handled once more when it is done, and that is no failure.
-    _on_stop(lambda: sys.exit(0))
     config = uvicorn.Config(
         "server:create_worker" if settings.workers > 1 else _settled(create_app(settings)),
         factory=settings.workers > 1,
@@ -273,11 +273,6 @@ def serve(settings: Settings) -> None:
             Workers(config, sockets=[listening]).run()
     else:
         uvicorn.Server(config).run(sockets=[listening])
-
-
-def _on_stop(stop: Callable[[], NoReturn]) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop())
 
 
 class Workers(Multiprocess):
