@@ -1,8 +1,9 @@
 """The seam to SQLite and PostgreSQL: `read(statement)` and `write(unit)`. Knows no table.
 
 Nobody else begins, commits or retries. A unit is a function that runs its statements in one transaction; its result is
-handed back only after the commit is on disk. SQLite has one writer (BEGIN IMMEDIATE, WAL, synchronous=FULL) and several
-readers. Readers have connections of their own, so that reading goes on while writers wait for a lock.
+handed back only after the commit is on disk. SQLite has one writer (BEGIN IMMEDIATE, WAL, synchronous=FULL), which
+commits together what waits at the same time, and several readers. Readers have connections of their own, so that
+reading goes on while writers wait for a lock.
 """
 
 import asyncio
@@ -10,11 +11,12 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar, TypeVarTuple, overload
 
 import structlog
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, Engine, StaticPool, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -27,6 +29,7 @@ from sqlmodel.sql.expression import Select, SelectOfScalar
 from models import statements
 from models.errors import StartError, Unavailable
 from models.observer import Observer, UnitState
+from models.writer import Writer
 
 Result = TypeVar("Result")
 Columns = TypeVarTuple("Columns")
@@ -46,6 +49,7 @@ LOCK_SECONDS = 5.0
 LOOK_SECONDS = 0.01
 CONNECT_SECONDS = 3.0
 CLOSE_SECONDS = 1.0
+SQLITE = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "PRAGMA foreign_keys=ON")
 _SQLITE_BUSY = 5
 # SQLITE_BUSY, LOCKED, READONLY, IOERR, CORRUPT, FULL, CANTOPEN, NOTADB: a matter of the machine, not of the statement.
 _SQLITE_IN_THE_WAY = {5, 6, 8, 10, 11, 13, 14, 26}
@@ -66,9 +70,14 @@ class Database:
         self.path = sqlite_path(url)
         self._observer = observer or Observer()
         self._writer, self._reader = _sqlite_engines(self.path) if self.path else _postgresql_engines(url)
+        engines = [self._writer.sync_engine, self._reader.sync_engine]
+        self._units: Writer | None = None
+        if self.path:
+            engines.append(_sqlite_unit_engine(self.path))
+            self._units = Writer(engines[-1])
         if self._observer.follows_statements:
-            for engine in (self._writer, self._reader):
-                statements.follow(engine.sync_engine, self._observer)
+            for engine in engines:
+                statements.follow(engine, self._observer)
         self._writes: set[asyncio.Task[Any]] = set()
 
     @overload
@@ -107,6 +116,10 @@ class Database:
         raise AssertionError("unreachable")
 
     async def _transaction(self, unit: Unit[Result], turn: "_Turn") -> Result:
+        if self._units:
+            result: Result = await self._units.write(unit, turn.begin)
+            return result
+
         def work(session: Session) -> Result:
             session.connection()
             turn.begin()
@@ -137,7 +150,7 @@ class Database:
 
     @property
     def engine(self) -> AsyncEngine:
-        """The writing engine, for looking at the schema."""
+        """An engine that writes, for the schema."""
         return self._writer
 
     @asynccontextmanager
@@ -161,6 +174,8 @@ class Database:
             for task in waiting:
                 task.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
+        if self._units:
+            await asyncio.to_thread(self._units.stop, CLOSE_SECONDS)
         for engine in (self._writer, self._reader):
             with suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_SECONDS):
@@ -214,6 +229,19 @@ def sqlite_path(url: str) -> Path | None:
     raise StartError("EMAIL_INBOX_DATABASE_URL must start with postgresql:// or sqlite:///path.")
 
 
+def _sqlite_unit_engine(path: Path) -> Engine:
+    """One connection without a pool's care, for the thread that writes units."""
+    engine = create_engine(
+        URL.create("sqlite", database=str(path)),
+        connect_args={"isolation_level": None, "check_same_thread": False},
+        hide_parameters=True,
+        poolclass=StaticPool,
+    )
+    _on_connect(engine, *SQLITE, "PRAGMA busy_timeout=0")
+    event.listen(engine, "begin", partial(_begin, sleep=time.sleep))
+    return engine
+
+
 def _sqlite_engines(path: Path) -> tuple[AsyncEngine, AsyncEngine]:
     def engine(size: int) -> AsyncEngine:
         return create_async_engine(
@@ -226,14 +254,13 @@ def _sqlite_engines(path: Path) -> tuple[AsyncEngine, AsyncEngine]:
         )
 
     writer, reader = engine(1), engine(READERS)
-    common = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "PRAGMA foreign_keys=ON")
-    _on_connect(writer, *common, "PRAGMA busy_timeout=0")
-    _on_connect(reader, *common, "PRAGMA query_only=ON", f"PRAGMA cache_size=-{READER_KIBIBYTES}")
-    event.listen(writer.sync_engine, "begin", _begin)
+    _on_connect(writer.sync_engine, *SQLITE, "PRAGMA busy_timeout=0")
+    _on_connect(reader.sync_engine, *SQLITE, "PRAGMA query_only=ON", f"PRAGMA cache_size=-{READER_KIBIBYTES}")
+    event.listen(writer.sync_engine, "begin", partial(_begin, sleep=lambda seconds: await_only(asyncio.sleep(seconds))))
     return writer, reader
 
 
-def _begin(connection: Connection) -> None:
+def _begin(connection: Connection, sleep: Callable[[float], object]) -> None:
     """Begins a transaction once no other process is in one.
 
     SQLite itself would wait up to a tenth of a second between two looks, in a thread that can't be stopped.
@@ -246,11 +273,11 @@ def _begin(connection: Connection) -> None:
         except DBAPIError as error:
             if _sqlite_code(error) != _SQLITE_BUSY or time.monotonic() > deadline:
                 raise
-        await_only(asyncio.sleep(random.uniform(0, LOOK_SECONDS)))  # noqa: S311
+        sleep(random.uniform(0, LOOK_SECONDS))  # noqa: S311
 
 
-def _on_connect(engine: AsyncEngine, *pragmas: str) -> None:
-    @event.listens_for(engine.sync_engine, "connect")
+def _on_connect(engine: Engine, *pragmas: str) -> None:
+    @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: Any) -> None:
         cursor = connection.cursor()
         for pragma in pragmas:

@@ -336,7 +336,9 @@ def _die_at(number: int) -> None:
     steps_of: list[tuple[Any, str]] = [(os, "fsync"), (os, "rename"), (os, "link"), (os, "unlink")]
     for owner, name in (*steps_of, (Transaction, "commit")):
         setattr(owner, name, stepping(getattr(owner, name)))
-    setattr(sqlite3, "connect", functools.partial(sqlite3.connect, factory=Connection))  # noqa: B010
+    connect = sqlite3.connect
+    for module in (sqlite3, sqlite3.dbapi2):
+        setattr(module, "connect", functools.partial(connect, factory=Connection))  # noqa: B010
 
 
 def _preload() -> None:

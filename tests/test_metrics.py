@@ -187,10 +187,13 @@ async def test_every_series_of_a_request_is_there_for_what_nobody_foresaw(
 @pytest.fixture
 async def held(server: Running) -> AsyncIterator[asyncio.Event]:
     """The server, whose every writer is busy until the event is set."""
-    release, database = asyncio.Event(), server.context.database
+    release, database, loop = asyncio.Event(), server.context.database, asyncio.get_running_loop()
 
     def unit(session: Session) -> None:
-        await_only(release.wait())
+        if database.path:  # a thread of its own
+            asyncio.run_coroutine_threadsafe(release.wait(), loop).result()
+        else:
+            await_only(release.wait())
 
     writers = 1 if database.path else WRITERS
     busy = [asyncio.create_task(database.write(unit)) for _ in range(writers)]

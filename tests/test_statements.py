@@ -54,7 +54,7 @@ def statements() -> Iterator[list[str]]:
 
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         counted = _COUNTED.get()
-        if counted is not None and not statement.startswith("BEGIN"):
+        if counted is not None and not statement.startswith(("BEGIN", "SAVEPOINT", "RELEASE")):
             counted.append(statement)
 
     event.listen(Engine, "before_cursor_execute", note)

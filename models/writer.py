@@ -1,0 +1,111 @@
+"""The one writer of SQLite: a thread that commits together what waits at the same time. Knows no table and no lock.
+
+Each unit runs in a savepoint of its own, so that one that fails takes nothing of the others with it. Results are handed
+back after the one COMMIT is on disk: what costs most about a commit is the waiting for the disk, and it is shared. In
+the thread a statement costs no hop to another one.
+"""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, Engine
+from sqlmodel import Session
+
+TOGETHER = 32
+"""How many units are committed together, at most: the first of them waits for the last."""
+
+
+@dataclass(slots=True)
+class Job:
+    """A unit that waits. `begin` is told when its work begins; it runs in the context of whoever asked for it."""
+
+    unit: Callable[[Session], Any]
+    begin: Callable[[], None]
+    done: asyncio.Future[Any]
+    context: Context = field(default_factory=copy_context)
+    result: Any = None
+    error: BaseException | None = None
+
+
+class Writer:
+    """Commits units over the one connection of the engine, in the order in which they come."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    async def write(self, unit: Callable[[Session], Any], begin: Callable[[], None]) -> Any:
+        """The unit's result, once it is durable. Raises what the unit raises, and DBAPIError."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, daemon=True, name="writer")
+            self._thread.start()
+        job = Job(unit, begin, asyncio.get_running_loop().create_future())
+        self._jobs.put(job)
+        return await job.done
+
+    def stop(self, seconds: float) -> None:
+        """Ends after what waits. A thread that still waits for a lock by then is left behind: it holds up no end."""
+        self._jobs.put(None)
+        if self._thread:
+            self._thread.join(seconds)
+
+    def _run(self) -> None:
+        while batch := self._batch():
+            self._commit(batch)
+            with suppress(RuntimeError):  # the loop may be closed by now
+                batch[0].done.get_loop().call_soon_threadsafe(_hand_back, batch)
+        self._engine.dispose()
+
+    def _batch(self) -> list[Job]:
+        """What waits, and where nothing does, what comes next. Empty: this is the end."""
+        batch: list[Job] = []
+        while len(batch) < TOGETHER and not (batch and self._jobs.empty()):
+            job = self._jobs.get()
+            if job is None:
+                if batch:
+                    self._jobs.put(None)
+                break
+            batch.append(job)
+        return batch
+
+    def _commit(self, batch: list[Job]) -> None:
+        try:
+            with self._engine.begin() as connection:
+                for job in batch:
+                    job.context.run(_work, connection, job)
+        except BaseException as error:  # it is raised where the result is awaited
+            for job in batch:
+                job.error = job.error or error
+
+
+def _work(connection: Connection, job: Job) -> None:
+    """Runs one unit. Raises where SQLite has given the whole transaction up, as for a disk that is full."""
+    job.begin()
+    try:
+        with (
+            connection.begin_nested(),
+            Session(connection, expire_on_commit=False, join_transaction_mode="rollback_only") as session,
+        ):
+            job.result = job.unit(session)
+            session.flush()
+    except BaseException as error:  # as above
+        job.error = error
+        if not connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr]
+            raise
+
+
+def _hand_back(batch: list[Job]) -> None:
+    for job in batch:
+        if job.done.done():
+            continue
+        if job.error is None:
+            job.done.set_result(job.result)
+        else:
+            job.done.set_exception(job.error)
