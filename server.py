@@ -297,7 +297,6 @@ def create_worker() -> Starlette:
 
 def _settled(app: Starlette) -> Starlette:
     """What is there by now stays: looked through again and again, it would stop the event loop for some 100 ms."""
-    gc.collect()
     gc.freeze()
     return app
 

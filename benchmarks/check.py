@@ -137,7 +137,6 @@ def main() -> None:
 
 async def report(mail: Mail, ports: Servers, options: argparse.Namespace) -> None:
     await measure(mail, ports, options.at_once, options.at_once)
-    gc.collect()
     gc.freeze()  # as the server does at its start
     print(f"{options.checks} checks, {options.at_once} at once: IMAP{' and SMTP' if ports.smtp else ''}")
     first = 0.0

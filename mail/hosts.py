@@ -12,12 +12,13 @@ import socket
 import threading
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Any, Self
+from typing import Any
 
 import aiohappyeyeballs
 import idna
 
 from mail.threads import in_thread
+from models.config import IMPLICIT_TLS_PORTS, STARTTLS_PORTS
 from models.errors import ErrorCode, MailFailure
 
 Address = IPv4Address | IPv6Address
@@ -25,7 +26,7 @@ Network = IPv4Network | IPv6Network
 Lookup = Callable[[str], Awaitable[Sequence[str]]]
 """From a host name to the spellings of its addresses. Raises OSError where there are none."""
 
-MAIL_PORTS = frozenset({25, 143, 465, 587, 993, 2525})
+MAIL_PORTS = STARTTLS_PORTS | IMPLICIT_TLS_PORTS
 HAPPY_EYEBALLS_SECONDS = 0.25
 """How long one address is given before the next is tried beside it (RFC 8305, 5)."""
 
@@ -87,20 +88,10 @@ class Hosts:
         for entry in allowed:
             self._allow(entry)
 
-    @classmethod
-    def of(cls, allowed: Iterable[str], ports: Collection[int] | None) -> Self:
-        """The policy that an operator set. Raises ValueError."""
-        return cls(allowed, ports or MAIL_PORTS)
-
-    def permit(self, server: str, port: int, ports: Collection[int] | None = None) -> None:
+    def permit(self, server: str, port: int) -> None:
         """Judges what was typed, before any name is looked up. Raises MailFailure."""
-        name = canonical(server)
-        address = as_address(name)
-        if address is not None:
-            self._judge([address], server)
-        elif not self._is_allowed_name(name) and _is_loopback_name(name):
-            self._judge(LOOPBACK, server)
-        if port not in (self.ports if ports is None else ports):
+        self.permit_host(server)
+        if port not in self.ports:
             raise MailFailure(
                 ErrorCode.HOST_NOT_ALLOWED,
                 f"Port {port} is no port of mail that this server may connect to.",
@@ -109,6 +100,15 @@ class Hosts:
                 + ", ".join(map(str, sorted(self.ports)[:20]))
                 + ", or let the operator add the port to EMAIL_INBOX_MAIL_PORTS.",
             )
+
+    def permit_host(self, server: str) -> None:
+        """The same, whatever the port."""
+        name = canonical(server)
+        address = as_address(name)
+        if address is not None:
+            self._judge([address], server)
+        elif not self._is_allowed_name(name) and _is_loopback_name(name):
+            self._judge(LOOPBACK, server)
 
     async def resolve(self, server: str) -> list[Address]:
         """The addresses of the host that may be connected to. Raises MailFailure where there are none."""

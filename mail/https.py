@@ -89,7 +89,7 @@ def _judged(hosts: Hosts, url: str) -> httpx.URL:
         hint = "Use 443, or let the operator add the port to EMAIL_INBOX_MAIL_PORTS."
         raise _not_allowed(f"Port {port} may not be connected to over HTTPS.", hint)
     try:
-        hosts.permit(target.host, port, {port})
+        hosts.permit_host(target.host)
     except MailFailure as failure:
         raise MailFailure(failure.kind, str(failure), hint=failure.hint) from None
     return target

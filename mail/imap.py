@@ -22,6 +22,7 @@ from mail.session import (
     no_login,
     no_oauth2,
     not_understood,
+    put_off,
     read_certificate,
     saslname,
     shown,
@@ -37,7 +38,6 @@ from models.secrets import Secret
 
 MAX_BYTES = 256 * 1024
 """What a server may send in answer to one step."""
-
 LEAST = 64
 """What a line counts for, however short it is: each is work."""
 
@@ -139,7 +139,7 @@ class ImapSession:
                 if isinstance(error, imaplib.IMAP4.abort):
                     raise
                 code = _code_of(error)
-                raise _put_off(code) if code in PUT_OFF else _no_inbox(code) from None
+                raise put_off("IMAP", code) if code in PUT_OFF else _no_inbox(code) from None
             found = await in_thread(self._opened.capabilities_now)
         self.capabilities = shown(name.decode("ascii", "replace") for name in found)
 
@@ -201,7 +201,6 @@ class _Client(IMAPClient):  # type: ignore[misc]  # IMAPClient has no types
 
     def capabilities_now(self) -> tuple[bytes, ...]:
         """What the server can, asked anew: more is said to whoever is logged in."""
-        self._cached_capabilities = None
         found: tuple[bytes, ...] = self._do_capabilites()
         return found
 
@@ -277,16 +276,7 @@ def _failure_of(error: BaseException, login_failure: Refusal) -> MailFailure:
 def _login_failure(code: str, login_failure: Refusal) -> MailFailure:
     if code == "PRIVACYREQUIRED":
         return tls_wanted("IMAP")
-    return _put_off(code) if code in PUT_OFF else login_failure("IMAP", code)
-
-
-def _put_off(code: str) -> MailFailure:
-    return MailFailure(
-        ErrorCode.PROTOCOL_ERROR,
-        f"The IMAP server can't let anybody in at the moment ({code}).",
-        "server",
-        hint="Try again in some minutes. Some servers answer so after too many failures or connections.",
-    )
+    return put_off("IMAP", code) if code in PUT_OFF else login_failure("IMAP", code)
 
 
 def _no_inbox(code: str) -> MailFailure:

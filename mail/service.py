@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from mail.hosts import Hosts
+from mail.hosts import MAIL_PORTS, Hosts
 from mail.names import Names
 from mail.oauth2 import AccessTokens
 from mail.tls import Trust
@@ -25,7 +25,7 @@ class Mail:
     def of(cls, allowed: Iterable[str] = (), ports: Collection[int] | None = None, ca_file: Path | None = None) -> Self:
         """The mail side as an operator set it. Raises StartError."""
         try:
-            hosts = Hosts.of(allowed, ports)
+            hosts = Hosts(allowed, ports or MAIL_PORTS)
         except ValueError as error:
             raise StartError(f"EMAIL_INBOX_MAIL_HOSTS_ALLOW: {error}.") from None
         try:

@@ -17,7 +17,6 @@ MAX_CAPABILITIES = 100
 _CAPABILITY = re.compile(r"[A-Z0-9=+._-]{1,40}")
 _ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?:\s|$)")
 
-
 Refusal = Callable[[str, str], MailFailure]
 """What to make of a login that a server of this protocol refused by this code."""
 
@@ -112,6 +111,16 @@ def tls_broken_off(protocol: str) -> MailFailure:
         f"The {protocol} server broke TLS off.",
         "server",
         hint="It may want a certificate of its clients, which this server has none of. Ask its operator.",
+    )
+
+
+def put_off(protocol: str, code: str) -> MailFailure:
+    """The server takes nobody in at the moment, which says nothing against user name and password."""
+    return MailFailure(
+        ErrorCode.PROTOCOL_ERROR,
+        f"The {protocol} server can't let anybody in at the moment ({code}).",
+        "server",
+        hint="Try again in some minutes. Some servers answer so after too many failures or connections.",
     )
 
 

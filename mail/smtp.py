@@ -21,6 +21,7 @@ from mail.session import (
     no_login,
     no_oauth2,
     not_understood,
+    put_off,
     read_certificate,
     saslname,
     shown,
@@ -177,7 +178,7 @@ class SmtpSession:
     async def _mail_from(self, sender: str, *others: str) -> None:
         international = not all(_envelope(address).isascii() for address in (sender, *others))
         if international and "smtputf8" not in self._extensions:
-            raise sender_refused(None)
+            raise _sender_refused(None)
         with told():
             options = ["SMTPUTF8"] if international else []
             await self._client.mail(_envelope(sender), options=options, encoding="utf-8")
@@ -250,7 +251,7 @@ def _refusal(error: aiosmtplib.SMTPResponseException, reply: Reply, login_failur
         case aiosmtplib.SMTPAuthenticationError():
             return _login_failure(reply, login_failure)
         case aiosmtplib.SMTPSenderRefused():
-            return sender_refused(reply)
+            return _sender_refused(reply)
         case aiosmtplib.SMTPRecipientRefused():
             return _recipient_refused(reply)
         case aiosmtplib.SMTPDataError():
@@ -264,17 +265,10 @@ def _login_failure(reply: Reply, login_failure: Refusal) -> MailFailure:
         return tls_wanted("SMTP")
     if reply.code in NO_SUCH_WAY:
         return no_oauth2("SMTP") if login_failure is token_refused else no_login("SMTP", encrypted=True)
-    if not reply.is_temporary:
-        return login_failure("SMTP", str(reply))
-    return MailFailure(
-        ErrorCode.PROTOCOL_ERROR,
-        f"The SMTP server can't check a login at the moment ({reply}).",
-        "server",
-        hint="Try again in some minutes. Some servers answer so after too many failures.",
-    )
+    return put_off("SMTP", str(reply)) if reply.is_temporary else login_failure("SMTP", str(reply))
 
 
-def sender_refused(reply: Reply | None) -> MailFailure:
+def _sender_refused(reply: Reply | None) -> MailFailure:
     """The server does not take mail from this address, or, without a reply, takes no address with such characters."""
     told = f"The SMTP server does not take mail from this address ({reply})."
     return MailFailure(

@@ -275,7 +275,7 @@ async def test_a_server_that_takes_tokens_in_the_standard_way_only(
     monkeypatch.setattr(mail.imap, "shown", without)
     mailing, login = mail_of(certificates), grant(dovecot.tokens, dovecot.tokens.consent(USER))
     assert outcome(await check_imap(mailing, account(dovecot.imaps, login=login))) == "SUCCESS"
-    assert "method=OAUTHBEARER" in dovecot.log
+    until(lambda: "method=OAUTHBEARER" in dovecot.log)
     dovecot.tokens.end_access()
     assert outcome(await check_imap(mailing, account(dovecot.imaps, login=login))) == "SUCCESS"
     assert len(dovecot.tokens.calls) == 2
