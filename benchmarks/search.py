@@ -101,7 +101,7 @@ async def search(database: Database, text: str, times: int) -> tuple[str, list[S
         for _ in range(times + 1):
             statements.clear()
             began = time.perf_counter()
-            found = await listing(database, EmailInbox, text, [], Window(), InboxOrder.NAME, Order.ASC)
+            found = await listing(database, EmailInbox, text, (), Window(), InboxOrder.NAME, Order.ASC)
             searches.append(Search(time.perf_counter() - began, sum(statements)))
     return f"{len(found.page.rows)}{' and more' if found.page.has_next else ''}", searches[1:]
 

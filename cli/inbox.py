@@ -7,8 +7,8 @@ import typer
 
 from cli.check import print_check
 from cli.world import World, every, print_table, run
-from models.inbox import EmailInbox
 from models.paging import Page, Window
+from models.stored import StoredInbox
 from resolvers import inbox as resolvers
 from resolvers.check import check_email_inbox
 from resolvers.context import Context
@@ -39,14 +39,14 @@ def commands(world: World) -> typer.Typer:
     return app
 
 
-def _row(inbox: EmailInbox) -> Sequence[str]:
+def _row(inbox: StoredInbox) -> Sequence[str]:
     servers = (f"{inbox.smtp_server}:{inbox.smtp_port}", f"{inbox.imap_server}:{inbox.imap_port}")
     active = "yes" if inbox.active else "no"
     return (inbox.id, inbox.name, inbox.email, active, inbox.department or "All", *servers, str(inbox.version))
 
 
-async def _all(context: Context) -> list[EmailInbox]:
-    async def page_at(window: Window) -> Page[EmailInbox]:
+async def _all(context: Context) -> list[StoredInbox]:
+    async def page_at(window: Window) -> Page[StoredInbox]:
         return (await resolvers.email_inboxes(context, window)).page
 
     return await every(page_at)

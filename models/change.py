@@ -8,12 +8,16 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from sqlalchemy import BigInteger, Integer, delete, text
+from sqlalchemy import BigInteger, Integer, delete, insert, text
+from sqlalchemy import select as select_columns
 from sqlmodel import Field, Session, SQLModel, col, func, select
-from sqlmodel.sql.expression import Select, SelectOfScalar
+from sqlmodel.sql.expression import SelectOfScalar
 
 from models.columns import Timestamp, now
 from models.inbox import EmailInbox
+from models.prepared import Prepared
+from models.stored import StoredInbox
+from models.transaction import Transaction
 
 CHANNEL = "email_inbox_change"
 KEPT = timedelta(hours=24)
@@ -48,21 +52,28 @@ class EmailInboxChange(SQLModel, table=True):
     changed_by_id: str | None = Field(default=None, max_length=64)
 
 
-def record(session: Session, kind: ChangeKind, inbox: EmailInbox, previous: str | None, by: str | None) -> None:
+_INSERT: Prepared[Any] = Prepared(
+    insert(EmailInboxChange),
+    tuple,
+    columns=("inbox_id", "kind", "department", "previous_department", "changed_at", "changed_by_id"),
+)
+
+
+def record(
+    transaction: Transaction, kind: ChangeKind, inbox: StoredInbox, previous: str | None, by: str | None
+) -> None:
     """Adds the change to the transaction; on PostgreSQL, wakes every replica once it is committed."""
-    if session.get_bind().dialect.name == "postgresql":
-        session.connection().execute(_TAKE_TURN_AND_WAKE, {"turn": _TURN, "channel": CHANNEL})
-    session.add(
-        EmailInboxChange(
-            inbox_id=inbox.id,
-            kind=kind,
-            department=inbox.department,
-            previous_department=previous,
-            changed_at=now(),
-            changed_by_id=by,
-        )
+    if transaction.get_bind().dialect.name == "postgresql":
+        transaction.connection().execute(_TAKE_TURN_AND_WAKE, {"turn": _TURN, "channel": CHANNEL})
+    transaction.run(
+        _INSERT,
+        inbox_id=inbox.id,
+        kind=kind,
+        department=inbox.department,
+        previous_department=previous,
+        changed_at=now(),
+        changed_by_id=by,
     )
-    session.flush()
 
 
 def last_seq() -> SelectOfScalar[int]:
@@ -73,10 +84,10 @@ def first_seq() -> SelectOfScalar[int]:
     return select(func.coalesce(func.min(EmailInboxChange.seq), 0))
 
 
-def since(seq: int, up_to: int | None, limit: int) -> Select[EmailInboxChange, EmailInbox]:
-    """The changes after `seq`, in order, each with its inbox as it is stored now."""
+def since(seq: int, up_to: int | None, limit: int) -> Any:
+    """The changes after `seq`, in order, each with the columns of its inbox as it is stored now, or with NULLs."""
     statement = (
-        select(EmailInboxChange, EmailInbox)
+        select_columns(EmailInboxChange, *SQLModel.metadata.tables["email_inbox"].columns)
         .join(EmailInbox, col(EmailInbox.id) == EmailInboxChange.inbox_id, isouter=True)
         .where(col(EmailInboxChange.seq) > seq)
         .order_by(col(EmailInboxChange.seq))

@@ -1,4 +1,4 @@
-"""The seam to SQLite and PostgreSQL: `read(statement)` and `write(unit)`. Knows no table.
+"""The seam to SQLite and PostgreSQL: `find(prepared)`, `read(statement)` and `write(unit)`. Knows no table.
 
 Nobody else begins, commits or retries. A unit is a function that runs its statements in one transaction; its result is
 handed back only after the commit is on disk. SQLite has one writer (BEGIN IMMEDIATE, WAL, synchronous=FULL), which
@@ -8,12 +8,13 @@ reading goes on while writers wait for a lock.
 
 import asyncio
 import random
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, TypeVar, TypeVarTuple, overload
+from typing import Any, TypeVar, TypeVarTuple, overload
 
 import structlog
 from sqlalchemy import Connection, Engine, StaticPool, create_engine, event
@@ -22,18 +23,21 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
-from sqlmodel import Session
 from sqlmodel.ext.asyncio.session import AsyncSession
 from sqlmodel.sql.expression import Select, SelectOfScalar
 
 from models import statements
 from models.errors import StartError, Unavailable
-from models.observer import Observer, UnitState
+from models.observer import Observer
+from models.prepared import Prepared
+from models.reader import CONNECTIONS, PostgresqlReader, Reader, SqliteReader
+from models.transaction import Transaction
+from models.turn import Turn
 from models.writer import Writer
 
 Result = TypeVar("Result")
 Columns = TypeVarTuple("Columns")
-Unit = Callable[[Session], Result]
+Unit = Callable[[Transaction], Result]
 Parameters = dict[str, Any] | None
 
 ATTEMPTS = 5
@@ -50,6 +54,7 @@ LOOK_SECONDS = 0.01
 CONNECT_SECONDS = 3.0
 CLOSE_SECONDS = 1.0
 SQLITE = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "PRAGMA foreign_keys=ON")
+READING = ("PRAGMA query_only=ON", f"PRAGMA cache_size=-{READER_KIBIBYTES}")
 _SQLITE_BUSY = 5
 # SQLITE_BUSY, LOCKED, READONLY, IOERR, CORRUPT, FULL, CANTOPEN, NOTADB: a matter of the machine, not of the statement.
 _SQLITE_IN_THE_WAY = {5, 6, 8, 10, 11, 13, 14, 26}
@@ -72,20 +77,45 @@ class Database:
         self._writer, self._reader = _sqlite_engines(self.path) if self.path else _postgresql_engines(url)
         engines = [self._writer.sync_engine, self._reader.sync_engine]
         self._units: Writer | None = None
+        self._direct: Reader
         if self.path:
             engines.append(_sqlite_unit_engine(self.path))
-            self._units = Writer(engines[-1])
+            self._units = Writer(engines[-1], self._observer)
+            self._direct = SqliteReader(self.path, *READING)
+        else:
+            self._direct = PostgresqlReader(self._reader)
         if self._observer.follows_statements:
             for engine in engines:
                 statements.follow(engine, self._observer)
         self._writes: set[asyncio.Task[Any]] = set()
+
+    async def find(self, prepared: Prepared[Result], **values: Any) -> list[Result]:
+        """The rows of a statement that looks something up by a key, or reads a page in an index. Raises Unavailable."""
+        compiled = prepared.compiled(self._reader.dialect)
+        arguments = compiled.arguments(values)
+        try:
+            found = await self._directly(compiled.text, arguments)
+        except Exception:  # the pool waits for what is in the way, or says what it is
+            found = await self._through_the_pool(compiled.text, arguments)
+        return compiled.rows(found)
+
+    async def _directly(self, text: str, arguments: tuple[Any, ...]) -> Sequence[tuple[Any, ...]]:
+        if not self._observer.follows_statements:
+            return await self._direct.rows(text, arguments)
+        with statements.told(self._observer, self._reader.dialect.name, text):
+            return await self._direct.rows(text, arguments)
+
+    async def _through_the_pool(self, text: str, arguments: tuple[Any, ...]) -> Sequence[tuple[Any, ...]]:
+        with _translated(self._observer):
+            async with self._reader.connect() as connection:
+                return [tuple(row) for row in await connection.exec_driver_sql(text, arguments)]
 
     @overload
     async def read(self, statement: SelectOfScalar[Result], parameters: Parameters = None) -> Sequence[Result]: ...
     @overload
     async def read(self, statement: Select[*Columns], parameters: Parameters = None) -> Sequence[tuple[*Columns]]: ...
     async def read(self, statement: Any, parameters: Parameters = None) -> Sequence[Any]:
-        """The rows of the statement. Raises Unavailable."""
+        """The rows of any other statement. Raises Unavailable."""
         with _translated(self._observer):
             async with AsyncSession(self._reader) as session:
                 return await session.run_sync(lambda sync: sync.exec(statement, params=parameters).all())  # type: ignore[attr-defined]
@@ -95,37 +125,44 @@ class Database:
 
         A caller that goes away does not cut the unit short. Raises Unavailable where nothing could be written.
         """
-        if len(self._writes) >= UNITS:
+        if self._is_full():
             await asyncio.sleep(PATIENCE_SECONDS)  # who is refused at once comes back at once
-            if len(self._writes) >= UNITS:
+            if self._is_full():
                 raise Unavailable("Too many changes are waiting. Try again.")
+        if self._units:
+            with _translated(self._observer):
+                result: Result = await self._units.write(unit)
+                return result
         task = asyncio.create_task(self._write(unit))
         self._writes.add(task)
         task.add_done_callback(self._writes.discard)
         return await asyncio.shield(task)
 
+    def _is_full(self) -> bool:
+        return (self._units.waiting if self._units else len(self._writes)) >= UNITS
+
     async def _write(self, unit: Unit[Result]) -> Result:
         for attempt in range(1, ATTEMPTS + 1):
+            turn = Turn(self._observer)
             try:
-                with _translated(self._observer), _Turn(self._observer) as turn:
+                with _translated(self._observer):
                     return await self._transaction(unit, turn)
             except DBAPIError as error:
                 if attempt == ATTEMPTS or not _lost_a_race(error):
                     raise
                 self._observer.retried()
+            finally:
+                turn.end()
         raise AssertionError("unreachable")
 
-    async def _transaction(self, unit: Unit[Result], turn: "_Turn") -> Result:
-        if self._units:
-            result: Result = await self._units.write(unit, turn.begin)
-            return result
-
-        def work(session: Session) -> Result:
-            session.connection()
+    async def _transaction(self, unit: Unit[Result], turn: Turn) -> Result:
+        def work(transaction: Transaction) -> Result:
+            transaction.connection()
             turn.begin()
-            return unit(session)
+            return unit(transaction)
 
-        async with AsyncSession(self._writer, expire_on_commit=False) as session, session.begin():
+        options: dict[str, Any] = {"sync_session_class": Transaction, "expire_on_commit": False}
+        async with AsyncSession(self._writer, **options) as session, session.begin():
             return await session.run_sync(work)  # type: ignore[arg-type]
 
     async def listen(self, channel: str, wake: Callable[[], None]) -> None:
@@ -176,34 +213,11 @@ class Database:
             await asyncio.gather(*waiting, return_exceptions=True)
         if self._units:
             await asyncio.to_thread(self._units.stop, CLOSE_SECONDS)
+        await self._direct.close()
         for engine in (self._writer, self._reader):
             with suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_SECONDS):
                     await engine.dispose()
-
-
-class _Turn:
-    """The waiting of a unit for a connection and its lock, and then its work, as an observer is told of them."""
-
-    def __init__(self, observer: Observer) -> None:
-        self._observer = observer
-        self._state: UnitState = "waiting"
-        self._since = self._begun = time.perf_counter()
-
-    def __enter__(self) -> Self:
-        self._observer.unit(self._state, 1)
-        return self
-
-    def begin(self) -> None:
-        self._begun = time.perf_counter()
-        self._observer.unit(self._state, -1)
-        self._state = "writing"
-        self._observer.unit(self._state, 1)
-
-    def __exit__(self, *_error: object) -> None:
-        self._observer.unit(self._state, -1)
-        if self._state == "writing":
-            self._observer.wrote(self._begun - self._since, time.perf_counter() - self._begun)
 
 
 @asynccontextmanager
@@ -255,7 +269,7 @@ def _sqlite_engines(path: Path) -> tuple[AsyncEngine, AsyncEngine]:
 
     writer, reader = engine(1), engine(READERS)
     _on_connect(writer.sync_engine, *SQLITE, "PRAGMA busy_timeout=0")
-    _on_connect(reader.sync_engine, *SQLITE, "PRAGMA query_only=ON", f"PRAGMA cache_size=-{READER_KIBIBYTES}")
+    _on_connect(reader.sync_engine, *SQLITE, *READING)
     event.listen(writer.sync_engine, "begin", partial(_begin, sleep=lambda seconds: await_only(asyncio.sleep(seconds))))
     return writer, reader
 
@@ -290,7 +304,8 @@ def _postgresql_engines(url: str) -> tuple[AsyncEngine, AsyncEngine]:
     if "sslmode" in parsed.query:  # libpq's name for it
         parsed = parsed.difference_update_query(["sslmode"]).update_query_dict({"ssl": parsed.query["sslmode"]})
 
-    reader = _postgresql_engine(parsed, READERS + 1, default_transaction_read_only="on")  # one of them listens
+    # Some are kept by a reader of its own, and one listens.
+    reader = _postgresql_engine(parsed, READERS + CONNECTIONS + 1, default_transaction_read_only="on")
     return _postgresql_engine(parsed, WRITERS), reader.execution_options(isolation_level="AUTOCOMMIT")
 
 
@@ -313,7 +328,7 @@ def _translated(observer: Observer) -> Iterator[None]:
     """A fault of the machine becomes Unavailable; everything else stays what it is."""
     try:
         yield
-    except (DBAPIError, PoolTimeout, OSError) as error:
+    except (DBAPIError, sqlite3.Error, PoolTimeout, OSError) as error:
         if not _in_the_way(error):
             raise
         log.warning("database unavailable", reason=reason(error))
@@ -322,10 +337,10 @@ def _translated(observer: Observer) -> Iterator[None]:
 
 
 def _in_the_way(error: Exception) -> bool:
-    if not isinstance(error, DBAPIError):
-        return True
     if (code := _sqlite_code(error)) is not None:
         return code in _SQLITE_IN_THE_WAY
+    if not isinstance(error, DBAPIError):
+        return not isinstance(error, sqlite3.Error)
     return error.connection_invalidated or _sqlstate(error).startswith(_POSTGRESQL_IN_THE_WAY)
 
 
@@ -333,9 +348,9 @@ def _lost_a_race(error: DBAPIError) -> bool:
     return isinstance(error, IntegrityError) or _sqlstate(error) in _POSTGRESQL_RACES
 
 
-def _sqlite_code(error: DBAPIError) -> int | None:
-    """The primary code of an error of SQLite."""
-    code: int | None = getattr(error.orig, "sqlite_errorcode", None)
+def _sqlite_code(error: Exception) -> int | None:
+    """The primary code of an error of SQLite, whichever library raised it."""
+    code: int | None = getattr(getattr(error, "orig", error), "sqlite_errorcode", None)
     return None if code is None else code & 0xFF
 
 

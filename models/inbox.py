@@ -1,58 +1,43 @@
-"""The inbox as it is stored: its table, its statements, and the rules that need the stored one to be judged.
+"""Where inboxes are stored: the table, its statements, and the rules that need the stored one to be judged.
 
 Knows no caller's permission and opens no transaction.
 """
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, ClassVar
 
-from sqlalchemy import ColumnElement, Index, Text, false, or_
-from sqlmodel import Field, Session, SQLModel, col, func, select
+from sqlalchemy import ColumnElement, Index, Text, bindparam, insert, or_
+from sqlalchemy import delete as sql_delete
+from sqlalchemy import select as select_columns
+from sqlalchemy import update as sql_update
+from sqlmodel import Field, SQLModel, col, func, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from models.account import Account, Grant
 from models.columns import Timestamp, json_object, now, sortable
 from models.config import EVERY_DEPARTMENT, IDENTITY, ImapConfig, InboxConfig, Protocol, ServerConfig, SmtpConfig
 from models.errors import ErrorCode, FieldPath, Problem
 from models.fields import address_key, folded, random_id
 from models.oauth2 import StoredOAuth2, public_part
 from models.paging import Order, Paged
-from models.secrets import DecryptionError, Keyring, Place, Secret
+from models.prepared import Prepared
+from models.secrets import DecryptionError, Keyring, Secret
+from models.stored import NO_SECRET, PROTOCOLS, StoredInbox, StoredServer, secret_of, secret_place
+from models.transaction import Transaction
 from models.validation import accepted, sentence
 
-PROTOCOLS: tuple[Protocol, ...] = ("smtp", "imap")
-SECRETS = ("password", "refresh_token", "client_secret")
-"""The columns of a server that are encrypted; empty or NULL where there is no such secret."""
-
 _CONFIGS: Mapping[Protocol, type[ServerConfig]] = {"smtp": SmtpConfig, "imap": ImapConfig}
+_NOTHING: dict[str, Any] = dict.fromkeys(
+    f"{protocol}_{name}" for protocol in PROTOCOLS for name in ("oauth2", "refresh_token", "client_secret")
+)
+"""What a new inbox has where its config says nothing."""
 _MOVED = "when server, port, username, secure or the trusted certificate change"
-_NONE = b""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredServer:
-    """A server config as it may be shown: without its secrets."""
-
-    server: str
-    port: int
-    username: str
-    secure: bool
-    has_password: bool
-    max_retries: int
-    tls_fingerprint: str | None
-    oauth2: StoredOAuth2 | None
-
-    def as_values(self) -> dict[str, Any]:
-        """The input that would set it again, secrets left out."""
-        values = {name: getattr(self, name) for name in IDENTITY} | {"tlsFingerprint": self.tls_fingerprint}
-        return values | {"oauth2": self.oauth2.as_values()} if self.oauth2 else values
 
 
 class EmailInbox(SQLModel, table=True):
-    """One shared inbox. The `_key` columns hold what is compared, searched and sorted."""
+    """The table. Its rows are read as `StoredInbox`; the `_key` columns hold what is compared, searched and sorted."""
 
     __tablename__: ClassVar[str] = "email_inbox"
     # The index by name is not the same on both databases: migration 0002.
@@ -95,42 +80,10 @@ class EmailInbox(SQLModel, table=True):
     updated_at: datetime = Field(sa_type=Timestamp)
     created_by_id: str | None = Field(default=None, foreign_key="user.id", ondelete="SET NULL", index=True)
 
-    @property
-    def smtp(self) -> StoredServer:
-        return self._server("smtp", max_retries=0)
-
-    @property
-    def imap(self) -> StoredServer:
-        return self._server("imap", max_retries=self.imap_max_retries)
-
-    def _server(self, protocol: Protocol, max_retries: int) -> StoredServer:
-        identity: dict[str, Any] = {name: getattr(self, f"{protocol}_{name}") for name in IDENTITY}
-        return StoredServer(
-            **identity,
-            has_password=bool(getattr(self, f"{protocol}_password")),
-            max_retries=max_retries,
-            tls_fingerprint=getattr(self, f"{protocol}_tls_fingerprint"),
-            oauth2=self._oauth2(protocol),
-        )
-
-    def _oauth2(self, protocol: Protocol) -> StoredOAuth2 | None:
-        stored: dict[str, Any] | None = getattr(self, f"{protocol}_oauth2")
-        has_secret = bool(getattr(self, f"{protocol}_client_secret"))
-        return StoredOAuth2.of(stored, has_client_secret=has_secret) if stored else None
-
-    def as_values(self) -> dict[str, Any]:
-        """The input that would set this inbox again, secrets left out."""
-        return {
-            "id": self.id,
-            "name": self.name,
-            "email": self.email,
-            "active": self.active,
-            "description": self.description,
-            "senderInfo": self.sender_info,
-            "department": self.department,
-            "smtp": self.smtp.as_values(),
-            "imap": self.imap.as_values() | {"maxRetries": self.imap_max_retries},
-        }
+    @classmethod
+    def of_row(cls, values: Sequence[Any]) -> StoredInbox:
+        """What is handed on of a row."""
+        return StoredInbox._make(values)
 
 
 class InboxOrder(Paged):
@@ -143,87 +96,68 @@ class InboxOrder(Paged):
     ACTIVE = "active"
 
 
-def secret_place(inbox_id: str, protocol: Protocol, name: str) -> Place:
-    """What the encryption of one of the `SECRETS` is bound to."""
-    return Place("email_inbox", inbox_id, f"{protocol}_{name}")
-
-
-# ----------------------------------------------------------------------------------------------- the account, to log in
-
-
-def account(inbox: EmailInbox, protocol: Protocol, keyring: Keyring) -> Account:
-    """The account at the server, its secrets in clear. Raises DecryptionError."""
-    server = inbox.smtp if protocol == "smtp" else inbox.imap
-    consent = server.oauth2
-    login: Secret | Grant
-    if consent:
-        client_secret = _secret(inbox, protocol, "client_secret", keyring) if consent.has_client_secret else None
-        refresh_token = _secret(inbox, protocol, "refresh_token", keyring)
-        login = Grant(consent.token_url, consent.client_id, client_secret, refresh_token, consent.scope)
-    else:
-        login = _secret(inbox, protocol, "password", keyring)
-    return Account(server.server, server.port, server.username, server.secure, login, server.tls_fingerprint)
-
-
-def _secret(inbox: EmailInbox, protocol: Protocol, name: str, keyring: Keyring) -> Secret:
-    stored: bytes | None = getattr(inbox, f"{protocol}_{name}")
-    return keyring.decrypt(stored or _NONE, secret_place(inbox.id, protocol, name))
-
-
 # --------------------------------------------------------------------------------------------------------- statements
 
+_TABLE: Any = SQLModel.metadata.tables["email_inbox"]
+_ROW = _TABLE.c.id == bindparam("row")
+_READ: Any = select_columns(_TABLE)
 
-def by_id(inbox_id: str) -> SelectOfScalar[EmailInbox]:
-    return select(EmailInbox).where(EmailInbox.id == inbox_id)
+BY_ID: Prepared[StoredInbox] = Prepared(_READ.where(_TABLE.c.id == bindparam("id")), StoredInbox._make)
+BY_EMAIL: Prepared[StoredInbox] = Prepared(_READ.where(_TABLE.c.email_key == bindparam("email_key")), StoredInbox._make)
+TO_CHANGE: Prepared[StoredInbox] = Prepared(
+    _READ.where(_TABLE.c.id == bindparam("id")).with_for_update(), StoredInbox._make
+)
+"""The inbox with an id, which nobody else changes until the transaction ends."""
 
-
-def by_email(address: str) -> SelectOfScalar[EmailInbox]:
-    """The inbox with this address. Raises EmailNotValidError where it is none."""
-    return select(EmailInbox).where(EmailInbox.email_key == address_key(address))
-
-
-def seen_by(departments: Sequence[str] | None) -> ColumnElement[bool]:
-    """The inboxes of these departments and those without one; None: every inbox."""
-    if departments is None:
-        return ~false()
-    department = col(EmailInbox.department)
-    return or_(department.is_(None), department.in_(departments))
+_TAKEN: Prepared[Any] = Prepared(select_columns(_TABLE.c.id).where(_TABLE.c.email_key == bindparam("email_key")), tuple)
+_INSERT: Prepared[Any] = Prepared(insert(_TABLE), tuple, columns=_TABLE.c.keys())
+_DELETE: Prepared[Any] = Prepared(sql_delete(_TABLE).where(_ROW), tuple)
 
 
-def matching(active: bool | None, department: str | None) -> list[ColumnElement[bool]]:
-    """The conditions of a filter; what is None does not filter."""
-    conditions: list[ColumnElement[bool]] = []
+@lru_cache(256)
+def _update(columns: tuple[str, ...]) -> Prepared[Any]:
+    return Prepared(sql_update(_TABLE).where(_ROW), tuple, columns=columns)
+
+
+@lru_cache(256)
+def conditions(
+    departments: tuple[str, ...] | None, active: bool | None = None, department: str | None = None
+) -> tuple[ColumnElement[bool], ...]:
+    """Which inboxes: those of the departments that somebody sees and those without one, or every inbox (None).
+
+    Of these, what is None does not filter. The same arguments give the very same conditions.
+    """
+    found: list[ColumnElement[bool]] = []
+    of = col(EmailInbox.department)
+    if departments is not None:
+        found.append(or_(of.is_(None), *(of == each for each in departments)))
     if active is not None:
-        conditions.append(col(EmailInbox.active).is_(active))
+        found.append(col(EmailInbox.active).is_(active))
     if department is not None:
-        conditions.append(col(EmailInbox.department).is_not_distinct_from(_department(department)))
-    return conditions
+        found.append(of.is_not_distinct_from(_department(department)))
+    return tuple(found)
 
 
-def inboxes(*conditions: ColumnElement[bool]) -> SelectOfScalar[EmailInbox]:
-    return select(EmailInbox).where(*conditions)
+def count() -> SelectOfScalar[int]:
+    return select(func.count()).select_from(EmailInbox)
 
 
-def count(*conditions: ColumnElement[bool]) -> SelectOfScalar[int]:
-    return select(func.count()).select_from(EmailInbox).where(*conditions)
-
-
-def sorted_by(statement: SelectOfScalar[EmailInbox], orders: Sequence[tuple[InboxOrder, Order]]) -> Any:
-    """The statement in these orders, made total by the id."""
+def sorted_by(orders: Sequence[tuple[InboxOrder, Order]]) -> Any:
+    """Every inbox, by columns, in these orders, made total by the id."""
     columns = [order.of(getattr(EmailInbox, field.value)) for field, order in orders]
-    return statement.order_by(*columns, col(EmailInbox.id))
+    return _READ.order_by(*columns, col(EmailInbox.id))
 
 
 # -------------------------------------------------------------------------------------- rules about the stored inbox
 
 
-def password_problems(values: Mapping[str, Any], stored: EmailInbox | None) -> list[Problem]:
+def password_problems(values: Mapping[str, Any], stored: StoredInbox | None) -> list[Problem]:
     """A secret may be left out only where a stored one would go to the very place that it was set for."""
     problems = []
     for protocol in PROTOCOLS:
         given = values.get(protocol)
         if isinstance(given, Mapping):
-            server = (stored.smtp if protocol == "smtp" else stored.imap) if stored else None
+            server = stored.server(protocol) if stored else None
             problems += _secret_problems(protocol, given, server)
     return problems
 
@@ -261,20 +195,20 @@ def _required(path: FieldPath, why: str) -> Problem:
     return Problem(ErrorCode.PASSWORD_REQUIRED, sentence(path, f"is required {why}".rstrip()), path)
 
 
-def address_problems(session: Session, values: Mapping[str, Any], stored: EmailInbox | None) -> list[Problem]:
+def address_problems(transaction: Transaction, values: Mapping[str, Any], stored: StoredInbox | None) -> list[Problem]:
     """The address must not belong to another inbox."""
     email = accepted(InboxConfig, "email", values.get("email"))
-    if not isinstance(email, str) or (stored and stored.email_key == address_key(email)):
-        return []
-    if session.exec(select(EmailInbox.id).where(EmailInbox.email_key == address_key(email))).first() is None:
+    key = address_key(email) if isinstance(email, str) else None
+    if key is None or (stored and stored.email_key == key) or not transaction.run(_TAKEN, email_key=key):
         return []
     path = ("input", "email")
     return [Problem(ErrorCode.TAKEN, sentence(path, "belongs to another inbox already"), path)]
 
 
-def version_problems(values: Mapping[str, Any], stored: EmailInbox | None) -> list[Problem]:
+def version_problems(values: Mapping[str, Any], stored: StoredInbox | None) -> list[Problem]:
     """Where the caller names a version, the stored one must be that one."""
-    wanted = accepted(InboxConfig, "if_version", values.get("ifVersion"))
+    given = values.get("ifVersion")
+    wanted = None if given is None else accepted(InboxConfig, "if_version", given)
     actual = stored.version if stored else None
     if wanted is None or wanted == actual:
         return []
@@ -296,12 +230,35 @@ def _stays(protocol: Protocol, given: Mapping[str, Any], stored: StoredServer) -
 
 
 def store(
-    session: Session, config: InboxConfig, stored: EmailInbox | None, keyring: Keyring, by: str | None
-) -> EmailInbox:
+    transaction: Transaction, config: InboxConfig, stored: StoredInbox | None, keyring: Keyring, by: str | None
+) -> StoredInbox:
     """Writes a valid config over the stored inbox, or as a new one, and returns what is stored now."""
     moment = now()
-    inbox_id = stored.id if stored else config.id or random_id()
-    columns = {
+    if stored:
+        columns = _columns(config, stored.id, keyring) | {"version": stored.version + 1, "updated_at": moment}
+        return _change(transaction, stored, columns)
+    inbox_id = config.id or random_id()
+    columns = _NOTHING | _columns(config, inbox_id, keyring)
+    columns |= {"id": inbox_id, "version": 1, "created_at": moment, "updated_at": moment, "created_by_id": by}
+    transaction.run(_INSERT, **columns)
+    return StoredInbox(**columns)
+
+
+def delete(transaction: Transaction, inbox_id: str) -> None:
+    transaction.run(_DELETE, row=inbox_id)
+
+
+def _change(transaction: Transaction, stored: StoredInbox, columns: Mapping[str, Any]) -> StoredInbox:
+    """Writes the columns whose values are others now, so that no index is touched without need."""
+    changed = {name: value for name, value in columns.items() if value != getattr(stored, name)}
+    if changed:
+        transaction.run(_update(tuple(changed)), row=stored.id, **changed)
+    return stored._replace(**changed)
+
+
+def _columns(config: InboxConfig, inbox_id: str, keyring: Keyring) -> dict[str, Any]:
+    """What the config says. The columns of secrets that are left out are left alone."""
+    return {
         "name": config.name,
         "name_key": folded(config.name),
         "email": config.email,
@@ -314,32 +271,22 @@ def store(
         "imap_max_retries": config.imap.max_retries,
         **_server_columns("smtp", config.smtp, inbox_id, keyring),
         **_server_columns("imap", config.imap, inbox_id, keyring),
-        "version": stored.version + 1 if stored else 1,
-        "updated_at": moment,
     }
-    if stored is None:
-        stored = EmailInbox(**columns, id=inbox_id, created_at=moment, created_by_id=by)
-    else:
-        stored.sqlmodel_update(columns)
-    session.add(stored)
-    session.flush()
-    return stored
 
 
-def rotate_refresh_token(session: Session, inbox_id: str, old: Secret, new: Secret, keyring: Keyring) -> None:
+def rotate_refresh_token(transaction: Transaction, inbox_id: str, old: Secret, new: Secret, keyring: Keyring) -> None:
     """Stores the refresh token that a provider gave in place of `old`, wherever the inbox still holds that one.
 
     The version stays, and no change is recorded: nobody set anything, and nothing that can be read is another.
     """
-    inbox = session.get(EmailInbox, inbox_id, with_for_update=True)
-    if inbox is None:
-        return
-    for protocol in PROTOCOLS:
-        with suppress(DecryptionError):
-            if _secret(inbox, protocol, "refresh_token", keyring).reveal() == old.reveal():
-                place = secret_place(inbox_id, protocol, "refresh_token")
-                setattr(inbox, f"{protocol}_refresh_token", keyring.encrypt(new, place))
-    session.flush()
+    for inbox in transaction.run(TO_CHANGE, id=inbox_id):
+        columns = {}
+        for protocol in PROTOCOLS:
+            with suppress(DecryptionError):
+                if secret_of(inbox, protocol, "refresh_token", keyring).reveal() == old.reveal():
+                    place = secret_place(inbox_id, protocol, "refresh_token")
+                    columns[f"{protocol}_refresh_token"] = keyring.encrypt(new, place)
+        _change(transaction, inbox, columns)
 
 
 def _server_columns(protocol: Protocol, config: ServerConfig, inbox_id: str, keyring: Keyring) -> dict[str, Any]:
@@ -355,7 +302,7 @@ def _secret_columns(protocol: Protocol, config: ServerConfig, inbox_id: str, key
         return keyring.encrypt(Secret(value), secret_place(inbox_id, protocol, name)) if value is not None else None
 
     if config.oauth2:
-        columns: dict[str, Any] = {"password": _NONE, "oauth2": public_part(config.oauth2)}
+        columns: dict[str, Any] = {"password": NO_SECRET, "oauth2": public_part(config.oauth2)}
         if config.oauth2.refresh_token is not None:
             columns["refresh_token"] = encrypted("refresh_token", config.oauth2.refresh_token)
         if "client_secret" in config.oauth2.model_fields_set:

@@ -15,8 +15,9 @@ from sqlmodel.sql.expression import SelectOfScalar
 
 from models.columns import Timestamp, now
 from models.errors import ProductError, StartError
-from models.inbox import PROTOCOLS, SECRETS, EmailInbox, secret_place
+from models.inbox import EmailInbox
 from models.secrets import KEY_ID_BYTES, DecryptionError, Keyring, Place, Secret
+from models.stored import PROTOCOLS, SECRETS, secret_place
 
 BATCH = 200
 _CHECK = "the key fits"

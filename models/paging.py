@@ -12,8 +12,7 @@ from datetime import UTC, datetime
 from enum import Enum, StrEnum
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, tuple_
-from sqlmodel.sql.expression import SelectOfScalar
+from sqlalchemy import ColumnElement, Integer, bindparam, tuple_
 
 from models.errors import BadRequest
 from models.fields import is_line
@@ -60,6 +59,15 @@ class Window:
                 raise BadRequest(f"`{name}` must be from 1 to {MAX_SIZE}.")
 
     @property
+    def shape(self) -> "Window":
+        """What of it the text of a statement depends on: the same for every page that is read in this manner."""
+        return Window(
+            last=1 if self.backward else None,
+            after=None if self.after is None else "",
+            before=None if self.before is None else "",
+        )
+
+    @property
     def backward(self) -> bool:
         return self.last is not None
 
@@ -90,19 +98,30 @@ class Listing(Generic[Row]):
     count: Callable[[], Awaitable[int]]
 
 
-def window_of(
-    statement: SelectOfScalar[Row], table: Any, window: Window, field: Paged, order: Order
-) -> SelectOfScalar[Row]:
+def window_of(statement: Any, table: Any, window: Window, field: Paged, order: Order) -> Any:
     """The statement for the window's rows and one more, which tells whether the list goes on. Raises BadRequest."""
-    window.check()
+    return framed(statement, table, window, field, order).params(places(window, field))
+
+
+def framed(statement: Any, table: Any, window: Window, field: Paged, order: Order) -> Any:
+    """The same, with parameters for what `places` finds: it depends on which of the window's fields are set alone."""
     key = (getattr(table, field.value), table.id)
-    after, before = (_decode(cursor, field) for cursor in (window.after, window.before))
-    if after:
-        statement = statement.where(_beyond(key, after, order))
-    if before:
-        statement = statement.where(_beyond(key, before, order.reversed))
+    if window.after is not None:
+        statement = statement.where(_beyond(key, "after", order))
+    if window.before is not None:
+        statement = statement.where(_beyond(key, "before", order.reversed))
     direction = order.reversed if window.backward else order
-    return statement.order_by(*(direction.of(column) for column in key)).limit(window.size + 1)
+    return statement.order_by(*(direction.of(column) for column in key)).limit(bindparam("size", type_=Integer()))
+
+
+def places(window: Window, field: Paged) -> dict[str, Any]:
+    """Where the window begins and ends, and how many rows are to be read. Raises BadRequest."""
+    window.check()
+    found: dict[str, Any] = {"size": window.size + 1}
+    for name, cursor in (("after", window.after), ("before", window.before)):
+        if cursor is not None:
+            found[f"{name}_value"], found[f"{name}_id"] = _decode(cursor, field)
+    return found
 
 
 def page_of(rows: Sequence[Row], window: Window, field: Paged) -> Page[Row]:
@@ -113,8 +132,10 @@ def page_of(rows: Sequence[Row], window: Window, field: Paged) -> Page[Row]:
     return Page(kept, field, has_next=goes_on, has_previous=window.after is not None)
 
 
-def _beyond(key: tuple[Any, Any], values: tuple[Any, str], order: Order) -> ColumnElement[bool]:
-    return tuple_(*key) > values if order is Order.ASC else tuple_(*key) < values
+def _beyond(key: tuple[Any, Any], name: str, order: Order) -> ColumnElement[bool]:
+    parts = zip(("value", "id"), key, strict=True)
+    place = tuple_(*(bindparam(f"{name}_{part}", type_=column.type) for part, column in parts))
+    return tuple_(*key) > place if order is Order.ASC else tuple_(*key) < place
 
 
 def _encode(parts: list[Any]) -> str:
@@ -122,9 +143,7 @@ def _encode(parts: list[Any]) -> str:
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def _decode(cursor: str | None, field: Paged) -> tuple[Any, str] | None:
-    if cursor is None:
-        return None
+def _decode(cursor: str, field: Paged) -> tuple[Any, str]:
     try:
         name, value, row_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         if name == field.name and is_line(value) and is_line(row_id):

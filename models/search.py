@@ -7,21 +7,34 @@ an index, because neither way is fast for both: docs/decisions/0010-search-is-a-
 
 import re
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from functools import lru_cache
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import ARRAY, ColumnElement, Text, and_, cast, column, func, literal, tuple_
 from sqlalchemy import select as select_columns
 from sqlalchemy import table as table_named
-from sqlmodel import select
+from sqlmodel import SQLModel, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from models.database import Database
 from models.fields import folded
-from models.paging import Listing, Order, Paged, Window, page_of, window_of
+from models.paging import Listing, Order, Paged, Window, framed, page_of, places, window_of
+from models.prepared import Prepared
 from models.sample import share
 
 Row = TypeVar("Row")
+Row_co = TypeVar("Row_co", covariant=True)
 Conditions = Sequence[ColumnElement[bool]]
+
+
+class Listed(Protocol[Row_co]):
+    """A table whose rows are listed."""
+
+    @classmethod
+    def of_row(cls, values: Sequence[Any]) -> Row_co:
+        """What is handed on of a row."""
+        ...
+
 
 COMMON = 0.005
 """From this share of the rows on, a text is common: to read the list until a page is full takes less than to sort what
@@ -35,9 +48,9 @@ _THREE_IN_A_WORD = re.compile("[0-9a-z]{3}")
 
 async def listing(
     database: Database,
-    table: type[Row],
+    table: type[Listed[Row]],
     search: str | None,
-    filters: Conditions,
+    filters: tuple[ColumnElement[bool], ...],
     window: Window,
     field: Paged,
     order: Order,
@@ -45,7 +58,7 @@ async def listing(
     """A page of the rows that pass the filters and hold the text, if there is one. Raises BadRequest."""
     window.check()
     text, conditions, common = folded(search or ""), list(filters), True
-    rows: Sequence[Row] | None
+    rows: Sequence[Any] | None
     if text:
         conditions.append(_holds(database, table, text))
         part = await share(database, table, text)
@@ -53,8 +66,10 @@ async def listing(
         rows = await _read_on(database, table, part, conditions, window, field, order) if common else None
         if rows is None:
             rows = await _look_up(database, table, text, conditions, window, field, order)
+        rows = [table.of_row(row) for row in rows]
     else:
-        rows = await database.read(window_of(select(table).where(*conditions), table, window, field, order))
+        page = _page(table, filters, window.shape, field, order)
+        rows = await database.find(page, **places(window, field))
 
     async def count() -> int:
         everything: Any = select(func.count()).select_from(table).where(*conditions)
@@ -62,6 +77,14 @@ async def listing(
         return (await database.read(counted))[0]
 
     return Listing(page_of(rows, window, field), count)
+
+
+@lru_cache(256)
+def _page(
+    table: type[Listed[Row]], filters: tuple[ColumnElement[bool], ...], shape: Window, field: Paged, order: Order
+) -> Prepared[Row]:
+    """The statement for every window of the shape."""
+    return Prepared(framed(_rows(table).where(*filters), table, shape, field, order), table.of_row)
 
 
 async def _read_on(
@@ -74,7 +97,7 @@ async def _read_on(
     last: Sequence[Any] = await database.read(end)
     upwards = (order is Order.ASC) is not window.backward
     stretch = [tuple_(*key) < tuple(row) if upwards else tuple_(*key) > tuple(row) for row in last]
-    rows = await database.read(window_of(select(table).where(*conditions, *stretch), table, window, field, order))
+    rows = await database.read(window_of(_rows(table).where(*conditions, *stretch), table, window, field, order))
     return None if stretch and len(rows) <= window.size else rows
 
 
@@ -86,7 +109,14 @@ async def _look_up(
     found = keys.cte("found").prefix_with("MATERIALIZED")
     ids: Any = select_columns(found.c.id)
     page = window_of(ids, found.c, window, field, order)
-    return await database.read(window_of(select(table).where(table.id.in_(page)), table, window, field, order))
+    found = window_of(_rows(table).where(table.id.in_(page)), table, window, field, order)
+    rows: Sequence[Any] = await database.read(found)
+    return rows
+
+
+def _rows(table: Any) -> Any:
+    """By columns: what is found is read and followed by nobody."""
+    return select_columns(*SQLModel.metadata.tables[table.__tablename__].columns)
 
 
 def _holds(database: Database, table: Any, text: str) -> ColumnElement[bool]:

@@ -1,5 +1,7 @@
-"""Tells an observer of every statement that an engine sends: its text, which holds no values. Knows no table."""
+"""Tells an observer of every statement that is sent: its text, which holds no values. Knows no table."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Engine, ExceptionContext, event
@@ -10,8 +12,20 @@ from models.observer import Observer
 _ENDED = "statement_ended"
 
 
+@contextmanager
+def told(observer: Observer, system: str, text: str) -> Iterator[None]:
+    """The block sends this statement to a database of this kind."""
+    end = observer.statement(system, text)
+    try:
+        yield
+    except BaseException as error:
+        end(error)
+        raise
+    end(None)
+
+
 def follow(engine: Engine, observer: Observer) -> None:
-    """Its parameters are told to nobody: they hold what was typed."""
+    """Tells of what goes through the engine. Its parameters are told to nobody: they hold what was typed."""
 
     def began(
         _connection: Any, _cursor: Any, statement: str, _parameters: Any, context: ExecutionContext, _many: bool

@@ -9,16 +9,18 @@ import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import AwareDatetime
 from pydantic import Field as InputField
 from sqlalchemy import ColumnElement, bindparam, delete, or_, update
+from sqlalchemy import select as select_columns
 from sqlmodel import Field, Session, SQLModel, col, select
-from sqlmodel.sql.expression import Select, SelectOfScalar
+from sqlmodel.sql.expression import SelectOfScalar
 
 from models.columns import Timestamp, json_list, now, sortable
 from models.fields import Name, random_id
+from models.prepared import Prepared
 from models.secrets import Secret
 from models.user import Permission, User
 from models.validation import Input
@@ -55,8 +57,21 @@ class AccessToken(SQLModel, table=True):
 
     def permissions_of(self, user: User) -> list[Permission]:
         """What a caller with this token may do."""
-        names = self.permission_names
-        return [permission for permission in user.permissions if names is None or permission.value in names]
+        return narrowed(user, self.permission_names)
+
+
+def narrowed(user: User, names: Sequence[str] | None) -> list[Permission]:
+    """The user's permissions that are among the names; None leaves them as they are."""
+    return [permission for permission in user.permissions if names is None or permission.value in names]
+
+
+class Holder(NamedTuple):
+    """Whose a living token is, and what it lets its user do. `is_narrowed`: that may be less than the user may."""
+
+    token_id: str
+    user: User
+    permissions: frozenset[Permission]
+    is_narrowed: bool
 
 
 def new_token() -> Secret:
@@ -69,8 +84,8 @@ def digest(token: Secret) -> str:
     return base64.b64encode(hashlib.sha256(token.reveal().encode("utf-8", "surrogatepass")).digest()).decode()
 
 
-def with_user(token: Secret) -> dict[str, Any]:
-    """The parameters of `WITH_USER` for this token."""
+def holding(token: Secret) -> dict[str, Any]:
+    """The parameters of `HOLDER` for this token."""
     return {"digest": digest(token), "now": now()}
 
 
@@ -138,10 +153,18 @@ def _alive(moment: Any) -> ColumnElement[bool]:
     return or_(col(AccessToken.expires_at).is_(None), col(AccessToken.expires_at) > moment)
 
 
-# Asked by every request, and therefore built once.
-WITH_USER: Select[AccessToken, User] = (
-    select(AccessToken, User)
-    .join(User, col(User.id) == AccessToken.user_id)
-    .where(AccessToken.digest == bindparam("digest"), _alive(bindparam("now")), col(User.active).is_(True))
+def _holder(row: Sequence[Any]) -> Holder:
+    token_id, names, *of_user = row
+    user = User.of_row(of_user)
+    return Holder(token_id, user, frozenset(narrowed(user, names)), names is not None)
+
+
+_TOKENS, _USERS = (SQLModel.metadata.tables[name] for name in ("access_token", "user"))
+HOLDER: Prepared[Holder] = Prepared(
+    select_columns(_TOKENS.c.id, _TOKENS.c.permission_names, *_USERS.columns)
+    .join(_USERS, _USERS.c.id == _TOKENS.c.user_id)
+    .where(_TOKENS.c.digest == bindparam("digest"), _alive(bindparam("now")), _USERS.c.active.is_(True)),
+    _holder,
+    remembered=1_000,
 )
-"""The living token with a digest, and its user."""
+"""Whose the living token with a digest is. Every request asks."""

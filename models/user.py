@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator
 from pydantic import Field as InputField
@@ -89,6 +89,11 @@ class User(SQLModel, table=True):
     active: bool = True
     created_at: datetime = Field(sa_type=Timestamp)
 
+    @classmethod
+    def of_row(cls, values: Sequence[Any]) -> Self:
+        """What is handed on of a row: a user whom no session follows."""
+        return cls(**dict(zip(_COLUMNS, values, strict=True)))
+
     @property
     def permissions(self) -> list[Permission]:
         return [Permission(name) for name in self.permission_names]
@@ -103,6 +108,9 @@ class User(SQLModel, table=True):
             "departments": self.departments,
             "active": self.active,
         }
+
+
+_COLUMNS = [column.name for column in SQLModel.metadata.tables["user"].columns]
 
 
 class UserOrder(Paged):

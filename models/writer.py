@@ -7,6 +7,7 @@ the thread a statement costs no hop to another one.
 
 import asyncio
 import queue
+import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,7 +16,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, Engine
-from sqlmodel import Session
+from sqlalchemy.exc import DBAPIError
+
+from models.observer import Observer
+from models.transaction import SqliteTransaction, Transaction
+from models.turn import Turn
 
 TOGETHER = 32
 """How many units are committed together, at most: the first of them waits for the last."""
@@ -23,10 +28,10 @@ TOGETHER = 32
 
 @dataclass(slots=True)
 class Job:
-    """A unit that waits. `begin` is told when its work begins; it runs in the context of whoever asked for it."""
+    """A unit that waits, and runs in the context of whoever asked for it."""
 
-    unit: Callable[[Session], Any]
-    begin: Callable[[], None]
+    unit: Callable[[Transaction], Any]
+    turn: Turn
     done: asyncio.Future[Any]
     context: Context = field(default_factory=copy_context)
     result: Any = None
@@ -36,17 +41,24 @@ class Job:
 class Writer:
     """Commits units over the one connection of the engine, in the order in which they come."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, observer: Observer) -> None:
         self._engine = engine
+        self._observer = observer
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self.waiting = 0
+        """Units that are not handed back yet."""
 
-    async def write(self, unit: Callable[[Session], Any], begin: Callable[[], None]) -> Any:
-        """The unit's result, once it is durable. Raises what the unit raises, and DBAPIError."""
+    async def write(self, unit: Callable[[Transaction], Any]) -> Any:
+        """The unit's result, once it is durable. Raises what the unit raises, DBAPIError and sqlite3.Error.
+
+        A caller that goes away does not cut the unit short.
+        """
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, daemon=True, name="writer")
             self._thread.start()
-        job = Job(unit, begin, asyncio.get_running_loop().create_future())
+        job = Job(unit, Turn(self._observer), asyncio.get_running_loop().create_future())
+        self.waiting += 1
         self._jobs.put(job)
         return await job.done
 
@@ -60,7 +72,7 @@ class Writer:
         while batch := self._batch():
             self._commit(batch)
             with suppress(RuntimeError):  # the loop may be closed by now
-                batch[0].done.get_loop().call_soon_threadsafe(_hand_back, batch)
+                batch[0].done.get_loop().call_soon_threadsafe(self._hand_back, batch)
         self._engine.dispose()
 
     def _batch(self) -> list[Job]:
@@ -78,34 +90,47 @@ class Writer:
     def _commit(self, batch: list[Job]) -> None:
         try:
             with self._engine.begin() as connection:
+                driver = connection.connection.driver_connection
+                assert isinstance(driver, sqlite3.Connection)
                 for job in batch:
-                    job.context.run(_work, connection, job)
+                    job.context.run(self._work, connection, driver, job)
         except BaseException as error:  # it is raised where the result is awaited
             for job in batch:
                 job.error = job.error or error
 
+    def _work(self, connection: Connection, driver: sqlite3.Connection, job: Job) -> None:
+        """Runs one unit. Raises where SQLite has given the whole transaction up, as for a disk that is full."""
+        job.turn.begin()
+        try:
+            driver.execute("SAVEPOINT unit")
+            job.result = _run(job.unit, SqliteTransaction(connection, driver, self._observer))
+            driver.execute("RELEASE unit")
+        except BaseException as error:  # as above
+            job.error = error
+            if not driver.in_transaction:
+                raise
+            driver.execute("ROLLBACK TO unit")
+            driver.execute("RELEASE unit")
 
-def _work(connection: Connection, job: Job) -> None:
-    """Runs one unit. Raises where SQLite has given the whole transaction up, as for a disk that is full."""
-    job.begin()
+    def _hand_back(self, batch: list[Job]) -> None:
+        for job in batch:
+            self.waiting -= 1
+            job.turn.end()
+            if job.done.done():
+                continue
+            if job.error is None:
+                job.done.set_result(job.result)
+            else:
+                job.done.set_exception(job.error)
+
+
+def _run(unit: Callable[[Transaction], Any], transaction: Transaction) -> Any:
+    """The session within the transaction is seldom used, and ends only where it was begun."""
     try:
-        with (
-            connection.begin_nested(),
-            Session(connection, expire_on_commit=False, join_transaction_mode="rollback_only") as session,
-        ):
-            job.result = job.unit(session)
-            session.flush()
-    except BaseException as error:  # as above
-        job.error = error
-        if not connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr]
-            raise
-
-
-def _hand_back(batch: list[Job]) -> None:
-    for job in batch:
-        if job.done.done():
-            continue
-        if job.error is None:
-            job.done.set_result(job.result)
-        else:
-            job.done.set_exception(job.error)
+        result = unit(transaction)
+        if transaction.in_transaction() or transaction.new or transaction.dirty or transaction.deleted:
+            transaction.commit()
+        return result
+    finally:
+        with suppress(DBAPIError):  # where everything was given up, there is no savepoint any more
+            transaction.close()

@@ -102,12 +102,10 @@ class Authenticator:
         """
         if credentials is None:
             return None
-        rows = await self._database.read(tokens.WITH_USER, tokens.with_user(credentials.token))
-        for token, user in rows:
-            if credentials.user_id is None or _same(credentials.user_id, user.id):
-                self._uses[token.id] = now()
-                permissions = frozenset(token.permissions_of(user))
-                return Caller(user, permissions, token.id, token.permission_names is not None)
+        for holder in await self._database.find(tokens.HOLDER, **tokens.holding(credentials.token)):
+            if credentials.user_id is None or _same(credentials.user_id, holder.user.id):
+                self._uses[holder.token_id] = now()
+                return Caller(holder.user, holder.permissions, holder.token_id, holder.is_narrowed)
         await self._throttle.check(address)
         await self._throttle.failed(address)
         raise Unauthenticated

@@ -16,8 +16,8 @@ from models.account import Account
 from models.check import CheckConfig
 from models.config import InboxConfig, Protocol, ServerConfig
 from models.errors import ErrorCode, MailFailure, Problem, Refused
-from models.inbox import PROTOCOLS, EmailInbox
 from models.secrets import DecryptionError, Keyring
+from models.stored import PROTOCOLS, StoredInbox, account
 from models.user import Permission
 from models.validation import accepted, examine, sentence
 from resolvers.access import requires
@@ -66,22 +66,22 @@ async def check_email_inbox(context: Context, values: Mapping[str, Any]) -> Chec
     return checked
 
 
-async def stored_inbox(context: Context, inbox_id: object, *path: str) -> EmailInbox:
+async def stored_inbox(context: Context, inbox_id: object, *path: str) -> StoredInbox:
     """The inbox with this id. Raises Refused."""
     known_id = accepted(InboxConfig, "id", inbox_id)
-    found = await context.database.read(inboxes.by_id(known_id)) if isinstance(known_id, str) else []
+    found = await context.database.find(inboxes.BY_ID, id=known_id) if isinstance(known_id, str) else []
     if not found:
         raise Refused.because(ErrorCode.NOT_FOUND, "No inbox has this id.", *path)
     return found[0]
 
 
-def stored_account(inbox: EmailInbox, protocol: Protocol, keyring: Keyring, *path: str) -> Account:
+def stored_account(inbox: StoredInbox, protocol: Protocol, keyring: Keyring, *path: str) -> Account:
     """What the server is reached by. Raises Refused where its secret is lost."""
     try:
-        return inboxes.account(inbox, protocol, keyring)
+        return account(inbox, protocol, keyring)
     except DecryptionError:
-        server = inbox.smtp if protocol == "smtp" else inbox.imap
-        field = (*path, protocol, *(("oauth2", "refreshToken") if server.oauth2 else ("password",)))
+        has_consent = inbox.server(protocol).oauth2
+        field = (*path, protocol, *(("oauth2", "refreshToken") if has_consent else ("password",)))
         why = "is stored, but none of this server's keys decrypts it: set it again"
         raise Refused([Problem(ErrorCode.PASSWORD_REQUIRED, sentence(field, why), field)]) from None
 
@@ -100,7 +100,7 @@ def with_hint(failure: MailFailure, *path: str) -> Problem:
     return replace(problem, message=f"{failure} {failure.hint}") if failure.hint else problem
 
 
-def _examined(values: Mapping[str, Any], stored: EmailInbox | None) -> CheckConfig:
+def _examined(values: Mapping[str, Any], stored: StoredInbox | None) -> CheckConfig:
     config, problems = examine(CheckConfig, values, "input")
     problems += inboxes.password_problems(values, stored)
     given = [protocol for protocol in PROTOCOLS if values.get(protocol) is not None]
@@ -117,7 +117,7 @@ def _required(name: str, why: str) -> Problem:
     return Problem(ErrorCode.REQUIRED, sentence(("input", name), why), ("input", name))
 
 
-def _accounts(config: CheckConfig, stored: EmailInbox | None, keyring: Keyring) -> dict[Protocol, Account]:
+def _accounts(config: CheckConfig, stored: StoredInbox | None, keyring: Keyring) -> dict[Protocol, Account]:
     """What each server is reached by. Raises Refused with every secret that is lost."""
     accounts: dict[Protocol, Account] = {}
     problems: list[Problem] = []

@@ -16,8 +16,8 @@ from models import change
 from models.change import EmailInboxChange
 from models.database import Database
 from models.errors import BadRequest, where
-from models.inbox import EmailInbox
 from models.observer import Observer
+from models.stored import StoredInbox
 
 LOOK_EVERY = 1.0
 QUEUE = 1_000
@@ -31,7 +31,7 @@ class Event:
     """A change, and its inbox as it is stored now; None where it is deleted."""
 
     change: EmailInboxChange
-    inbox: EmailInbox | None
+    inbox: StoredInbox | None
 
     @property
     def seq(self) -> int:
@@ -150,7 +150,7 @@ class Events:
 
     async def _read(self, after: int, up_to: int | None) -> list[Event]:
         rows = await self._database.read(change.since(after, up_to, BATCH))
-        return [Event(found, inbox) for found, inbox in rows]
+        return [Event(found, None if inbox[0] is None else StoredInbox._make(inbox)) for found, *inbox in rows]
 
     async def _listen(self) -> None:
         while True:

@@ -8,18 +8,19 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from sqlmodel import Session
-
 from mail.warnings import warnings
 from models import change
 from models import inbox as inboxes
 from models.change import ChangeKind
 from models.config import InboxConfig
 from models.errors import BadRequest, ErrorCode, Problem, Refused, Unavailable
-from models.inbox import PROTOCOLS, EmailInbox, InboxOrder
+from models.fields import address_key
+from models.inbox import EmailInbox, InboxOrder
 from models.paging import Listing, Order, Window
 from models.search import listing
 from models.secrets import Keyring
+from models.stored import PROTOCOLS, StoredInbox
+from models.transaction import Transaction
 from models.user import Permission
 from models.validation import Examined, accepted, examine
 from resolvers.access import SEES_INBOXES, requires
@@ -34,7 +35,7 @@ RECHECK_SECONDS = 5.0
 class Saved:
     """An inbox that was set, and what it was set from."""
 
-    inbox: EmailInbox
+    inbox: StoredInbox
     created: bool
     config: InboxConfig
     warnings: list[Problem] = field(default_factory=list)
@@ -47,7 +48,7 @@ class InboxChange:
     cursor: str
     kind: ChangeKind
     id: str
-    email_inbox: EmailInbox | None
+    email_inbox: StoredInbox | None
     changed_at: datetime
     changed_by_id: str | None
 
@@ -60,9 +61,9 @@ async def set_email_inbox(context: Context, values: Mapping[str, Any]) -> Saved:
     """
     caller, examined = await context.caller(), examine(InboxConfig, values, "input")
 
-    def unit(session: Session) -> Saved:
-        stored = _stored(session, values.get("id"))
-        return _set_over(session, values, examined, stored, context.keyring, caller.id)
+    def unit(transaction: Transaction) -> Saved:
+        stored = _stored(transaction, values.get("id"))
+        return _set_over(transaction, values, examined, stored, context.keyring, caller.id)
 
     return _told(context, await context.database.write(unit))
 
@@ -72,13 +73,13 @@ async def update_email_inbox(context: Context, values: Mapping[str, Any]) -> Sav
     """Changes only the fields that are in `values`. Raises Refused."""
     caller = await context.caller()
 
-    def unit(session: Session) -> Saved:
-        stored = _stored(session, values.get("id"))
+    def unit(transaction: Transaction) -> Saved:
+        stored = _stored(transaction, values.get("id"))
         if stored is None:
             raise Refused.because(ErrorCode.NOT_FOUND, "No inbox has this id.", "input", "id")
         merged = _merged(stored.as_values(), values)
         examined = examine(InboxConfig, merged, "input")
-        return _set_over(session, merged, examined, stored, context.keyring, caller.id)
+        return _set_over(transaction, merged, examined, stored, context.keyring, caller.id)
 
     return _told(context, await context.database.write(unit))
 
@@ -94,12 +95,12 @@ async def delete_email_inbox(context: Context, inbox_id: str) -> str:
     """Deletes the inbox and returns its id. Raises Refused where there is none."""
     caller = await context.caller()
 
-    def unit(session: Session) -> None:
-        stored = _stored(session, inbox_id)
+    def unit(transaction: Transaction) -> None:
+        stored = _stored(transaction, inbox_id)
         if stored is None:
             raise Refused.because(ErrorCode.NOT_FOUND, "No inbox has this id.", "id")
-        session.delete(stored)
-        change.record(session, ChangeKind.DELETED, stored, stored.department, caller.id)
+        inboxes.delete(transaction, stored.id)
+        change.record(transaction, ChangeKind.DELETED, stored, stored.department, caller.id)
 
     await context.database.write(unit)
     context.events.wake()
@@ -107,20 +108,18 @@ async def delete_email_inbox(context: Context, inbox_id: str) -> str:
 
 
 @requires(*SEES_INBOXES)
-async def email_inbox(context: Context, inbox_id: str | None = None, email: str | None = None) -> EmailInbox | None:
+async def email_inbox(context: Context, inbox_id: str | None = None, email: str | None = None) -> StoredInbox | None:
     """The inbox with this id or this address; None where there is none or the caller may not see it."""
     if (inbox_id is None) == (email is None):
         raise BadRequest("Give exactly one of `id` and `email`.")
     caller = await context.caller()
     address, known_id = accepted(InboxConfig, "email", email), accepted(InboxConfig, "id", inbox_id)
+    found: list[StoredInbox] = []
     if isinstance(address, str):
-        statement = inboxes.by_email(address)
+        found = await context.database.find(inboxes.BY_EMAIL, email_key=address_key(address))
     elif isinstance(known_id, str):
-        statement = inboxes.by_id(known_id)
-    else:
-        return None
-    found = await context.database.read(statement.where(inboxes.seen_by(caller.departments)))
-    return found[0] if found else None
+        found = await context.database.find(inboxes.BY_ID, id=known_id)
+    return found[0] if found and caller.sees(found[0].department) else None
 
 
 @requires(*SEES_INBOXES)
@@ -133,10 +132,11 @@ async def email_inboxes(
     active: bool | None = None,
     department: str | None = None,
     search: str | None = None,
-) -> Listing[EmailInbox]:
+) -> Listing[StoredInbox]:
     """A page of the inboxes that the caller sees. Raises BadRequest."""
     caller = await context.caller()
-    filters = [inboxes.seen_by(caller.departments), *inboxes.matching(active, text_filter("department", department))]
+    seen = None if caller.departments is None else tuple(caller.departments)
+    filters = inboxes.conditions(seen, active, text_filter("department", department))
     wanted = text_filter("search", search)
     return await listing(context.database, EmailInbox, wanted, filters, window, order_by, order)
 
@@ -144,11 +144,11 @@ async def email_inboxes(
 @requires(Permission.MANAGE_EMAIL_INBOX)
 async def list_email_inboxes(
     context: Context, count: int, offset: int, orders: Sequence[tuple[InboxOrder, Order]]
-) -> tuple[Sequence[EmailInbox], int]:
+) -> tuple[Sequence[StoredInbox], int]:
     """`count` inboxes from `offset` on, and how many there are: the paging of the legacy path."""
-    statement = inboxes.sorted_by(inboxes.inboxes(), orders).limit(count).offset(offset)
+    statement = inboxes.sorted_by(orders).limit(count).offset(offset)
     rows, totals = await asyncio.gather(context.database.read(statement), context.database.read(inboxes.count()))
-    return rows, totals[0]
+    return [StoredInbox._make(row) for row in rows], totals[0]
 
 
 @requires(*SEES_INBOXES)
@@ -206,36 +206,37 @@ def _as_seen_by(caller: Caller, event: Event) -> InboxChange | None:
     return InboxChange(_cursor(event.seq), kind, row.inbox_id, inbox, row.changed_at, row.changed_by_id)
 
 
-def set_in(session: Session, values: Mapping[str, Any], keyring: Keyring, by: str | None) -> Saved:
+def set_in(transaction: Transaction, values: Mapping[str, Any], keyring: Keyring, by: str | None) -> Saved:
     """Sets an inbox within a transaction. Raises Refused with every problem, those with what is stored included."""
     examined = examine(InboxConfig, values, "input")
-    return _set_over(session, values, examined, _stored(session, values.get("id")), keyring, by)
+    return _set_over(transaction, values, examined, _stored(transaction, values.get("id")), keyring, by)
 
 
 def _set_over(
-    session: Session,
+    transaction: Transaction,
     values: Mapping[str, Any],
     examined: Examined[InboxConfig],
-    stored: EmailInbox | None,
+    stored: StoredInbox | None,
     keyring: Keyring,
     by: str | None,
 ) -> Saved:
     config, problems = examined[0], list(examined[1])
     problems += inboxes.password_problems(values, stored)
-    problems += inboxes.address_problems(session, values, stored)
+    problems += inboxes.address_problems(transaction, values, stored)
     problems += inboxes.version_problems(values, stored)
     if config is None or problems:
         raise Refused(problems)
     previous = stored.department if stored else None
-    saved = inboxes.store(session, config, stored, keyring, by)
+    saved = inboxes.store(transaction, config, stored, keyring, by)
     kind = ChangeKind.UPDATED if stored else ChangeKind.CREATED
-    change.record(session, kind, saved, previous if stored else saved.department, by)
+    change.record(transaction, kind, saved, previous if stored else saved.department, by)
     return Saved(saved, created=stored is None, config=config)
 
 
-def _stored(session: Session, inbox_id: object) -> EmailInbox | None:
+def _stored(transaction: Transaction, inbox_id: object) -> StoredInbox | None:
     known_id = accepted(InboxConfig, "id", inbox_id)
-    return session.get(EmailInbox, known_id, with_for_update=True) if isinstance(known_id, str) else None
+    found = transaction.run(inboxes.TO_CHANGE, id=known_id) if isinstance(known_id, str) else []
+    return found[0] if found else None
 
 
 def _merged(stored: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from sqlmodel import Session
 from models import token as tokens
 from models import user as users
 from models.errors import BadRequest, ErrorCode, Problem, Refused
-from models.inbox import PROTOCOLS
+from models.stored import PROTOCOLS
+from models.transaction import Transaction
 from models.user import Permission, User, UserConfig
 from models.validation import examine
 from resolvers.access import requires
@@ -57,7 +58,7 @@ async def import_documents(context: Context, documents: Sequence[Document]) -> I
     """Stores them in one transaction. Raises Refused with the problems of every document."""
     caller = await context.require(Permission.MANAGE_USERS)
 
-    def unit(session: Session) -> Imported:
+    def unit(session: Transaction) -> Imported:
         managed = users.keeps_a_manager(session, without="")
         problems: list[Problem] = []
         counts = {"inboxes": 0, "users": 0, "tokens": 0}

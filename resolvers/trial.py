@@ -9,7 +9,7 @@ from mail.compose import test_message
 from mail.smtp import Reply
 from models.check import Recipient
 from models.errors import ErrorCode, MailFailure, Problem, Refused
-from models.inbox import EmailInbox
+from models.stored import StoredInbox
 from models.user import Permission
 from models.validation import examine
 from resolvers.access import requires
@@ -25,7 +25,7 @@ log = structlog.get_logger()
 class Sent:
     """A test mail that a mail server took."""
 
-    inbox: EmailInbox
+    inbox: StoredInbox
     recipient: str
     reply: Reply
 
@@ -52,7 +52,7 @@ async def send_test_email(context: Context, inbox_id: str, to: str | None = None
     return Sent(inbox, recipient, reply)
 
 
-def _recipient(inbox: EmailInbox, to: str | None, caller: Caller) -> str:
+def _recipient(inbox: StoredInbox, to: str | None, caller: Caller) -> str:
     config, problems = examine(Recipient, {"to": to})
     if not inbox.active:
         message = "The inbox is not active: activate it, then send again."

@@ -63,7 +63,7 @@ async def delete_user(context: Context, user_id: str) -> str:
 async def users(context: Context, window: Window, search: str | None = None) -> Listing[User]:
     """A page of the users by username. Raises BadRequest."""
     wanted = text_filter("search", search)
-    return await listing(context.database, User, wanted, [], window, UserOrder.USERNAME, Order.ASC)
+    return await listing(context.database, User, wanted, (), window, UserOrder.USERNAME, Order.ASC)
 
 
 async def may_know(context: Context, user: User) -> None:

@@ -8,8 +8,8 @@ from typing_extensions import TypedDict
 
 from edge.answers import to_iso
 from models.fields import Published
-from models.inbox import EmailInbox, StoredServer
 from models.oauth2 import OAuth2Provider, StoredOAuth2
+from models.stored import StoredInbox, StoredServer
 from models.user import User
 
 Moment = Annotated[str, Published(format="date-time"), Field(description="RFC 3339, in UTC, with milliseconds.")]
@@ -73,7 +73,7 @@ class Shown(Document):
     success: Literal[True]
 
 
-def document(inbox: EmailInbox, creators: Mapping[str, User]) -> Document:
+def document(inbox: StoredInbox, creators: Mapping[str, User]) -> Document:
     """The inbox in the field names of Rocket.Chat. `creators` are the users by id."""
     creator = creators.get(inbox.created_by_id or "")
     return {

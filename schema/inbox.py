@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import strawberry
 
-from models import inbox as rows
 from models import user as user_rows
 from models.change import ChangeKind
 from models.config import ImapConfig as ImapInput
@@ -16,6 +15,7 @@ from models.inbox import InboxOrder
 from models.oauth2 import OAuth2Config as OAuth2Input
 from models.oauth2 import OAuth2Patch, OAuth2Provider
 from models.paging import Order, Window
+from models.stored import StoredInbox
 from resolvers import inbox as resolvers
 from schema.connection import After, Before, Connection, First, Last, connection
 from schema.context import Info
@@ -119,7 +119,7 @@ class EmailInbox:
     updated_at: datetime = strawberry.field(description="When the inbox was last changed.")
 
     @strawberry.field(description="Who created it; null where that user is gone.", graphql_type=User | None)
-    async def created_by(self, parent: strawberry.Parent[rows.EmailInbox], info: Info) -> user_rows.User | None:
+    async def created_by(self, parent: strawberry.Parent[StoredInbox], info: Info) -> user_rows.User | None:
         return await info.context.users.load(parent.created_by_id) if parent.created_by_id else None
 
 
@@ -197,7 +197,7 @@ async def email_inbox(
     info: Info,
     id: Annotated[strawberry.ID | None, strawberry.argument(description="Id of the inbox.")] = None,
     email: Annotated[str | None, strawberry.argument(description="Address, without regard to case.")] = None,
-) -> rows.EmailInbox | None:
+) -> StoredInbox | None:
     return await resolvers.email_inbox(info.context.context, id, email)
 
 

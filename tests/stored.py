@@ -15,9 +15,10 @@ from sqlalchemy import text
 from sqlmodel import col, select
 
 from models.database import opened
-from models.inbox import PROTOCOLS, EmailInbox, secret_place
+from models.inbox import EmailInbox
 from models.keyfile import KeyFile
 from models.secrets import Keyring
+from models.stored import PROTOCOLS, secret_place
 from resolvers.inbox import set_in
 from settings import Settings
 from tests.conftest import IN_CI

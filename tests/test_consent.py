@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 
-from models import inbox as rows
+from models import stored as stored_rows
 from models.account import Grant
 from models.config import InboxConfig, Protocol
-from models.inbox import PROTOCOLS, SECRETS, EmailInbox, rotate_refresh_token
+from models.inbox import BY_ID, EmailInbox, rotate_refresh_token
 from models.key import known_keys, register, retire
 from models.keyfile import KeyFile
 from models.secrets import DecryptionError, Key, Keyring, Secret, new_key
+from models.stored import PROTOCOLS, SECRETS, StoredInbox
 from models.validation import validated
 from resolvers.keys import rotate_keys
 from tests.api import SET, Api, GraphQLApi, RestApi
@@ -40,13 +41,13 @@ NO_SECRETS = {"clientSecret": ..., "refreshToken": ...}
 MISSING = "PASSWORD_REQUIRED"
 
 
-async def row(server: Running, inbox_id: str = "a") -> EmailInbox:
-    [inbox] = await server.context.database.read(rows.by_id(inbox_id))
+async def row(server: Running, inbox_id: str = "a") -> StoredInbox:
+    [inbox] = await server.context.database.find(BY_ID, id=inbox_id)
     return inbox
 
 
 async def grant_of(server: Running, protocol: Protocol = "smtp") -> Grant:
-    login = rows.account(await row(server), protocol, server.context.keyring).login
+    login = stored_rows.account(await row(server), protocol, server.context.keyring).login
     assert isinstance(login, Grant)
     return login
 
@@ -58,7 +59,7 @@ async def secrets_of(server: Running, protocol: Protocol = "smtp") -> tuple[str,
 
 
 async def password_of(server: Running, protocol: Protocol = "smtp") -> str:
-    login = rows.account(await row(server), protocol, server.context.keyring).login
+    login = stored_rows.account(await row(server), protocol, server.context.keyring).login
     assert isinstance(login, Secret)
     return login.reveal()
 
@@ -412,18 +413,18 @@ async def test_secrets_are_stored_encrypted_and_bound_to_their_place(stored: Run
     for column, value in product(columns, values):
         if getattr(inbox, column) == value:
             continue
-        swapped = EmailInbox(**{**inbox.model_dump(), column: value})
+        swapped = inbox._replace(**{column: value})
         protocol: Protocol = "smtp" if column.startswith("smtp") else "imap"
         with pytest.raises(DecryptionError):
-            rows.account(swapped, protocol, stored.context.keyring)
+            stored_rows.account(swapped, protocol, stored.context.keyring)
 
 
 async def test_a_secret_that_is_gone_is_no_login(stored: Running) -> None:
     inbox = await row(stored)
-    gone = EmailInbox(**{**inbox.model_dump(), "smtp_refresh_token": None, "imap_oauth2": None})
+    gone = inbox._replace(smtp_refresh_token=None, imap_oauth2=None)
     for protocol in PROTOCOLS:
         with pytest.raises(DecryptionError):
-            rows.account(gone, protocol, stored.context.keyring)
+            stored_rows.account(gone, protocol, stored.context.keyring)
 
 
 async def test_keys_rotate_turns_them_over(stored: Running) -> None:
@@ -446,7 +447,7 @@ async def test_a_key_that_one_of_them_needs_is_not_forgotten(stored: Running, na
     def unit(session: Any) -> set[str]:
         register(session, Keyring(lambda: [older, *keys]))
         inbox = session.get(EmailInbox, "a")
-        place = rows.secret_place("a", "imap", name)
+        place = stored_rows.secret_place("a", "imap", name)
         setattr(inbox, f"imap_{name}", older.encrypt(Secret("x"), place))
         session.flush()
         retire(session, Keyring(lambda: [*keys, older]))
@@ -489,7 +490,7 @@ async def test_a_password_is_no_token_to_rotate(server: Running) -> None:
 
 
 async def test_input_is_an_account_with_what_is_stored_where_it_is_left_out(stored: Running) -> None:
-    kept = rows.account(await row(stored), "smtp", stored.context.keyring)
+    kept = stored_rows.account(await row(stored), "smtp", stored.context.keyring)
     for changes in ({"smtp__oauth2": ...}, {"smtp__oauth2": consent(**NO_SECRETS)}):
         account = validated(InboxConfig, consenting_values(**changes), "input").smtp.account(kept)
         assert isinstance(account.login, Grant)

@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
-from models import inbox as rows
+from models.inbox import BY_ID
+from models.secrets import Secret
+from models.stored import account
 from tests.api import Api
 from tests.inboxes import FINGERPRINT, SMTP_PASSWORD, consent, inbox_values
 from tests.running import Running
@@ -123,6 +125,7 @@ def without(values: dict[str, Any], name: str) -> dict[str, Any]:
 
 async def password_of(server: Running) -> tuple[str, str | None]:
     """The password for SMTP, and the certificate that it may be shown."""
-    [inbox] = await server.context.database.read(rows.by_id("a"))
-    account = rows.account(inbox, "smtp", server.context.keyring)
-    return account.login.reveal(), account.tls_fingerprint  # type: ignore[union-attr]
+    [inbox] = await server.context.database.find(BY_ID, id="a")
+    found = account(inbox, "smtp", server.context.keyring)
+    assert isinstance(found.login, Secret)
+    return found.login.reveal(), found.tls_fingerprint

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from models import inbox as rows
+from models.stored import secret_place
 from tests.api import SET, Api, GraphQLApi, RestApi
 from tests.inboxes import IMAP_PASSWORD, SMTP_PASSWORD, inbox_values
 from tests.running import Running
@@ -165,10 +166,10 @@ async def test_a_short_password_any_department_and_starttls_ports_are_taken(api:
 
 async def passwords_of(server: Running, inbox_id: str) -> tuple[str, str]:
     """Both passwords, decrypted."""
-    [inbox] = await server.context.database.read(rows.by_id(inbox_id))
+    [inbox] = await server.context.database.find(rows.BY_ID, id=inbox_id)
     keyring = server.context.keyring
-    smtp = keyring.decrypt(inbox.smtp_password, rows.secret_place(inbox_id, "smtp", "password"))
-    imap = keyring.decrypt(inbox.imap_password, rows.secret_place(inbox_id, "imap", "password"))
+    smtp = keyring.decrypt(inbox.smtp_password, secret_place(inbox_id, "smtp", "password"))
+    imap = keyring.decrypt(inbox.imap_password, secret_place(inbox_id, "imap", "password"))
     return smtp.reveal(), imap.reveal()
 
 

@@ -18,10 +18,11 @@ from sqlalchemy import make_url
 from sqlmodel import select
 
 from models.database import opened
-from models.inbox import PROTOCOLS, EmailInbox, secret_place
+from models.inbox import EmailInbox
 from models.key import EncryptionKey
 from models.keyfile import KeyFile
 from models.secrets import DecryptionError, Key, Keyring, Place, Secret, new_key
+from models.stored import PROTOCOLS, secret_place
 from settings import Settings
 from tests import postgresql
 from tests.api import SET

@@ -17,7 +17,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, insert
 from sqlalchemy import inspect as sqlalchemy_inspect
-from sqlmodel import Session, SQLModel, create_engine
+from sqlmodel import SQLModel, create_engine
 
 import models.change
 import models.inbox
@@ -28,10 +28,12 @@ import models.user
 from models.account import Grant
 from models.database import opened
 from models.errors import StartError
-from models.inbox import PROTOCOLS, EmailInbox, InboxOrder, account
+from models.inbox import EmailInbox, InboxOrder
 from models.migration import HEAD, SCRIPTS, inspect, migrate, revisions
 from models.paging import Order, Window
 from models.search import listing
+from models.stored import PROTOCOLS, StoredInbox, account
+from models.transaction import Transaction
 from resolvers.inbox import set_in
 from server import prepare
 from settings import Settings
@@ -192,9 +194,9 @@ def rows_of_now(settings: Settings, count: int) -> list[dict[str, Any]]:
     """The rows of inboxes, as this version writes them: `box-0000` and on."""
     engine = create_engine("sqlite://")
     SQLModel.metadata.create_all(engine)
-    with Session(engine) as session:
+    with Transaction(engine) as session:
         saved = [set_in(session, box_values(number), keyring_of(settings), None).inbox for number in range(count)]
-        rows = [inbox.model_dump() for inbox in saved]
+        rows = [inbox._asdict() for inbox in saved]
     engine.dispose()
     return rows
 
@@ -257,7 +259,7 @@ async def test_inboxes_of_before_keep_their_passwords_and_take_a_consent(untouch
             values[protocol] |= {"password": None, "oauth2": consent(), "tlsFingerprint": FINGERPRINT}
         assert (await GraphQLApi(server.client).set_inbox(values)).inbox_id == "box-0000"
         [inbox, _] = await inboxes_of(settings)
-        assert isinstance(account(inbox, "imap", keyring_of(settings)).login, Grant)
+        assert isinstance(account(StoredInbox(**inbox.model_dump()), "imap", keyring_of(settings)).login, Grant)
         found = (await server.graphql(SEARCH, search="BOX-0000@"))["data"]["emailInboxes"]["nodes"]
         assert found == [{"id": "box-0000"}]
 
@@ -289,4 +291,4 @@ async def test_an_extension_that_is_missing_is_named_and_nothing_is_changed(poor
     async with opened(url) as database:
         await migrate(database)
         assert (await inspect(database)).revision == HEAD
-        await listing(database, EmailInbox, "abc", [], Window(), InboxOrder.NAME, Order.ASC)
+        await listing(database, EmailInbox, "abc", (), Window(), InboxOrder.NAME, Order.ASC)
