@@ -8,6 +8,7 @@ fit; a domain is looked up as it is.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 
 class MailLogin(StrEnum):
@@ -60,6 +61,7 @@ def provider_of_mx(host: str) -> Provider | None:
     return _longest(_BY_MX, host)
 
 
+@lru_cache(256)
 def provider_of_server(server: str) -> Provider | None:
     """The provider that this SMTP or IMAP server is of."""
     return _longest(_BY_SERVER, server)

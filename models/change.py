@@ -87,7 +87,7 @@ def first_seq() -> SelectOfScalar[int]:
 def since(seq: int, up_to: int | None, limit: int) -> Any:
     """The changes after `seq`, in order, each with the columns of its inbox as it is stored now, or with NULLs."""
     statement = (
-        select_columns(EmailInboxChange, *SQLModel.metadata.tables["email_inbox"].columns)
+        select_columns(EmailInboxChange, *(getattr(EmailInbox, name) for name in EmailInbox.read))
         .join(EmailInbox, col(EmailInbox.id) == EmailInboxChange.inbox_id, isouter=True)
         .where(col(EmailInboxChange.seq) > seq)
         .order_by(col(EmailInboxChange.seq))

@@ -1,11 +1,13 @@
 """Column types whose values are the same on SQLite and PostgreSQL. Knows no table."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import JSON, DateTime, Dialect, String
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy.dialects.sqlite import DATETIME
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 
 def now() -> datetime:
@@ -15,16 +17,29 @@ def now() -> datetime:
 
 
 class Timestamp(TypeDecorator[datetime]):
-    """A point in time, in UTC; SQLite, which knows no time zones, is given and gives it without one."""
+    """A point in time, in UTC."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
-        return value.astimezone(UTC) if value else None
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(_TextInUTC())  # type: ignore[no-untyped-call]
+        return dialect.type_descriptor(self.impl_instance)
 
-    def process_result_value(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
-        return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
+
+class _TextInUTC(DATETIME):
+    """How SQLite, which knows no time zones, is given one, and gives it: `2030-01-31 12:00:00.000000`."""
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[datetime | None], str | None]:  # noqa: ARG002
+        return lambda value: None if value is None else f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"
+
+    def result_processor(
+        self,
+        dialect: Dialect,  # noqa: ARG002 - the signature is SQLAlchemy's
+        coltype: object,  # noqa: ARG002
+    ) -> Callable[[str | None], datetime | None]:
+        return lambda value: None if value is None else datetime.fromisoformat(f"{value}+00:00")
 
 
 def sortable(length: int) -> Any:

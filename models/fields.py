@@ -25,6 +25,11 @@ MAX_KEY = 600
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _CONTROL_BUT_LINES = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_PLAIN_ADDRESS = re.compile(
+    r"(?=.{1,254}\Z)(?=[^@]{1,64}@)[A-Za-z0-9_+-]+(\.[A-Za-z0-9_+-]+)*"
+    r"@((?!..--)[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,63}"
+)
+"""Addresses of which nothing is to be asked but their case: almost all of them."""
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,15}")
 _FINGERPRINT = re.compile("([Ss][Hh][Aa]-?256( [Ff]ingerprint)?[:=] ?)?([0-9A-Fa-f]{2}([ :-]?[0-9A-Fa-f]{2}){31})")
@@ -61,6 +66,8 @@ def address_key(address: str) -> str:
 
     Raises EmailNotValidError where `address` is no address (RFC 5321, 6531).
     """
+    if _PLAIN_ADDRESS.fullmatch(address):
+        return address.lower()
     found = email_validator.validate_email(
         address, check_deliverability=False, globally_deliverable=False, allow_smtputf8=True
     )

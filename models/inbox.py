@@ -3,7 +3,7 @@
 Knows no caller's permission and opens no transaction.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
@@ -80,8 +80,10 @@ class EmailInbox(SQLModel, table=True):
     updated_at: datetime = Field(sa_type=Timestamp)
     created_by_id: str | None = Field(default=None, foreign_key="user.id", ondelete="SET NULL", index=True)
 
+    read: ClassVar[Sequence[str]] = StoredInbox._fields
+
     @classmethod
-    def of_row(cls, values: Sequence[Any]) -> StoredInbox:
+    def of_row(cls, values: Iterable[Any]) -> StoredInbox:
         """What is handed on of a row."""
         return StoredInbox._make(values)
 
@@ -100,7 +102,7 @@ class InboxOrder(Paged):
 
 _TABLE: Any = SQLModel.metadata.tables["email_inbox"]
 _ROW = _TABLE.c.id == bindparam("row")
-_READ: Any = select_columns(_TABLE)
+_READ: Any = select_columns(*(_TABLE.c[name] for name in EmailInbox.read))
 
 BY_ID: Prepared[StoredInbox] = Prepared(_READ.where(_TABLE.c.id == bindparam("id")), StoredInbox._make)
 BY_EMAIL: Prepared[StoredInbox] = Prepared(_READ.where(_TABLE.c.email_key == bindparam("email_key")), StoredInbox._make)
@@ -240,8 +242,9 @@ def store(
     inbox_id = config.id or random_id()
     columns = _NOTHING | _columns(config, inbox_id, keyring)
     columns |= {"id": inbox_id, "version": 1, "created_at": moment, "updated_at": moment, "created_by_id": by}
-    transaction.run(_INSERT, **columns)
-    return StoredInbox(**columns)
+    inbox = StoredInbox(**columns)
+    transaction.run(_INSERT, search_key=inbox.search_key, **columns)
+    return inbox
 
 
 def delete(transaction: Transaction, inbox_id: str) -> None:
@@ -251,9 +254,12 @@ def delete(transaction: Transaction, inbox_id: str) -> None:
 def _change(transaction: Transaction, stored: StoredInbox, columns: Mapping[str, Any]) -> StoredInbox:
     """Writes the columns whose values are others now, so that no index is touched without need."""
     changed = {name: value for name, value in columns.items() if value != getattr(stored, name)}
+    inbox = stored._replace(**changed)
+    if inbox.search_key != stored.search_key:
+        changed["search_key"] = inbox.search_key
     if changed:
         transaction.run(_update(tuple(changed)), row=stored.id, **changed)
-    return stored._replace(**changed)
+    return inbox
 
 
 def _columns(config: InboxConfig, inbox_id: str, keyring: Keyring) -> dict[str, Any]:
@@ -263,7 +269,6 @@ def _columns(config: InboxConfig, inbox_id: str, keyring: Keyring) -> dict[str, 
         "name_key": folded(config.name),
         "email": config.email,
         "email_key": address_key(config.email),
-        "search_key": folded("\n".join((config.name, config.email, config.description or ""))),
         "active": config.active,
         "description": config.description,
         "sender_info": config.sender_info,

@@ -6,9 +6,9 @@ an index, because neither way is fast for both: docs/decisions/0010-search-is-a-
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from sqlalchemy import ARRAY, ColumnElement, Text, and_, cast, column, func, literal, tuple_
 from sqlalchemy import select as select_columns
@@ -28,10 +28,12 @@ Conditions = Sequence[ColumnElement[bool]]
 
 
 class Listed(Protocol[Row_co]):
-    """A table whose rows are listed."""
+    """A table whose rows are listed: the columns that are read of it."""
+
+    read: ClassVar[Sequence[str]]
 
     @classmethod
-    def of_row(cls, values: Sequence[Any]) -> Row_co:
+    def of_row(cls, values: Iterable[Any]) -> Row_co:
         """What is handed on of a row."""
         ...
 
@@ -115,8 +117,9 @@ async def _look_up(
 
 
 def _rows(table: Any) -> Any:
-    """By columns: what is found is read and followed by nobody."""
-    return select_columns(*SQLModel.metadata.tables[table.__tablename__].columns)
+    """By columns: what is found is read, and followed by nobody."""
+    columns = SQLModel.metadata.tables[table.__tablename__].columns
+    return select_columns(*(columns[name] for name in table.read))
 
 
 def _holds(database: Database, table: Any, text: str) -> ColumnElement[bool]:

@@ -1,11 +1,11 @@
 """An inbox as it is read and handed on: a plain row, which nothing follows. Knows no statement and no request."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from models.account import Account, Grant
 from models.config import IDENTITY, Protocol
+from models.fields import folded
 from models.oauth2 import StoredOAuth2
 from models.secrets import Keyring, Place, Secret
 
@@ -35,14 +35,13 @@ class StoredServer(NamedTuple):
 
 
 class StoredInbox(NamedTuple):
-    """One shared inbox: the columns of its table, in their order."""
+    """One shared inbox: the columns of its table but the one that is only searched."""
 
     id: str
     name: str
     name_key: str
     email: str
     email_key: str
-    search_key: str
     active: bool
     description: str | None
     sender_info: str | None
@@ -73,6 +72,11 @@ class StoredInbox(NamedTuple):
     created_at: datetime
     updated_at: datetime
     created_by_id: str | None
+
+    @property
+    def search_key(self) -> str:
+        """The text in which a search looks."""
+        return folded("\n".join((self.name, self.email, self.description or "")))
 
     @property
     def smtp(self) -> StoredServer:
@@ -145,8 +149,3 @@ def secret_of(inbox: StoredInbox, protocol: Protocol, name: str, keyring: Keyrin
     """One of the `SECRETS` in clear. Raises DecryptionError."""
     stored: bytes | None = getattr(inbox, f"{protocol}_{name}")
     return keyring.decrypt(stored or NO_SECRET, secret_place(inbox.id, protocol, name))
-
-
-def stored(rows: Sequence[Sequence[Any]]) -> list[StoredInbox]:
-    """Rows of the table's columns as inboxes."""
-    return [StoredInbox._make(row) for row in rows]

@@ -17,7 +17,9 @@ class Turn:
         observer.unit(self._state, 1)
 
     def begin(self) -> None:
-        """It waits no longer."""
+        """It waits no longer. Told once, whatever follows."""
+        if self._state == "writing":
+            return
         self._begun = time.perf_counter()
         self._observer.unit(self._state, -1)
         self._state = "writing"

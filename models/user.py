@@ -1,7 +1,7 @@
 """Users as they are stored: the table, the inputs that set one, and the statements. Knows no token and no request."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Self
@@ -75,6 +75,7 @@ class User(SQLModel, table=True):
     """Somebody who may use the API."""
 
     __tablename__: ClassVar[str] = "user"
+    read: ClassVar[Sequence[str]]
 
     id: str = Field(primary_key=True, sa_type=sortable(64))
     username: str = Field(max_length=200)
@@ -90,9 +91,9 @@ class User(SQLModel, table=True):
     created_at: datetime = Field(sa_type=Timestamp)
 
     @classmethod
-    def of_row(cls, values: Sequence[Any]) -> Self:
-        """What is handed on of a row: a user whom no session follows."""
-        return cls(**dict(zip(_COLUMNS, values, strict=True)))
+    def of_row(cls, values: Iterable[Any]) -> Self:
+        """A user whom no session follows."""
+        return cls(**dict(zip(cls.read, values, strict=True)))
 
     @property
     def permissions(self) -> list[Permission]:
@@ -110,7 +111,7 @@ class User(SQLModel, table=True):
         }
 
 
-_COLUMNS = [column.name for column in SQLModel.metadata.tables["user"].columns]
+User.read = [column.name for column in SQLModel.metadata.tables["user"].columns]
 
 
 class UserOrder(Paged):

@@ -1,8 +1,8 @@
 """The one writer of SQLite: a thread that commits together what waits at the same time. Knows no table and no lock.
 
-Each unit runs in a savepoint of its own, so that one that fails takes nothing of the others with it. Results are handed
-back after the one COMMIT is on disk: what costs most about a commit is the waiting for the disk, and it is shared. In
-the thread a statement costs no hop to another one.
+A unit that fails takes nothing of the others with it. Results are handed back after the one COMMIT is on disk: what
+costs most about a commit is the waiting for the disk, and it is shared. In the thread a statement costs no hop to
+another one.
 """
 
 import asyncio
@@ -36,6 +36,10 @@ class Job:
     context: Context = field(default_factory=copy_context)
     result: Any = None
     error: BaseException | None = None
+
+
+class _HalfDone(Exception):
+    """A unit failed after it had written something."""
 
 
 class Writer:
@@ -88,29 +92,46 @@ class Writer:
         return batch
 
     def _commit(self, batch: list[Job]) -> None:
+        """A unit that fails has seldom written anything. Where one has, all are run again, each in a savepoint, which
+        costs as much as the rest: a search index writes what it has gathered at each of them.
+        """
         try:
-            with self._engine.begin() as connection:
-                driver = connection.connection.driver_connection
-                assert isinstance(driver, sqlite3.Connection)
-                for job in batch:
-                    job.context.run(self._work, connection, driver, job)
+            try:
+                self._run_all(batch, self._work)
+            except _HalfDone:
+                self._run_all(batch, self._work_in_savepoint)
         except BaseException as error:  # it is raised where the result is awaited
             for job in batch:
                 job.error = job.error or error
 
+    def _run_all(self, batch: list[Job], work: Callable[[Connection, sqlite3.Connection, Job], None]) -> None:
+        with self._engine.begin() as connection:
+            driver = connection.connection.driver_connection
+            assert isinstance(driver, sqlite3.Connection)
+            for job in batch:
+                job.turn.begin()
+                job.error = None
+                job.context.run(work, connection, driver, job)
+
     def _work(self, connection: Connection, driver: sqlite3.Connection, job: Job) -> None:
-        """Runs one unit. Raises where SQLite has given the whole transaction up, as for a disk that is full."""
-        job.turn.begin()
+        """Runs one unit. Raises _HalfDone, and whatever made SQLite give the transaction up, such as a full disk."""
+        before = driver.total_changes
         try:
-            driver.execute("SAVEPOINT unit")
             job.result = _run(job.unit, SqliteTransaction(connection, driver, self._observer))
-            driver.execute("RELEASE unit")
         except BaseException as error:  # as above
             job.error = error
             if not driver.in_transaction:
                 raise
+            if driver.total_changes != before:
+                raise _HalfDone from error
+
+    def _work_in_savepoint(self, connection: Connection, driver: sqlite3.Connection, job: Job) -> None:
+        driver.execute("SAVEPOINT unit")
+        try:
+            self._work(connection, driver, job)
+        except _HalfDone:
             driver.execute("ROLLBACK TO unit")
-            driver.execute("RELEASE unit")
+        driver.execute("RELEASE unit")
 
     def _hand_back(self, batch: list[Job]) -> None:
         for job in batch:

@@ -3,9 +3,13 @@
 import asyncio
 from typing import Any
 
+import email_validator
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from models import inbox as rows
+from models.fields import address_key, folded
 from models.stored import secret_place
 from tests.api import SET, Api, GraphQLApi, RestApi
 from tests.inboxes import IMAP_PASSWORD, SMTP_PASSWORD, inbox_values
@@ -363,3 +367,30 @@ async def test_an_update_of_nothing_known_is_not_found(server: Running) -> None:
     for inbox_id in ("nobody", "", "a\0"):
         refused = await update(server, id=inbox_id)
         assert refused["userErrors"] == [{"code": "NOT_FOUND", "field": ["input", "id"]}]
+
+
+# ------------------------------------------------------------------------------------------------------- addresses
+
+_LOCAL = st.from_regex(r"[A-Za-z0-9_+.!-]{0,70}", fullmatch=True)
+_DOMAIN = st.from_regex(r"([A-Za-z0-9-]{0,65}\.){0,4}[A-Za-z0-9-]{0,65}", fullmatch=True) | st.sampled_from(
+    ["example.org", "xn--nxasmq6b.org", "ab--c.org", "localhost", "1.2.3.4", "a.b.c.d.example.COM", "test.internal"]
+)
+
+
+@given(address=st.builds(lambda local, domain: f"{local}@{domain}", _LOCAL, _DOMAIN) | st.emails())
+@example("a" * 65 + "@example.org")
+@example("a@" + "b" * 63 + ".org")
+@example("a@" + "b" * 64 + ".org")
+@example("a@" + "b." * 124 + "org")
+@example("a@" + "b." * 126 + "org")
+@settings(max_examples=500, deadline=None)
+def test_a_plain_address_is_judged_as_the_library_judges_it(address: str) -> None:
+    try:
+        found = email_validator.validate_email(
+            address, check_deliverability=False, globally_deliverable=False, allow_smtputf8=True
+        )
+    except email_validator.EmailNotValidError:
+        with pytest.raises(email_validator.EmailNotValidError):
+            address_key(address)
+    else:
+        assert address_key(address) == f"{folded(found.local_part)}@{found.ascii_domain.lower()}"
