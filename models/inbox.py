@@ -225,7 +225,12 @@ def _stays(protocol: Protocol, given: Mapping[str, Any], stored: StoredServer) -
     trusted = given.get("tlsFingerprint")
     if trusted is not None and accepted(config, "tls_fingerprint", trusted) != stored.tls_fingerprint:
         return False
-    return all(accepted(config, name, given[name]) == getattr(stored, name) for name in IDENTITY if name in given)
+    return all(_is_as_stored(config, name, given[name], getattr(stored, name)) for name in IDENTITY if name in given)
+
+
+def _is_as_stored(config: type[ServerConfig], name: str, given: object, stored: object) -> bool:
+    """What is spelled as it is stored, as in every update, is not validated once more."""
+    return (type(given) is type(stored) and given == stored) or accepted(config, name, given) == stored
 
 
 # ------------------------------------------------------------------------------------------------------------ writing

@@ -1,6 +1,6 @@
 """Turns what pydantic finds wrong with an input into `Problem`s. Knows no noun, and repeats no value that was sent."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, TypeVar
 
@@ -51,7 +51,7 @@ def patch_of(model: type[InputT], name: str, description: str, /, **replaced: ob
 
 def examine(model: type[InputT], values: Mapping[str, Any], *path: str) -> Examined[InputT]:
     """The validated input, or every problem that `values` have in themselves. `path` is where they stand."""
-    if any(len(found) > MAX_KEYS for found in _objects(values)):
+    if _has_too_many_keys(values):
         return None, [Problem(ErrorCode.INVALID, f"An object may have at most {MAX_KEYS} fields.", path)]
     try:
         return model.model_validate(values), []
@@ -80,12 +80,12 @@ def sentence(path: FieldPath, rest: str) -> str:
     return f"{'.'.join(path[1:] if path[:1] == ('input',) else path)} {rest}."
 
 
-def _objects(values: Mapping[str, Any], depth: int = MAX_DEPTH) -> Iterator[Mapping[str, Any]]:
-    """The objects in an input, as deep as inputs are nested."""
-    yield values
-    for value in values.values() if depth > 1 else ():
-        if isinstance(value, Mapping):
-            yield from _objects(value, depth - 1)
+def _has_too_many_keys(values: Mapping[str, Any], depth: int = MAX_DEPTH) -> bool:
+    """Whether an object in the input has, as deep as inputs are nested."""
+    if len(values) > MAX_KEYS:
+        return True
+    nested = [value for value in values.values() if isinstance(value, dict)] if depth > 1 else []
+    return any(_has_too_many_keys(value, depth - 1) for value in nested)
 
 
 @cache
