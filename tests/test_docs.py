@@ -19,7 +19,7 @@ import server as composition
 from edge import admission, body, protocol
 from mail import check
 from mail.hosts import MAIL_PORTS
-from models import change, database, paging, token
+from models import change, database, paging, reader, token
 from models.errors import ErrorCode, ProductError
 from resolvers import events, inbox, throttle, turns, upkeep
 from resolvers.access import RULES
@@ -322,7 +322,7 @@ def test_the_throttling_is_that_of_the_code() -> None:
 def test_the_figures_in_the_text_are_those_of_the_code() -> None:
     days, hours = token.LOGIN_LIFETIME.days, change.KEPT.total_seconds() / 3_600
     until_ended = inbox.RECHECK_SECONDS
-    connections = database.WRITERS + database.READERS + 1
+    connections = database.WRITERS + database.READERS + reader.CONNECTIONS + 1
     figures = {
         "operation.md": [
             f"answered within {composition.GRACE_SECONDS} seconds",
