@@ -1,7 +1,8 @@
 """Relay connections over keyset pages (GraphQL Cursor Connections Specification). Knows no noun."""
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Generic, TypeVar
+from dataclasses import dataclass
+from typing import Annotated, Any, Generic, TypeVar, cast
 
 import strawberry
 
@@ -41,13 +42,49 @@ class Connection(Generic[Node]):
         return await self.count()
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What `PageInfo` reads. A cursor is made where it is asked for: all of them would take longer than the rest."""
+
+    page: Page[Any]
+
+    @property
+    def has_next_page(self) -> bool:
+        return self.page.has_next
+
+    @property
+    def has_previous_page(self) -> bool:
+        return self.page.has_previous
+
+    @property
+    def start_cursor(self) -> str | None:
+        return self.page.cursor(self.page.rows[0]) if self.page.rows else None
+
+    @property
+    def end_cursor(self) -> str | None:
+        return self.page.cursor(self.page.rows[-1]) if self.page.rows else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What `Connection` reads."""
+
+    page: Page[Any]
+    count: Callable[[], Awaitable[int]]
+
+    @property
+    def nodes(self) -> list[Any]:
+        return list(self.page.rows)
+
+    @property
+    def edges(self) -> list[Edge[Any]]:
+        return [Edge(cursor=self.page.cursor(row), node=row) for row in self.page.rows]
+
+    @property
+    def page_info(self) -> _Place:
+        return _Place(self.page)
+
+
 def connection(page: Page[Any], count: Callable[[], Awaitable[int]]) -> Connection[Any]:
     """The connection that shows a page of rows."""
-    edges = [Edge(cursor=page.cursor(row), node=row) for row in page.rows]
-    info = PageInfo(
-        has_next_page=page.has_next,
-        has_previous_page=page.has_previous,
-        start_cursor=edges[0].cursor if edges else None,
-        end_cursor=edges[-1].cursor if edges else None,
-    )
-    return Connection(edges=edges, nodes=list(page.rows), page_info=info, count=count)
+    return cast("Connection[Any]", _Shown(page, count))
