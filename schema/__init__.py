@@ -1,6 +1,8 @@
 """The GraphQL schema: Query, Mutation and Subscription as tables of contents. Says nothing about how."""
 
+from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
 import strawberry
 from graphql import (
@@ -12,13 +14,15 @@ from graphql import (
     Undefined,
 )
 from strawberry.schema.config import StrawberryConfig
-from strawberry.types import ExecutionContext
+from strawberry.types import ExecutionContext, ExecutionResult
+from strawberry.types.graphql import OperationType
 
 from schema import check, inbox, mail_settings, session, token, user
 from schema.context import GraphQLContext
 from schema.errors import printed
 from schema.extensions import Documents, DocumentsWithoutIntrospection
-from schema.observation import Observed
+from schema.observation import Observed, followed
+from schema.plan import Plans
 from schema.scalars import DATE_TIME
 
 
@@ -113,7 +117,50 @@ class Subscription:
 
 
 class Schema(strawberry.Schema):
-    """The schema, whose errors leave it printed."""
+    """The schema, whose errors leave it printed, and whose plain operations are run by plans."""
+
+    def __init__(self, *, introspection: bool) -> None:
+        documents = Documents if introspection else DocumentsWithoutIntrospection
+        super().__init__(
+            query=Query,
+            mutation=Mutation,
+            subscription=Subscription,
+            config=StrawberryConfig(scalar_map={datetime: DATE_TIME}, disable_field_suggestions=not introspection),
+            extensions=[Observed, documents],
+        )
+        _tell_null_from_absent(self)
+        self._plans = Plans(self, documents)
+
+    async def execute(
+        self,
+        query: str | None,
+        variable_values: dict[str, Any] | None = None,
+        context_value: Any | None = None,
+        root_value: Any | None = None,
+        operation_name: str | None = None,
+        allowed_operation_types: Iterable[OperationType] | None = None,
+        operation_extensions: dict[str, Any] | None = None,
+    ) -> ExecutionResult:
+        sent, allowed = variable_values or {}, allowed_operation_types or ()
+        plan = self._plans.find(query or "", operation_name)
+        variables = plan.coerced(sent) if plan and plan.kind in allowed else None
+        if plan is None or variables is None or root_value is not None or operation_extensions is not None:
+            return await super().execute(
+                query,
+                variable_values,
+                context_value,
+                root_value,
+                operation_name,
+                allowed_operation_types,
+                operation_extensions,
+            )
+        context: Any = context_value
+        with followed(context.context.observer, plan.name):
+            result = await plan.run(context, sent, variables)
+            if result.errors:
+                asked = self._create_execution_context(query, allowed, sent, context, None, operation_name)
+                self._process_errors(result.errors, asked)
+        return ExecutionResult(result.data, result.errors, {})
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         context: GraphQLContext | None = execution_context.context if execution_context else None
@@ -123,15 +170,7 @@ class Schema(strawberry.Schema):
 
 def build_schema(*, introspection: bool = True) -> Schema:
     """The schema, ready to run."""
-    schema = Schema(
-        query=Query,
-        mutation=Mutation,
-        subscription=Subscription,
-        config=StrawberryConfig(scalar_map={datetime: DATE_TIME}, disable_field_suggestions=not introspection),
-        extensions=[Observed, Documents if introspection else DocumentsWithoutIntrospection],
-    )
-    _tell_null_from_absent(schema)
-    return schema
+    return Schema(introspection=introspection)
 
 
 def _tell_null_from_absent(schema: Schema) -> None:

@@ -153,6 +153,12 @@ class Documents(SchemaExtension):
     introspection = True
     _cache: LRUCache[str, Document] = LRUCache(CACHED_DOCUMENTS)
 
+    @classmethod
+    def known(cls, text: str) -> DocumentNode | None:
+        """A document of the cache that is valid."""
+        document = cls._cache.get(text)
+        return document.node if document and document.errors == [] else None
+
     def on_parse(self) -> Iterator[None]:
         context = self.execution_context
         text = context.query or ""

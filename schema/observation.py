@@ -5,6 +5,7 @@ Resolvers tell of themselves; what is told here is what comes before them, and w
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from graphql import (
     DocumentNode,
@@ -12,6 +13,7 @@ from graphql import (
     FragmentDefinitionNode,
     FragmentSpreadNode,
     InlineFragmentNode,
+    OperationDefinitionNode,
     SelectionSetNode,
     get_operation_ast,
 )
@@ -21,7 +23,7 @@ from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOpe
 from strawberry.types.execution import PreExecutionError
 from strawberry.types.graphql import OperationType
 
-from models.observer import Operation
+from models.observer import Observer, Operation
 from resolvers.context import Context
 
 INVALID = "invalid"
@@ -79,11 +81,29 @@ class Observed(SchemaExtension):
         return _fields(document, operation.selection_set) if document and operation else set()
 
     def _name(self, fields: set[str]) -> str:
-        """The kind and its root fields, which are names of the schema; an operation's own name is the client's."""
-        if not fields:
-            return INVALID
-        named = " ".join(sorted(fields)) if len(fields) <= MAX_NAMED else "several"
-        return f"{self.execution_context.operation_type.value} {named}"
+        return _named(self.execution_context.operation_type.value, fields) if fields else INVALID
+
+
+@contextmanager
+def followed(observer: Observer, name: str) -> Iterator[None]:
+    """Tells the observer of an operation that is known and runs without `Observed`."""
+    operation, failed = observer.executing(), True
+    try:
+        yield
+        failed = False
+    finally:
+        operation.end(name, failed=failed)
+        operation.leave()
+
+
+def name_of(document: DocumentNode, operation: OperationDefinitionNode) -> str:
+    """What an operation that can be run is told as."""
+    return _named(operation.operation.value, _fields(document, operation.selection_set))
+
+
+def _named(kind: str, fields: set[str]) -> str:
+    """The kind and its root fields, which are names of the schema; an operation's own name is the client's."""
+    return f"{kind} {' '.join(sorted(fields)) if len(fields) <= MAX_NAMED else 'several'}"
 
 
 def _fields(document: DocumentNode, selections: SelectionSetNode) -> set[str]:

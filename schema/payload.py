@@ -58,9 +58,10 @@ class Payload:
         default_factory=list, description="Every problem of the input; empty on success."
     )
 
-    @strawberry.field(description="True where userErrors is empty.")
-    def success(self) -> bool:
-        return not self.user_errors
+    success: bool = strawberry.field(default=True, description="True where userErrors is empty.")
+
+    def __post_init__(self) -> None:
+        self.success = not self.user_errors
 
 
 PayloadT = TypeVar("PayloadT", bound=Payload)
