@@ -22,7 +22,7 @@ from schema.context import GraphQLContext
 from schema.errors import printed
 from schema.extensions import Documents, DocumentsWithoutIntrospection
 from schema.observation import Observed, followed
-from schema.plan import Plans
+from schema.planning import Plans
 from schema.scalars import DATE_TIME
 
 

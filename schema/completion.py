@@ -24,6 +24,7 @@ from graphql import (
     GraphQLBoolean,
     GraphQLEnumType,
     GraphQLError,
+    GraphQLField,
     GraphQLFloat,
     GraphQLID,
     GraphQLInt,
@@ -161,10 +162,18 @@ class Completion:
 
     def _attribute(self, kind: GraphQLObjectType, name: str) -> str:
         """The attribute that the field reads. Raises NotPlain where it does anything else."""
-        self._fields += 1
-        field: StrawberryField | None = kind.fields[name].extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
-        if field is None or not field.is_basic_field or field.default_resolver is not getattr:
+        definition = definition_of(kind.fields[name])
+        if not definition.is_basic_field or definition.default_resolver is not getattr:
             raise NotPlain
+        self._fields += 1
         if self._fields > MAX_FIELDS:
             raise NotPlain
-        return field.python_name
+        return definition.python_name
+
+
+def definition_of(field: GraphQLField) -> StrawberryField:
+    """What strawberry knows of the field. Raises NotPlain where that is nothing."""
+    definition = field.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+    if not isinstance(definition, StrawberryField):
+        raise NotPlain
+    return definition
