@@ -13,7 +13,6 @@ This is what the function of a selection set looks like::
 """
 
 from collections.abc import Callable
-from datetime import datetime
 from math import isfinite
 from typing import Any, NamedTuple
 
@@ -138,8 +137,8 @@ class Completion:
     def _date_time(self, kind: GraphQLOutputType) -> _Value:
         if not isinstance(kind, GraphQLLeafType) or kind.name != "DateTime":
             raise NotPlain
-        serialize, date_time = self._name("serialize", kind.coerce_output_value), self._name("datetime", datetime)
-        return _Value(f"type({{v}}) is not {date_time}", f"{serialize}({{v}})")
+        # It raises, as it does for graphql-core, where it is given anything else.
+        return _Value("", f"{self._name('serialize', kind.coerce_output_value)}({{v}})")
 
     def _selections(self, kind: GraphQLObjectType, details: FieldDetailsList) -> str:
         """The name of a function that completes an object of this type."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import os
 from collections import Counter
 from collections.abc import Callable
@@ -11,7 +12,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from graphql import Executor
+import strawberry
+from graphql import Executor, parse, validate
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from strawberry.schema.exceptions import InvalidOperationTypeError
@@ -25,6 +27,7 @@ from schema import Mutation, Query, Schema, build_schema
 from schema.context import GraphQLContext
 from schema.extensions import Documents
 from schema.inbox import EmailInboxFilter, EmailInboxOrder
+from schema.planning import Plans
 from tests.operations import Writer, value_of
 
 FULL = os.environ.get("FUZZ") == "full"
@@ -36,7 +39,7 @@ EXAMPLES = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 BOTH = {OperationType.QUERY, OperationType.MUTATION}
-READ = "query Read($id: ID) { emailInbox(id: $id) { id name version createdAt smtp { server port } } }"
+READ = "query Read($id: ID) { emailInbox(id: $id) { id name version createdAt department smtp { server port } } }"
 UPDATE = "mutation ($input: UpdateEmailInboxInput!) { updateEmailInbox(input: $input) { success } }"
 
 pytestmark = pytest.mark.timeout(3_600 if FULL else 120)
@@ -117,8 +120,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 def inbox(**more: Any) -> Any:
     smtp = SimpleNamespace(server="smtp.example.org", port=465)
-    made = SimpleNamespace(id="a", name="A", version=1, created_at=datetime(2026, 1, 2, tzinfo=UTC), smtp=smtp)
-    vars(made).update(more)
+    made = SimpleNamespace(id="a", name="A", version=1, created_at=datetime(2026, 1, 2, tzinfo=UTC), department=None)
+    vars(made).update({"smtp": smtp, **more})
     return made
 
 
@@ -201,6 +204,66 @@ async def test_what_is_not_plain_has_no_plan(world: World, text: str) -> None:
     assert not world.is_planned(text)
 
 
+@strawberry.input
+class Circle:
+    inner: "Circle | None" = None
+
+
+@strawberry.input(one_of=True)
+class Either:
+    a: int | None = strawberry.UNSET
+    b: int | None = strawberry.UNSET
+
+
+@strawberry.interface
+class Named:
+    name: str
+
+
+@strawberry.type
+class Person(Named):
+    pass
+
+
+@strawberry.type
+class Odd:
+    @strawberry.field
+    async def circle(self, circle: Circle) -> str:
+        return str(circle)
+
+    @strawberry.field
+    async def either(self, either: Either) -> str:
+        return str(either)
+
+    @strawberry.field
+    async def named(self, info: strawberry.Info) -> Named:
+        return Person(name=info.field_name)
+
+    @strawberry.field
+    async def person(self, info: strawberry.Info) -> Person:
+        return Person(name=info.field_name)
+
+    @strawberry.field
+    def at_once(self) -> str:
+        return "at once"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "query ($it: Circle!) { circle(circle: $it) }",
+        "query ($it: Either!) { either(either: $it) }",
+        "{ named { name } }",
+        "{ person { name } }",
+        "{ atOnce }",
+    ],
+)
+def test_what_the_schema_does_not_have_has_no_plan(text: str) -> None:
+    schema, document = strawberry.Schema(Odd), parse(text)
+    assert not validate(schema._schema, document)
+    assert Plans(schema, Documents)._made(text, document, document.definitions[0]) is None  # type: ignore[arg-type]
+
+
 async def test_a_document_with_a_literal_is_not_kept(world: World) -> None:
     text = '{ emailInbox(id: "secret") { id } }'
     await world.alike(text)
@@ -237,6 +300,17 @@ async def test_a_planned_mutation_is_refused_where_only_queries_may_run(world: W
 # ---------------------------------------------------------------------------------------------- values of variables
 
 
+async def test_one_request_leaves_nothing_to_the_next(world: World) -> None:
+    text = "query ($n: Int) { emailInboxes(first: $n) { nodes { id } } }"
+    world.resolve = lambda _info, **arguments: SimpleNamespace(nodes=[inbox(id=str(arguments))])
+    await world.alike(text, {"n": 3})
+    first = await world.schema.execute(text, {"n": 3}, world.context(), allowed_operation_types=BOTH)
+    await world.alike(text, {"n": 4})
+    await world.alike(text, {})
+    assert first.data
+    assert "'first': 3" in first.data["emailInboxes"]["nodes"][0]["id"]
+
+
 @pytest.mark.parametrize(
     "sent",
     [
@@ -265,6 +339,17 @@ async def test_an_input_is_coerced_alike(world: World, sent: Any) -> None:
     await world.alike(UPDATE, {"input": sent})
     await world.alike(UPDATE, {"input": sent, "nobody": object()})
     assert world.is_planned(UPDATE)
+
+
+@pytest.mark.parametrize(
+    "permissions", [["READ_EMAIL"], [], None, "READ_EMAIL", "READ", [None], ["READ"], [["READ_EMAIL"]]]
+)
+async def test_a_list_is_coerced_alike(world: World, permissions: Any) -> None:
+    world.resolve = lambda _info, **_arguments: SimpleNamespace(success=True)
+    text = "mutation ($input: CreateAccessTokenInput!) { createAccessToken(input: $input) { success } }"
+    await world.alike(text, {"input": {"name": "A", "permissions": permissions, "expiresAt": "2030-01-31T12:00:00Z"}})
+    await world.alike(text, {"input": {"name": "A", "permissions": permissions, "expiresAt": "2030-01-31"}})
+    assert world.is_planned(text)
 
 
 async def test_null_is_told_from_absent(world: World) -> None:
@@ -370,6 +455,24 @@ async def test_enums_and_lists_are_completed_alike(world: World) -> None:
             world.resolve = lambda _info, payload=payload, **_arguments: payload
             await world.alike(text, {"id": "a"})
     assert world.is_planned(text)
+
+
+@pytest.mark.parametrize("milliseconds", [1.5, 0.0, 7, math.nan, math.inf, True, "1", None])
+async def test_a_float_is_completed_alike(world: World, milliseconds: Any) -> None:
+    text = (
+        "mutation ($input: CheckEmailInboxInput!) { checkEmailInbox(input: $input) { smtp { stages { durationMs } } } }"
+    )
+    smtp = SimpleNamespace(stages=[SimpleNamespace(duration_ms=milliseconds)])
+    world.resolve = lambda _info, **_arguments: SimpleNamespace(smtp=smtp)
+    await world.alike(text, {"input": {}})
+    assert world.is_planned(text)
+
+
+async def test_a_field_may_be_named_as_the_one_above(world: World) -> None:
+    world.resolve = lambda _info, **_arguments: inbox(version=None)
+    data, errors = await world.alike("{ name: emailInbox { name version } }")
+    assert data == {"name": None}
+    assert errors[0]["path"] == ["name", "version"]
 
 
 @pytest.mark.parametrize("error", [Forbidden(), BadRequest("no"), RuntimeError("it"), Unavailable()])
