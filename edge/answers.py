@@ -27,7 +27,10 @@ def to_json(value: Any) -> bytes:
 
 def to_iso(moment: datetime) -> str:
     """RFC 3339 in UTC with milliseconds, such as 2026-01-31T12:00:00.000Z."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    utc = moment.astimezone(UTC)
+    # Lists are full of them, and isoformat() takes three times as long.
+    date = (utc.year, utc.month, utc.day, utc.hour, utc.minute, utc.second, utc.microsecond // 1_000)
+    return "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ" % date  # noqa: UP031 - format() takes twice as long
 
 
 class JsonAnswer(Response):

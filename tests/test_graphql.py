@@ -1,18 +1,23 @@
 """GraphQL over HTTP: what is understood, what is refused and how, and what no answer may hold."""
 
 import json
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from edge.answers import to_iso
 from schema import build_schema
 from tests.inboxes import inbox_values
 from tests.running import ADMIN_HEADERS, Running
 from tests.users import ask, codes
 
 JSON = {"Content-Type": "application/json"}
+EAST = timezone(timedelta(hours=2))
 BOTH = ["application/json", "application/graphql-response+json"]
 SET = "mutation ($input: SetEmailInboxInput!) { setEmailInbox(input: $input) { success } }"
 
@@ -296,3 +301,8 @@ async def test_a_browser_is_shown_graphiql(server: Running) -> None:
     assert page.headers["Content-Type"].startswith("text/html")
     assert "graphiql" in page.text.lower()
     assert ADMIN_HEADERS["X-Auth-Token"] not in page.text
+
+
+@given(moment=st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.sampled_from([UTC, EAST])))  # noqa: DTZ001
+def test_a_point_in_time_has_milliseconds_in_utc(moment: datetime) -> None:
+    assert to_iso(moment) == moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
