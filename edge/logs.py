@@ -1,29 +1,36 @@
 """How the server logs: structlog, to stderr, as JSON or for a person at a terminal. Knows no event."""
 
+import json
 import logging
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
+from contextvars import ContextVar
 from typing import Any
 
+import orjson
 import structlog
 from structlog.typing import Processor
 
 from models.errors import where
 
+REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
+"""Named by every line that is written for a request."""
+_PLAIN = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+
 
 def configure(level: str, *more: Processor, as_json: bool) -> None:
     """Sends this server's log, and uvicorn's warnings, to stderr. `more` adds to each line."""
     shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
+        _with_request_id,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         *more,
     ]
-    renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
+    renderer = structlog.processors.JSONRenderer(_as_json) if as_json else structlog.dev.ConsoleRenderer()
     structlog.configure(
-        processors=[*shared, renderer],
+        processors=[*shared, renderer, _as_bytes],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
@@ -35,6 +42,25 @@ def configure(level: str, *more: Processor, as_json: bool) -> None:
     )
     # Libraries say at DEBUG what they send and receive, which holds passwords and tokens.
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+
+
+def _with_request_id(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    if request_id := REQUEST_ID.get():
+        event["request_id"] = request_id
+    return event
+
+
+def _as_json(event: Any, default: Callable[[Any], Any]) -> str:
+    """The line in ASCII alone, so that no control character in it reaches a terminal."""
+    try:
+        line = orjson.dumps(event, default, _PLAIN)
+    except TypeError:  # not every text, and not every number, is taken by orjson
+        return json.dumps(event, default=default)
+    return line.decode("ascii") if line.isascii() else json.dumps(event, default=default)
+
+
+def _as_bytes(_logger: Any, _method: str, line: Any) -> bytes:
+    return str(line).encode("utf-8", "backslashreplace")
 
 
 def _without_values(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

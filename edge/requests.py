@@ -6,6 +6,7 @@ Knows no path and logs no header, no body and no query string, because they hold
 import asyncio
 import re
 import time
+from collections.abc import Awaitable
 from contextlib import suppress
 from urllib.parse import quote
 
@@ -14,12 +15,14 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge.answers import fault
+from edge.logs import REQUEST_ID
 from edge.metrics import Metrics
 from models.errors import Unavailable, Unforeseen, where
 from models.fields import random_id
 
 HEADER = b"x-request-id"
 _GIVEN = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9._/-]*")
 
 log = structlog.get_logger()
 
@@ -36,22 +39,23 @@ class Requests:
             await self.app(scope, receive, send)
             return
         scope["request_id"] = request_id = _request_id(scope)
-        with structlog.contextvars.bound_contextvars(request_id=request_id), self._metrics.serving(scope):
-            if scope["type"] == "http":
-                await self._http(scope, receive, send)
-            else:
-                await self._websocket(scope, receive, send)
+        told = REQUEST_ID.set(request_id)
+        try:
+            with self._metrics.serving(scope):
+                await (self._http if scope["type"] == "http" else self._websocket)(scope, receive, send)
+        finally:
+            REQUEST_ID.reset(told)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         started, status = time.perf_counter(), 0
 
-        async def send_with_id(message: Message) -> None:
+        def send_with_id(message: Message) -> Awaitable[None]:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 self._metrics.answered(scope, status, time.perf_counter() - started)
                 message["headers"] = [*message.get("headers", []), (HEADER, scope["request_id"].encode())]
-            await send(message)
+            return send(message)
 
         try:
             await self.app(scope, receive, send_with_id)
@@ -93,4 +97,5 @@ def _request_id(scope: Scope) -> str:
 
 def _path(scope: Scope) -> str:
     """The path without the line breaks and control characters that would forge a log at a terminal."""
-    return quote(scope["path"], errors="replace")
+    path: str = scope["path"]
+    return path if _PLAIN_PATH.fullmatch(path) else quote(path, errors="replace")
