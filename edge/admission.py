@@ -6,6 +6,7 @@ clients and subscriptions keep nobody out.
 
 import functools
 import time
+from collections.abc import Awaitable
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -80,31 +81,35 @@ class Admission:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        turn = Turn()
+        turn = Turn(receive, send)
         turn.take()
-
-        async def receive_outside() -> Message:
-            turn.leave()
-            message = await receive()
-            turn.take()
-            return message
-
-        async def send_at_the_end(message: Message) -> None:
-            turn.end()
-            await send(message)
-
         try:
-            await self.app(scope, receive_outside, send_at_the_end)
+            await self.app(scope, turn.receive, turn.send)
         finally:
             turn.end()
 
 
 class Turn:
-    """One request's part in the load, which it may leave and take again until it ends."""
+    """One request's part in the load: left while its client is waited for, and ended by the start of the answer."""
 
-    def __init__(self) -> None:
+    __slots__ = ("_counted", "_ended", "_receive", "_send")
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
         self._counted = False
         self._ended = False
+
+    async def receive(self) -> Message:
+        self.leave()
+        message = await self._receive()
+        self.take()
+        return message
+
+    def send(self, message: Message) -> Awaitable[None]:
+        if not self._ended:
+            self.end()
+        return self._send(message)
 
     def take(self) -> None:
         if not self._ended and not self._counted:
