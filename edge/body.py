@@ -3,27 +3,44 @@
 import json
 from typing import Any, NoReturn
 
-from starlette.requests import Request
+from pydantic_core import from_json
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope
 
+from edge.headers import header
 from models.errors import TooLarge
 
 LIMIT = 1024 * 1024
 
 
-async def read_body(request: Request) -> bytes:
+async def read_body(scope: Scope, receive: Receive) -> bytes:
     """The body. Raises TooLarge as soon as it is known to be over the limit, and reads no further."""
-    if _declared(request) > LIMIT:
+    length = header(scope, b"content-length")
+    if length and length.isdecimal() and int(length[:20]) > LIMIT:
         raise TooLarge
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LIMIT:
+    pieces, size, more = [], 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        pieces.append(message.get("body", b""))
+        size += len(pieces[-1])
+        if size > LIMIT:
             raise TooLarge
-    return bytes(body)
+        more = message.get("more_body", False)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def parse_json(text: str | bytes) -> Any:
     """The value that the text spells (RFC 8259). Raises ValueError, which does not repeat the text."""
+    try:
+        # No string is kept. What is refused may be deep, or hold half a surrogate pair, and be JSON all the same.
+        return from_json(text, allow_inf_nan=False, cache_strings="none")
+    except (ValueError, TypeError):
+        return _parse_slowly(text)
+
+
+def _parse_slowly(text: str | bytes) -> Any:
     try:
         return json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):
@@ -32,8 +49,3 @@ def parse_json(text: str | bytes) -> Any:
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(constant)
-
-
-def _declared(request: Request) -> int:
-    length = request.headers.get("content-length", "")
-    return int(length[:20]) if length.isdecimal() else 0

@@ -4,42 +4,71 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from starlette.requests import HTTPConnection, Request
+from starlette.types import Scope
 
 from models.secrets import Secret
 from resolvers.access import Authenticator, Credentials
-from resolvers.context import Context, nobody
+from resolvers.context import Authenticate, Context, nobody
+
+REFUSED = "email_inbox.refused"
+"""Where in a scope there is what keeps the request from being answered, if something was found on its way."""
+_AUTHENTICATE = "email_inbox.authenticate"
 
 
 def credentials_of(headers: Mapping[str, Any]) -> Credentials | None:
     """`X-User-Id` with `X-Auth-Token`, or `Authorization: Bearer`; None where neither is there (RFC 6750)."""
     values = {name.lower(): value for name, value in headers.items() if isinstance(value, str)}
-    user_id, token = values.get("x-user-id"), values.get("x-auth-token")
+    return _credentials(values.get("x-user-id"), values.get("x-auth-token"), values.get("authorization", ""))
+
+
+def _credentials(user_id: str | None, token: str | None, authorization: str) -> Credentials | None:
     if user_id and token:
         return Credentials(Secret(token), user_id)
-    scheme, _, bearer = values.get("authorization", "").partition(" ")
+    scheme, _, bearer = authorization.partition(" ")
     if scheme.lower() == "bearer" and bearer.strip():
         return Credentials(Secret(bearer.strip()))
     return None
 
 
-def context_of(request: Request, seconds: float = math.inf) -> Context:
-    """The context of a request. Who the caller is, is asked when somebody wants to know; again after these seconds.
+def _sent_with(scope: Scope) -> Credentials | None:
+    """The credentials in the headers, the names of which ASGI gives in lower case."""
+    fields = dict(scope["headers"])
+    names = (b"x-user-id", b"x-auth-token", b"authorization")
+    return _credentials(*(str(fields.get(name, b""), "latin-1") for name in names))
 
-    Raises what keeps the request from being answered, if something was found on its way.
-    """
-    if refused := getattr(request.state, "refused", None):
+
+def authenticate_of(scope: Scope) -> Authenticate:
+    """Asks who sends the request: when somebody wants to know, and then once."""
+    found: Authenticate | None = scope.get(_AUTHENTICATE)
+    if found is None:
+        found = scope[_AUTHENTICATE] = _asking(scope)
+    return found
+
+
+def _asking(scope: Scope, seconds: float = math.inf) -> Authenticate:
+    authenticator: Authenticator = scope["app"].state.authenticator
+    return authenticator.remembered(_sent_with(scope), address_of(scope), seconds)
+
+
+def context_of(scope: Scope, api: str, authenticate: Authenticate | None = None) -> Context:
+    """The context of a request that came this way. Raises what keeps it from being answered."""
+    if refused := scope.get(REFUSED):
         raise refused
-    if seconds == math.inf and (found := getattr(request.state, "context", None)):
-        return found  # type: ignore[no-any-return]
-    context = context_of_connection(request)
-    authenticator: Authenticator = request.app.state.authenticator
-    authenticate = authenticator.remembered(credentials_of(request.headers), context.address, seconds)
-    return context.acting_as(authenticate, context.address, context.request_id)
+    world: Context = scope["app"].state.context
+    return world.acting_as(authenticate or authenticate_of(scope), address_of(scope), scope["request_id"], api)
 
 
-def context_of_connection(connection: HTTPConnection) -> Context:
+def lasting_context_of(scope: Scope, api: str) -> Context:
+    """The same, for what may last: who the caller is, is asked each time that somebody wants to know."""
+    return context_of(scope, api, _asking(scope, seconds=0))
+
+
+def context_of_connection(scope: Scope, api: str) -> Context:
     """The context of a connection that has not said yet who it is."""
-    context: Context = connection.app.state.context
-    address = connection.client.host if connection.client else ""
-    return context.acting_as(nobody, address, connection.scope["request_id"])
+    return context_of(scope, api, nobody)
+
+
+def address_of(scope: Scope) -> str:
+    """The client's; empty where it has none."""
+    client = scope.get("client")
+    return client[0] if client else ""

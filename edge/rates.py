@@ -4,15 +4,15 @@ The counts live in this process. Knows no path but those that are never counted.
 """
 
 import time
+from collections.abc import Awaitable
 
 from limits import RateLimitItem
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
-from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge.admission import ALWAYS_ANSWERED
-from edge.credentials import context_of
+from edge.credentials import REFUSED, context_of
 from models.errors import ProductError, RateLimited
 from resolvers.context import Context
 
@@ -60,18 +60,16 @@ class Rates:
         if scope["type"] != "http" or scope["path"].startswith(ALWAYS_ANSWERED):
             await self.app(scope, receive, send)
             return
-        request = Request(scope)
-        request.state.context = context = context_of(request)
         try:
-            headers = await self._rate.count(context)
+            headers = await self._rate.count(context_of(scope, ""))
         except RateLimited as error:
-            request.state.refused = error
+            scope[REFUSED] = error
             headers = self._rate.headers(0, error.retry_after or 1)
 
-        async def send_with_headers(message: Message) -> None:
+        def send_with_headers(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", []), *headers]
-            await send(message)
+            return send(message)
 
         await self.app(scope, receive, send_with_headers)
 

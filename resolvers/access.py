@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from models import token as tokens
 from models.columns import now
@@ -33,28 +33,22 @@ def requires(*permissions: Permission) -> Callable[[Resolver[Arguments, Result]]
     """Asks for a caller with one of the permissions before the resolver runs; without any, for a caller."""
 
     def decorate(resolver: Resolver[Arguments, Result]) -> Resolver[Arguments, Result]:
-        RULES[resolver.__name__] = " or ".join(permission.name for permission in permissions) or "any user"
+        name = _operation(resolver, " or ".join(permission.name for permission in permissions) or "any user")
 
         @functools.wraps(resolver)
-        async def guarded(context: Context, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-            await context.require(*permissions)
-            return await resolver(context, *args, **kwargs)
+        async def told(context: Context, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+            with context.observer.resolving(name, context.api):
+                await context.require(*permissions)
+                return await resolver(context, *args, **kwargs)
 
-        return _observed(guarded)
+        return told
 
     return decorate
 
 
 def public(resolver: Resolver[Arguments, Result]) -> Resolver[Arguments, Result]:
     """Marks a resolver that anybody may call."""
-    RULES[resolver.__name__] = "anybody"
-    return _observed(resolver)
-
-
-def _observed(resolver: Resolver[Arguments, Result]) -> Resolver[Arguments, Result]:
-    """Every operation passes here, whichever way it came: the one place where operations are counted and traced."""
-    first, *others = resolver.__name__.split("_")
-    name = first + "".join(map(str.capitalize, others))
+    name = _operation(resolver, "anybody")
 
     @functools.wraps(resolver)
     async def told(context: Context, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
@@ -62,6 +56,13 @@ def _observed(resolver: Resolver[Arguments, Result]) -> Resolver[Arguments, Resu
             return await resolver(context, *args, **kwargs)
 
     return told
+
+
+def _operation(resolver: Callable[..., Any], rule: str) -> str:
+    """The name under which the operation is counted and traced, whichever way it comes. Notes its rule."""
+    RULES[resolver.__name__] = rule
+    first, *others = resolver.__name__.split("_")
+    return first + "".join(map(str.capitalize, others))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +85,7 @@ class Authenticator:
         self, credentials: Credentials | None, address: str, seconds: float = math.inf
     ) -> Callable[[], Awaitable[Caller | None]]:
         """Asks the database once, and again when the answer is this old."""
-        asking: asyncio.Task[Caller | None] | None = None
-        asked = 0.0
-
-        async def authenticate() -> Caller | None:
-            nonlocal asking, asked
-            if asking is None or time.monotonic() - asked >= seconds:
-                asking, asked = asyncio.create_task(self.find(credentials, address)), time.monotonic()
-            return await asyncio.shield(asking)
-
-        return authenticate
+        return Remembered(functools.partial(self.find, credentials, address), seconds)
 
     async def find(self, credentials: Credentials | None, address: str) -> Caller | None:
         """The caller, or None without credentials.
@@ -115,6 +107,39 @@ class Authenticator:
         uses, self._uses = self._uses, {}
         if uses:
             await self._database.write(lambda session: tokens.note_uses(session, uses))
+
+
+class Remembered:
+    """What is found out once, for all that ask. Who no longer waits for it leaves it to those who do."""
+
+    __slots__ = ("_answer", "_asked", "_find", "_seconds", "_turn")
+
+    def __init__(self, find: Callable[[], Awaitable[Caller | None]], seconds: float) -> None:
+        self._find = find
+        self._seconds = seconds
+        self._turn = asyncio.Lock()
+        self._asked: float | None = None
+        self._answer: Caller | Exception | None = None
+
+    async def __call__(self) -> Caller | None:
+        if self._is_old():
+            async with self._turn:
+                if self._is_old():
+                    await self._ask()
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return self._answer
+
+    def _is_old(self) -> bool:
+        return self._asked is None or time.monotonic() - self._asked >= self._seconds
+
+    async def _ask(self) -> None:
+        asked = time.monotonic()
+        try:
+            self._answer = await self._find()
+        except Exception as error:
+            self._answer = error
+        self._asked = asked
 
 
 def _same(given: str, stored: str) -> bool:

@@ -1,7 +1,7 @@
 """What every resolver is given as its first argument. Knows no web framework."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 from mail.service import Mail
@@ -79,14 +79,24 @@ class Context:
     async def require(self, *permissions: Permission) -> Caller:
         """The caller, who must have one of the permissions, if any are named. Raises Unauthenticated, Forbidden."""
         caller = await self.caller()
-        if permissions and not caller.permissions.intersection(permissions):
+        if permissions and caller.permissions.isdisjoint(permissions):
             raise Forbidden
         return caller
 
-    def acting_as(self, authenticate: Authenticate, address: str = "", request_id: str = "") -> Self:
-        """The same world for another request."""
-        return replace(self, authenticate=authenticate, address=address, request_id=request_id)
-
-    def over(self, api: str) -> Self:
-        """The same world for a request that came this way."""
-        return replace(self, api=api)
+    def acting_as(
+        self, authenticate: Authenticate, address: str = "", request_id: str = "", api: str | None = None
+    ) -> Self:
+        """The same world for another request, which came this way."""
+        return type(self)(
+            self.database,
+            self.keyring,
+            self.events,
+            self.throttle,
+            self.mail,
+            self.turns,
+            self.observer,
+            authenticate,
+            address,
+            request_id,
+            self.api if api is None else api,
+        )

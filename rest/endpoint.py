@@ -45,7 +45,7 @@ def endpoint(
         async def respond(request: Request) -> Response:
             body: dict[str, Any] = {}
             try:
-                context = context_of(request).over("rest")
+                context = context_of(request.scope, "rest")
                 if not public:
                     await context.require(*permissions)
                 body.update(await _object(request))
@@ -64,7 +64,7 @@ async def _object(request: Request) -> dict[str, Any]:
     if request.method != "POST":
         return {}
     try:
-        body = parse_json(await read_body(request))
+        body = parse_json(await read_body(request.scope, request.receive))
     except ValueError:
         return {}
     return body if isinstance(body, dict) else {}

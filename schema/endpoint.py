@@ -5,6 +5,7 @@ Follows the GraphQL over HTTP specification and the graphql-transport-ws protoco
 
 from datetime import timedelta
 
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -17,13 +18,14 @@ from strawberry.types.graphql import OperationType
 from strawberry.types.unset import UNSET, UnsetType
 
 from edge.answers import retry_headers
-from edge.credentials import context_of, context_of_connection, credentials_of
+from edge.credentials import authenticate_of, context_of, context_of_connection, credentials_of, lasting_context_of
+from edge.headers import header
 from edge.rates import Rate
 from models.errors import BadRequest, ProductError, RateLimited, Unauthenticated
 from schema import Schema
 from schema.context import GraphQLContext
 from schema.documents import AnyDocument
-from schema.negotiation import EVENT_STREAM, GRAPHQL, JSON, media_type, takes_events, wants_html
+from schema.negotiation import EVENT_STREAM, GRAPHQL, JSON, accepted
 from schema.page import Page
 from schema.parameters import Parameters, RequestError, parameters_of
 from schema.result import answer, refusal
@@ -60,37 +62,36 @@ class Endpoint(GraphQL[GraphQLContext, None]):
         if scope["type"] == "websocket":
             await super().__call__(scope, receive, send)
             return
-        request = Request(scope, receive)
-        response = await self._respond(request)
+        response = await self._respond(scope, receive)
         await response(scope, receive, send)
 
-    async def _respond(self, request: Request) -> Response:
-        accept = request.headers.get("accept")
-        if self._page and request.method == "GET" and "query" not in request.query_params and wants_html(accept):
+    async def _respond(self, scope: Scope, receive: Receive) -> Response:
+        wanted = accepted(header(scope, b"accept"))
+        if self._page and wanted.html and _asks_for_page(scope):
             return self._page.response()
-        media, events = media_type(accept), takes_events(accept)
+        media = wanted.media
         try:
-            if media is None and not events:
+            if media is None and not wanted.events:
                 raise RequestError(406, f"The answer is {JSON}, {GRAPHQL} or {EVENT_STREAM}.")
-            return await self._run(request, await parameters_of(request, self._documents), media, events)
+            return await self._run(scope, await parameters_of(scope, receive, self._documents), media, wanted.events)
         except RequestError as refused:
-            return refusal(request, media or JSON, refused.status, str(refused), refused.headers)
+            return refusal(scope, media or JSON, refused.status, str(refused), refused.headers)
         except ProductError as error:
-            return refusal(request, media or JSON, error.status, str(error), retry_headers(error), error.code)
+            return refusal(scope, media or JSON, error.status, str(error), retry_headers(error), error.code)
 
-    async def _run(self, request: Request, parameters: Parameters, media: str | None, events: bool) -> Response:
-        reading = request.method == "GET"
+    async def _run(self, scope: Scope, parameters: Parameters, media: str | None, events: bool) -> Response:
+        reading = scope["method"] == "GET"
         try:
             result = await self.schema.execute(
                 parameters.query,
                 variable_values=parameters.variables,
                 operation_name=parameters.operation_name,
-                context_value=GraphQLContext(context_of(request).over("graphql")),
+                context_value=GraphQLContext(context_of(scope, "graphql")),
                 allowed_operation_types={OperationType.QUERY} if reading else _AT_ONCE,
             )
         except InvalidOperationTypeError as error:
             if error.operation_type is OperationType.SUBSCRIPTION and events:
-                return await self._subscribe(request, parameters)
+                return await self._subscribe(scope, parameters)
             raise _not_over_http(error, reading) from None
         except CannotGetOperationTypeError as error:
             raise BadRequest(error.as_http_error_reason()) from None
@@ -98,15 +99,14 @@ class Endpoint(GraphQL[GraphQLContext, None]):
             raise BadRequest("`query` must be a GraphQL document.") from None
         return answer(result, media) if media else EventStream(once(result))
 
-    async def _subscribe(self, request: Request, parameters: Parameters) -> Response:
+    async def _subscribe(self, scope: Scope, parameters: Parameters) -> Response:
         """Bad credentials are refused before the stream begins; without any, the operation says what is missing."""
-        await context_of(request).authenticate()
-        context = context_of(request, seconds=0).over("sse")
+        await authenticate_of(scope)()
         results = await self.schema.subscribe(
             parameters.query,
             variable_values=parameters.variables,
             operation_name=parameters.operation_name,
-            context_value=GraphQLContext(context),
+            context_value=GraphQLContext(lasting_context_of(scope, "sse")),
         )
         return EventStream(results)
 
@@ -117,7 +117,8 @@ class Endpoint(GraphQL[GraphQLContext, None]):
         request: Request | WebSocket,
         response: Response | WebSocket,  # noqa: ARG002 - the signature is strawberry's
     ) -> GraphQLContext:
-        return GraphQLContext(context_of_connection(request).over("websocket"), request.app.state.authenticator)
+        context = context_of_connection(request.scope, "websocket")
+        return GraphQLContext(context, request.app.state.authenticator)
 
     async def on_ws_connect(self, context: GraphQLContext) -> UnsetType:
         """Asks who connects: bad credentials are refused with 4403; without any, only what is public can be run."""
@@ -132,6 +133,10 @@ class Endpoint(GraphQL[GraphQLContext, None]):
         context.context = world.acting_as(authenticate, world.address, world.request_id)
         unset: UnsetType = UNSET
         return unset
+
+
+def _asks_for_page(scope: Scope) -> bool:
+    return scope["method"] == "GET" and "query" not in QueryParams(scope["query_string"])
 
 
 def _not_over_http(error: InvalidOperationTypeError, reading: bool) -> RequestError:

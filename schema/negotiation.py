@@ -1,32 +1,53 @@
 """Which media type a GraphQL answer has, by the Accept header (RFC 9110, 12.5.1; GraphQL over HTTP, 6.1)."""
 
+import functools
+from dataclasses import dataclass
+
 JSON = "application/json"
 GRAPHQL = "application/graphql-response+json"
 HTML = "text/html"
 EVENT_STREAM = "text/event-stream"
 
+REMEMBERED = 100
+MAX_REMEMBERED = 200
+"""Of how many characters a header may be to be remembered. Those of browsers have less."""
 
-def media_type(accept: str | None) -> str | None:
-    """The media type that the client likes best; None where it takes neither.
 
-    Of two that are named and liked as well it is GraphQL's own, and JSON where neither is named.
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What the client takes.
+
+    `media` is the media type that it likes best, None where it takes neither: of two that are named and liked as well
+    it is GraphQL's own, and JSON where neither is named. `html` tells a browser that opens a page, `events` a client
+    that names the event stream.
     """
-    ranges = _ranges(accept or "*/*")
+
+    media: str | None
+    html: bool
+    events: bool
+
+
+def accepted(accept: str | None) -> Accepted:
+    """What is in the Accept header; None: there is none."""
+    accept = accept or ""
+    return _remembered(accept) if len(accept) <= MAX_REMEMBERED else _accepted(accept)
+
+
+def _accepted(accept: str) -> Accepted:
+    named = _ranges(accept)
+    media = _media(named if accept else {"*/*": 1.0})
+    return Accepted(media, named.get(HTML, 0) > 0, named.get(EVENT_STREAM, 0) > 0)
+
+
+_remembered = functools.lru_cache(REMEMBERED)(_accepted)
+
+
+def _media(ranges: dict[str, float]) -> str | None:
     named = [offer for offer in (GRAPHQL, JSON) if ranges.get(offer)]
     best, offer = max(
         ((_quality(ranges, offer), offer) for offer in named or (JSON, GRAPHQL)), key=lambda found: found[0]
     )
     return offer if best > 0 else None
-
-
-def wants_html(accept: str | None) -> bool:
-    """Whether this is a browser that opens a page."""
-    return _ranges(accept or "").get(HTML, 0) > 0
-
-
-def takes_events(accept: str | None) -> bool:
-    """Whether the client names the event stream as something that it takes."""
-    return _ranges(accept or "").get(EVENT_STREAM, 0) > 0
 
 
 def _quality(ranges: dict[str, float], offer: str) -> float:

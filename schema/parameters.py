@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.requests import Request
+from starlette.datastructures import QueryParams
+from starlette.types import Receive, Scope
 
 from edge.body import parse_json, read_body
+from edge.headers import header
 from models.errors import BadRequest
 from schema.documents import AnyDocument
 from schema.negotiation import JSON
@@ -30,15 +32,15 @@ class RequestError(Exception):
         self.headers = dict(headers or {})
 
 
-async def parameters_of(request: Request, documents: AnyDocument) -> Parameters:
+async def parameters_of(scope: Scope, receive: Receive, documents: AnyDocument) -> Parameters:
     """Raises RequestError, BadRequest or TooLarge where there is no such request."""
-    if request.method == "GET":
-        found: Any = dict(request.query_params)
+    if scope["method"] == "POST":
+        _require_json(header(scope, b"content-type") or "")
+        found = _json(await read_body(scope, receive), "The body")
+    elif scope["method"] == "GET":
+        found = dict(QueryParams(scope["query_string"]))
         for name in ("variables", "extensions"):
             found[name] = _json(found[name], f"`{name}`") if found.get(name) else None
-    elif request.method == "POST":
-        _require_json(request.headers.get("content-type", ""))
-        found = _json(await read_body(request), "The body")
     else:
         raise RequestError(405, "GraphQL is asked by GET or POST.", {"Allow": "GET, POST"})
     return _checked(found, documents)
@@ -61,6 +63,8 @@ def _checked(found: Any, documents: AnyDocument) -> Parameters:
 
 def _require_json(content_type: str) -> None:
     """No form may post here: a page of another site could send it without being asked (CSRF)."""
+    if content_type == JSON:
+        return
     kind, *parameters = (piece.strip().lower() for piece in content_type.split(";"))
     charsets = [value.partition("=")[2].strip('"') for value in parameters if value.startswith("charset=")]
     if kind != JSON or any(charset != "utf-8" for charset in charsets):

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 from strawberry.types import ExecutionResult
 
 from edge.answers import JsonAnswer, graphql_error
@@ -22,21 +22,24 @@ def body_of(result: ExecutionResult) -> dict[str, Any]:
 
 def answer(result: ExecutionResult, media: str) -> Response:
     """The answer in this media type, which also decides on the status of what was not run."""
-    errors = result.errors or []
+    if not result.errors:
+        return JsonAnswer({"data": result.data}, content_type=_typed(media))
+    errors = result.errors
     codes = [(error.extensions or {}).get("code") for error in errors]
     status = next((_STATUS_OF_CODE[code] for code in codes if code in _STATUS_OF_CODE), 200)
     if status == 200 and media == GRAPHQL and _was_refused(result):
         status = 400
     waits = [seconds for error in errors if (seconds := getattr(error, "retry_after", None))]
-    return _typed(JsonAnswer(body_of(result), status, {"Retry-After": str(max(waits))} if waits else {}), media)
+    headers = {"Retry-After": str(max(waits))} if waits else {}
+    return JsonAnswer(body_of(result), status, headers, _typed(media))
 
 
 def refusal(
-    request: Request, media: str, status: int, message: str, headers: dict[str, str], code: str = "BAD_USER_INPUT"
+    scope: Scope, media: str, status: int, message: str, headers: dict[str, str], code: str = "BAD_USER_INPUT"
 ) -> Response:
     """The answer to what never reached the schema."""
-    error = graphql_error(message, code, request.scope["request_id"])
-    return _typed(JsonAnswer({"errors": [error]}, status, headers), media)
+    error = graphql_error(message, code, scope["request_id"])
+    return JsonAnswer({"errors": [error]}, status, headers, _typed(media))
 
 
 def _was_refused(result: ExecutionResult) -> bool:
@@ -44,6 +47,5 @@ def _was_refused(result: ExecutionResult) -> bool:
     return result.data is None and bool(errors) and all(error.path is None for error in errors)
 
 
-def _typed(response: Response, media: str) -> Response:
-    response.headers["content-type"] = f"{media}; charset=utf-8"
-    return response
+def _typed(media: str) -> bytes:
+    return b"%b; charset=utf-8" % media.encode("ascii")
