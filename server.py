@@ -26,6 +26,7 @@ import cli
 from edge import health, logs
 from edge.admission import LOAD, Admission
 from edge.answers import GRAPHQL_PATH, http_error
+from edge.direct import Direct
 from edge.metrics import Metrics, forget_all_but, shared_folder
 from edge.protocol import Protocol
 from edge.rates import FIELDS, Rate, Rates
@@ -168,10 +169,11 @@ def create_app(settings: Settings | None = None, metrics: Metrics | None = None)
                 await asyncio.gather(upkeep, metrics.close(), return_exceptions=True)
                 await context.events.stop()
 
+    routes = _routes(settings, page, metrics, rate)
     return Starlette(
-        routes=_routes(settings, page, metrics, rate),
+        routes=routes,
         lifespan=lifespan,
-        middleware=_middleware(settings, metrics, rate),
+        middleware=[*_middleware(settings, metrics, rate), Middleware(Direct, routes=routes)],
         exception_handlers={HTTPException: http_error},
     )
 

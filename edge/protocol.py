@@ -5,8 +5,7 @@ end, and an answer without end when the server stops.
 """
 
 import asyncio
-import functools
-from collections.abc import Callable
+import itertools
 from enum import Enum, auto
 from http import HTTPStatus
 from typing import Any
@@ -51,8 +50,8 @@ class Protocol(HttpToolsProtocol):
         self._began = False
         self._answering: Any = None
         """The cycle of the request that is being answered, or was last. `self.cycle` is that of the newest one."""
-        self._begin: Callable[[], None] | None = None
-        """Begins a request that is not whole yet."""
+        self._begin: tuple[Any, Any] | None = None
+        """The cycle and the application of a request that is not whole yet."""
         self._waiting: asyncio.TimerHandle | None = None
         self._sending: asyncio.TimerHandle | None = None
 
@@ -82,7 +81,7 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._reading, self._size = Part.BODY, 0
         app = self.app
-        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD:
+        if len(self.url) + sum(map(len, itertools.chain(*self.headers))) > MAX_HEAD:
             self.app = _head_too_large
         super().on_headers_complete()
         self.app = app
@@ -104,8 +103,9 @@ class Protocol(HttpToolsProtocol):
     def _wait(self) -> None:
         """Waits its time for the rest of what is being read."""
         self._stop_waiting()
-        seconds = {Part.HEAD: HEAD_SECONDS, Part.BODY: BODY_SECONDS}.get(self._reading)
-        self._waiting = self.loop.call_later(seconds, self._give_up) if seconds else None
+        if self._reading is not Part.NOTHING:
+            seconds = HEAD_SECONDS if self._reading is Part.HEAD else BODY_SECONDS
+            self._waiting = self.loop.call_later(seconds, self._give_up)
 
     def _stop_waiting(self) -> None:
         if self._waiting:
@@ -134,14 +134,14 @@ class Protocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         """Begins a request once it is whole, or more of it is there than is kept. It costs nothing until then."""
         self._answering = cycle
-        self._begin = functools.partial(self._start_or_wait, cycle, app)
+        self._begin = cycle, app
         if not cycle.more_body or cycle.waiting_for_100_continue:
             self._begin_request()
 
     def _begin_request(self) -> None:
         begin, self._begin = self._begin, None
         if begin:
-            begin()
+            self._start_or_wait(*begin)
 
     def _start_or_wait(self, cycle: Any, app: Any) -> None:
         """Where there is too much to do, looks once more after a while, and then refuses.

@@ -7,6 +7,7 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from edge.answers import JsonAnswer
 from edge.body import parse_json, read_body
@@ -26,37 +27,40 @@ class Call:
     body: dict[str, Any]
 
 
-RULES: dict[Callable[[Request], Awaitable[Response]], tuple[Permission, ...] | None] = {}
-"""The permissions one of which an endpoint asks for; none named: any user; None: anybody."""
-
 Handler = Callable[[Call], Awaitable[Mapping[str, Any]]]
 
 
-def endpoint(
-    *permissions: Permission, public: bool = False
-) -> Callable[[Handler], Callable[[Request], Awaitable[Response]]]:
+class Endpoint:
+    """The ASGI application of one endpoint. It goes by the name, the docstring and the annotations of its handler."""
+
+    def __init__(self, handler: Handler, permissions: tuple[Permission, ...] | None) -> None:
+        functools.update_wrapper(self, handler)
+        self.permissions = permissions
+        """One of which it asks for; none named: any user; None: anybody."""
+        self._handler = handler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = await self._answer(Request(scope, receive))
+        await answer(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        body: dict[str, Any] = {}
+        try:
+            context = context_of(request.scope, "rest")
+            if self.permissions is not None:
+                await context.require(*self.permissions)
+            body = await _object(request)
+            return JsonAnswer(await self._handler(Call(context, request, body)))
+        except ProductError as error:
+            return printed(error, body)
+
+
+def endpoint(*permissions: Permission, public: bool = False) -> Callable[[Handler], Endpoint]:
     """Makes a route of a handler, which returns the body of its success.
 
     The order of checks is 401, 403, then the body's size, then whatever the handler finds.
     """
-
-    def decorate(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
-        @functools.wraps(handler)
-        async def respond(request: Request) -> Response:
-            body: dict[str, Any] = {}
-            try:
-                context = context_of(request.scope, "rest")
-                if not public:
-                    await context.require(*permissions)
-                body.update(await _object(request))
-                return JsonAnswer(await handler(Call(context, request, body)))
-            except ProductError as error:
-                return printed(error, body)
-
-        RULES[respond] = None if public else permissions
-        return respond
-
-    return decorate
+    return lambda handler: Endpoint(handler, None if public else permissions)
 
 
 async def _object(request: Request) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from typing import Any, get_origin, get_type_hints
 
 from starlette.routing import Route
 
+from models.user import Permission
 from rest.components import EVERYWHERE, FAILURES, HEADERS, PARAMETERS, SECURITY, SECURITY_SCHEMES, Failure, Part
-from rest.endpoint import RULES
+from rest.endpoint import Endpoint
 from rest.operations import OPERATIONS, Operation
 from rest.schemas import reference, schemas_of
 
@@ -56,7 +57,7 @@ def _operation(route: Route, operation: Operation) -> Part:
         "tags": [operation.tag],
         "summary": route.endpoint.__doc__,
         "description": _who(route),
-        "security": [] if RULES[route.endpoint] is None else SECURITY,
+        "security": [] if _permissions(route) is None else SECURITY,
         "responses": {"200": _success(route, operation), **_failures(route, operation)},
     }
     if operation.parameters:
@@ -68,7 +69,7 @@ def _operation(route: Route, operation: Operation) -> Part:
 
 
 def _who(route: Route) -> str:
-    permissions = RULES[route.endpoint]
+    permissions = _permissions(route)
     if permissions is None:
         return "For anybody."
     return (
@@ -87,7 +88,7 @@ def _success(route: Route, operation: Operation) -> Part:
 
 def _failures(route: Route, operation: Operation) -> dict[str, Part]:
     """The failures of an endpoint by status: those that its own checks can end in, and those that may come anywhere."""
-    permissions = RULES[route.endpoint]
+    permissions = _permissions(route)
     may_end_in = {
         401: permissions is not None or operation.id == "login",
         403: bool(permissions),
@@ -135,6 +136,11 @@ def _schema(kind: Any) -> Part:
 
 def _output(route: Route) -> Any:
     return get_type_hints(route.endpoint)["return"]
+
+
+def _permissions(route: Route) -> tuple[Permission, ...] | None:
+    assert isinstance(route.endpoint, Endpoint)
+    return route.endpoint.permissions
 
 
 def _method(route: Route) -> str:
