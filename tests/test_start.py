@@ -110,7 +110,7 @@ def test_tls_is_asked_for_in_the_words_of_libpq() -> None:
 
 def test_a_misspelt_setting_is_warned_of(fresh: dict[str, str], tmp_path: Path) -> None:
     with serving({**fresh, "EMAIL_INBOX_PROT": "1"}, tmp_path) as server:
-        assert '"name": "EMAIL_INBOX_PROT", "event": "unknown setting"' in server.err
+        assert '"name":"EMAIL_INBOX_PROT","event":"unknown setting"' in server.err
 
 
 def _modes(folder: Path) -> dict[str, int]:
