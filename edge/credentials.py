@@ -12,19 +12,20 @@ from resolvers.context import Authenticate, Context, nobody
 
 REFUSED = "email_inbox.refused"
 """Where in a scope there is what keeps the request from being answered, if something was found on its way."""
+_NAMES = {b"x-user-id", b"x-auth-token", b"authorization"}
 _AUTHENTICATE = "email_inbox.authenticate"
 
 
-def credentials_of(headers: Mapping[str, Any]) -> Credentials | None:
+def credentials_of(values: Mapping[str, Any]) -> Credentials | None:
     """`X-User-Id` with `X-Auth-Token`, or `Authorization: Bearer`; None where neither is there (RFC 6750)."""
-    values = {name.lower(): value for name, value in headers.items() if isinstance(value, str)}
-    return _credentials(values.get("x-user-id"), values.get("x-auth-token"), values.get("authorization", ""))
+    return _credentials({name.lower(): value for name, value in values.items() if isinstance(value, str)})
 
 
-def _credentials(user_id: str | None, token: str | None, authorization: str) -> Credentials | None:
+def _credentials(values: Mapping[str, str]) -> Credentials | None:
+    user_id, token = values.get("x-user-id"), values.get("x-auth-token")
     if user_id and token:
         return Credentials(Secret(token), user_id)
-    scheme, _, bearer = authorization.partition(" ")
+    scheme, _, bearer = values.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and bearer.strip():
         return Credentials(Secret(bearer.strip()))
     return None
@@ -32,9 +33,8 @@ def _credentials(user_id: str | None, token: str | None, authorization: str) -> 
 
 def _sent_with(scope: Scope) -> Credentials | None:
     """The credentials in the headers, the names of which ASGI gives in lower case."""
-    fields = dict(scope["headers"])
-    names = (b"x-user-id", b"x-auth-token", b"authorization")
-    return _credentials(*(str(fields.get(name, b""), "latin-1") for name in names))
+    sent = {str(name, "latin-1"): str(value, "latin-1") for name, value in scope["headers"] if name in _NAMES}
+    return _credentials(sent)
 
 
 def authenticate_of(scope: Scope) -> Authenticate:
