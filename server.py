@@ -1,7 +1,12 @@
 """The composition root: `create_app(settings)` and the command line. Knows every part, and of none how it works."""
 
-import asyncio
 import gc
+
+if __name__ != "server":
+    # A start makes hardly any garbage, and a tenth of it would be spent looking for some: see `_settle`.
+    gc.disable()
+
+import asyncio
 import os
 import signal
 import socket
@@ -13,7 +18,6 @@ from types import ModuleType
 from typing import Any
 
 import structlog
-import typer
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -22,7 +26,6 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from uvicorn.supervisors import Multiprocess
 
-import cli
 from edge import health, logs
 from edge.admission import LOAD, Admission
 from edge.answers import GRAPHQL_PATH, http_error
@@ -31,6 +34,7 @@ from edge.metrics import Metrics, forget_all_but, shared_folder
 from edge.protocol import Protocol
 from edge.rates import FIELDS, Rate, Rates
 from edge.requests import Requests
+from edge.version import VERSION
 from mail.service import Mail
 from models import key
 from models.database import opened
@@ -47,7 +51,6 @@ from resolvers.throttle import Throttle
 from resolvers.turns import Turns
 from resolvers.upkeep import keep_up
 from rest import router
-from rest.openapi import VERSION
 from schema import build_schema
 from schema.documents import AnyDocument, trusted_documents
 from schema.endpoint import Endpoint
@@ -263,12 +266,13 @@ def serve(settings: Settings) -> None:
     administrator = asyncio.run(prepare(settings))
     _greet(settings, administrator)
     config = uvicorn.Config(
-        "server:create_worker" if settings.workers > 1 else _settled(create_app(settings)),
+        "server:create_worker" if settings.workers > 1 else create_app(settings),
         factory=settings.workers > 1,
         workers=settings.workers,
         timeout_graceful_shutdown=GRACE_SECONDS,
         **UVICORN,
     )
+    _settle()
     if settings.workers > 1:
         with shared_folder() as folder:
             os.environ[SHARED_METRICS] = str(folder)
@@ -294,13 +298,15 @@ def create_worker() -> Starlette:
     """The application in one of several server processes, each of which is told anew how to log."""
     settings = read_settings()
     configure_logs(settings)
-    return _settled(create_app(settings))
+    app = create_app(settings)
+    _settle()
+    return app
 
 
-def _settled(app: Starlette) -> Starlette:
+def _settle() -> None:
     """What is there by now stays: looked through again and again, it would stop the event loop for some 100 ms."""
     gc.freeze()
-    return app
+    gc.enable()
 
 
 def configure_logs(settings: Settings) -> None:
@@ -354,21 +360,27 @@ def shell_world() -> AbstractAsyncContextManager[Context]:
     return world(read_settings())
 
 
-app = typer.Typer(help="The e-mail inbox server.", pretty_exceptions_enable=False)
-cli.attach(app, shell_world, read_settings)
+def commands() -> Any:
+    """The commands, as a `typer.Typer`. A server that starts does without, and without the libraries that they need."""
+    import typer
 
+    import cli
 
-@app.callback(invoke_without_command=True)
-def main(context: typer.Context) -> None:
-    """Without a command: serve."""
-    if context.invoked_subcommand is None:
-        serve(read_settings())
+    app = typer.Typer(help="The e-mail inbox server.", pretty_exceptions_enable=False)
+    cli.attach(app, shell_world, read_settings)
 
+    @app.callback(invoke_without_command=True)
+    def main(context: typer.Context) -> None:
+        """Without a command: serve."""
+        if context.invoked_subcommand is None:
+            serve(read_settings())
 
-@app.command("schema")
-def print_schema() -> None:
-    """Print the GraphQL schema (SDL)."""
-    print(build_schema().as_str())
+    @app.command("schema")
+    def print_schema() -> None:
+        """Print the GraphQL schema (SDL)."""
+        print(build_schema().as_str())
+
+    return app
 
 
 def run() -> None:
@@ -376,7 +388,11 @@ def run() -> None:
     os.umask(0o077)
     logs.configure("error", as_json=not sys.stderr.isatty())
     try:
-        app()
+        if sys.argv[1:]:
+            _settle()
+            commands()()
+        else:
+            serve(read_settings())
     except ProductError as error:
         print(error, file=sys.stderr)
         sys.exit(1)

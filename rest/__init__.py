@@ -1,5 +1,7 @@
 """The legacy REST path of Rocket.Chat's `email-inbox` endpoints: the table of its routes, under `/api/v1/`."""
 
+import asyncio
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,14 +9,13 @@ from starlette.routing import Route, Router
 
 from rest import inbox, session
 from rest.endpoint import Call, endpoint
-from rest.openapi import document_of
 from rest.problems import not_allowed, not_found
 
 
 @endpoint(public=True)
 async def openapi(_call: Call) -> dict[str, Any]:
     """Describes this path: the document that you are reading."""
-    return DOCUMENT
+    return await asyncio.to_thread(openapi_document)
 
 
 ROUTES = [
@@ -29,7 +30,14 @@ ROUTES = [
     Route("/me", session.me, methods=["GET"]),
     Route("/openapi.json", openapi, methods=["GET"]),
 ]
-DOCUMENT = document_of(ROUTES)
+
+
+@functools.cache
+def openapi_document() -> dict[str, Any]:
+    """The OpenAPI document. It is made when it is first asked for: that takes too long for a start."""
+    from rest.openapi import document_of
+
+    return document_of(ROUTES)
 
 
 def _others() -> Iterator[Route]:

@@ -3,13 +3,12 @@
 What the code says already is read from it: a handler's docstring, the type of its answer, who may call it.
 """
 
-import tomllib
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
 from starlette.routing import Route
 
+from edge.version import VERSION
 from models.user import Permission
 from rest.components import EVERYWHERE, FAILURES, HEADERS, PARAMETERS, SECURITY, SECURITY_SCHEMES, Failure, Part
 from rest.endpoint import Endpoint
@@ -17,7 +16,6 @@ from rest.operations import OPERATIONS, Operation
 from rest.schemas import reference, schemas_of
 
 PREFIX = "/api/v1"
-VERSION = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text("utf-8"))["project"]["version"]
 DESCRIPTION = """\
 Clients written for Rocket.Chat's `email-inbox` endpoints keep working. Whatever can be done here can be done over
 GraphQL too, and more.

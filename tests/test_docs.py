@@ -373,7 +373,7 @@ def test_every_command_of_the_shell_is_documented() -> None:
 
 def commands() -> Iterator[str]:
     """The commands of `server.py`, those of a group with its name."""
-    root: Any = typer.main.get_command(composition.app)
+    root: Any = typer.main.get_command(composition.commands())
     for name, command in root.commands.items():
         below = getattr(command, "commands", None)
         yield from (f"{name} {leaf}" for leaf in below) if below else (name,)

@@ -20,11 +20,11 @@ from sqlmodel import Session
 
 import resolvers.events
 from edge.metrics import BUCKETS, METHODS, OTHER, Metrics
+from edge.version import VERSION
 from models.database import WRITERS
 from models.errors import ProductError, Unavailable
 from models.observer import CredentialKind, UnitState
 from resolvers.throttle import PER_ADDRESS
-from rest.openapi import VERSION
 from schema import errors
 from schema.observation import INTROSPECTION, INVALID
 from settings import Settings

@@ -13,7 +13,7 @@ from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
 from models.errors import Unavailable
 from resolvers import inbox as resolvers
-from rest import DOCUMENT, ROUTES
+from rest import ROUTES, openapi_document
 from rest.operations import OPERATIONS
 from tests.inboxes import FINGERPRINT, consent, consenting_values, inbox_values
 from tests.running import Running
@@ -21,6 +21,7 @@ from tests.test_rest import EXAMPLE
 from tests.test_schemathesis import METHODS, closed
 from tests.users import PASSWORD, caller
 
+DOCUMENT = openapi_document()
 CLOSED = closed(json.loads(json.dumps(DOCUMENT)))
 
 

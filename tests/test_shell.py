@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from server import app
+from server import commands
 from settings import Settings
 from tests.inboxes import inbox_values
 from tests.process import PATH, ROOT, Process, environment_of, run, serving, subscribed
@@ -99,7 +99,7 @@ def test_every_command_explains_itself(tmp_path: Path) -> None:
     assert (status, err) == (0, "")
     assert "Usage: server.py " in out
     for command in COMMANDS:
-        helped = CliRunner().invoke(app, [*command.split(), "--help"], prog_name="server.py")
+        helped = CliRunner().invoke(commands(), [*command.split(), "--help"], prog_name="server.py")
         assert helped.exit_code == 0
         assert f"Usage: server.py {command}".strip() in helped.output
     assert {path.suffix for path in tmp_path.iterdir()} == {".in", ".out", ".err"}

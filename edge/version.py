@@ -1,0 +1,6 @@
+"""The version of this server, as `pyproject.toml` has it. Knows nothing else."""
+
+import tomllib
+from pathlib import Path
+
+VERSION: str = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text("utf-8"))["project"]["version"]
