@@ -22,7 +22,8 @@ from tempfile import TemporaryDirectory
 import uvloop
 
 from benchmarks.failure import Failure
-from mail.check import ServerCheck, check_imap, check_smtp
+from mail.check import check_imap, check_smtp
+from mail.report import ServerCheck
 from mail.service import Mail
 from tests.mail import dovecot, postfix
 from tests.mail.accounts import USER

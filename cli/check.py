@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import typer
 
 from cli.world import print_table
-from mail.check import ServerCheck, Stage
+from mail.report import ServerCheck, Stage
 from resolvers.check import Checked
 
 HEADERS = ("protocol", "step", "result", "ms", "code", "message", "hint")

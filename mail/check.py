@@ -11,7 +11,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from enum import StrEnum
 from functools import partial
 from ipaddress import ip_address
 from typing import Generic, TypeVar
@@ -19,10 +18,11 @@ from typing import Generic, TypeVar
 from mail.hosts import Address, canonical
 from mail.imap import ImapSession
 from mail.providers import provider_of_server
+from mail.report import Certificate, Reply, ServerCheck, Stage, StageName
 from mail.service import Mail
 from mail.session import Session, hung_up, starttls_unavailable
-from mail.smtp import MAY_BE_SENT, Reply, SmtpSession
-from mail.tls import Certificate, accept, failure_of, speaks_clear
+from mail.smtp import MAY_BE_SENT, SmtpSession
+from mail.tls import accept, failure_of, speaks_clear
 from models.account import Account, Grant
 from models.config import IMPLICIT_TLS_PORTS, STARTTLS_PORTS
 from models.errors import ErrorCode, MailFailure
@@ -39,54 +39,6 @@ EXPIRES_SOON_DAYS = 30
 
 SessionT = TypeVar("SessionT", bound=Session)
 Handshake = Callable[[], Awaitable[None]]
-
-
-class StageName(StrEnum):
-    """The stages of a check, in the order in which they come."""
-
-    POLICY = "POLICY"
-    DNS = "DNS"
-    CONNECT = "CONNECT"
-    TLS = "TLS"
-    GREETING = "GREETING"
-    STARTTLS = "STARTTLS"
-    AUTHENTICATE = "AUTHENTICATE"
-    SELECT_INBOX = "SELECT_INBOX"
-    SENDER = "SENDER"
-
-
-@dataclass(slots=True)
-class Stage:
-    """One stage that was tried. The hint of one that passed is a warning."""
-
-    stage: StageName
-    success: bool = True
-    duration_ms: float = 0.0
-    failure: MailFailure | None = None
-    hint: str | None = None
-
-    def fail(self, failure: MailFailure) -> MailFailure:
-        """Notes what broke the stage, and returns it."""
-        self.success, self.failure, self.hint = False, failure, failure.hint
-        return failure
-
-
-@dataclass(slots=True)
-class ServerCheck:
-    """What came of the check of one server."""
-
-    stages: list[Stage] = field(default_factory=list)
-    certificate: Certificate | None = None
-    capabilities: list[str] = field(default_factory=list)
-
-    @property
-    def failure(self) -> MailFailure | None:
-        """What broke it, if anything did."""
-        return next((stage.failure for stage in self.stages if stage.failure), None)
-
-    @property
-    def success(self) -> bool:
-        return self.failure is None
 
 
 @dataclass(slots=True)

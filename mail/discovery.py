@@ -6,8 +6,7 @@ domain is asked, and its name servers; the address itself is told to nobody.
 
 import asyncio
 from collections.abc import Coroutine, Iterable, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 from itertools import chain
 
 import structlog
@@ -16,6 +15,7 @@ from mail import autoconfig
 from mail.autoconfig import PLACES, Offer
 from mail.hosts import Hosts, canonical
 from mail.https import fetch
+from mail.proposals import Confidence, Proposal, Proposals, ProposalSource
 from mail.providers import (
     Endpoint,
     MailLogin,
@@ -38,46 +38,6 @@ SERVICES = {"smtp": ("_submissions", "_submission"), "imap": ("_imaps", "_imap")
 """The SRV records of each protocol: TLS from the first byte, then STARTTLS (RFC 6186; RFC 8314, 5.1)."""
 
 log = structlog.get_logger()
-
-
-class ProposalSource(StrEnum):
-    """Where a proposal comes from, in the order in which equals are shown."""
-
-    PROVIDER = "PROVIDER"
-    MX = "MX"
-    SRV = "SRV"
-    AUTOCONFIG = "AUTOCONFIG"
-
-
-class Confidence(StrEnum):
-    """How likely a proposal is right, the best first."""
-
-    HIGH = "HIGH"
-    MEDIUM = "MEDIUM"
-    LOW = "LOW"
-
-
-@dataclass(frozen=True, slots=True)
-class Proposal:
-    """A server to try."""
-
-    server: str
-    port: int
-    secure: bool
-    username: str
-    login: MailLogin
-    source: ProposalSource
-    confidence: Confidence
-
-
-@dataclass(frozen=True, slots=True)
-class Proposals:
-    """What was found, the best first. `provider` and `hint` are written by us, never by the domain."""
-
-    provider: str | None = None
-    hint: str | None = None
-    smtp: list[Proposal] = field(default_factory=list)
-    imap: list[Proposal] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

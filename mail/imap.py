@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from imapclient import IMAPClient
 from imapclient.exceptions import IMAPClientError, LoginError
 
+from mail.report import Certificate
 from mail.session import (
     Refusal,
     hung_up,
@@ -32,7 +33,6 @@ from mail.session import (
     token_refused,
 )
 from mail.threads import in_thread
-from mail.tls import Certificate
 from models.errors import ErrorCode, MailFailure
 from models.secrets import Secret
 

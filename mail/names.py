@@ -6,16 +6,12 @@ A domain that has none, and name servers that do not answer, are the same here: 
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
-import dns.asyncresolver
-import dns.exception
-import dns.name
-import dns.rdata
-import dns.resolver
-from dns.rdtypes.ANY.MX import MX
-from dns.rdtypes.IN.SRV import SRV
+from mail.threads import loaded
 
 SECONDS = 4.0
+ROOT = "."
 MOST = 5
 """How many records of a kind are looked at."""
 
@@ -36,32 +32,38 @@ class Names:
 
     async def mx(self, domain: str) -> list[str]:
         """The hosts that take the domain's mail, the preferred one first (RFC 5321, 5.1; none: RFC 7505)."""
-        found = [record for record in await self._ask(domain, "MX") if isinstance(record, MX)]
-        ordered = sorted(found, key=lambda record: record.preference)
-        return [_host(record.exchange) for record in ordered if record.exchange != dns.name.root][:MOST]
+        records = await self._ask(domain, "MX")
+        hosts = [_host(record.exchange) for record in sorted(records, key=lambda record: record.preference)]
+        return [host for host in hosts if host != ROOT][:MOST]
 
     async def srv(self, service: str, domain: str) -> list[Service]:
         """Where the domain offers the service, such as `_imaps`, over TCP; nowhere where the target is the root.
 
         In the order of priority and weight: RFC 2782 spreads load by chance, but a proposal should stay the same.
         """
-        found = [record for record in await self._ask(f"{service}._tcp.{domain}", "SRV") if isinstance(record, SRV)]
-        ordered = sorted(found, key=lambda record: (record.priority, -record.weight))
-        return [Service(_host(record.target), record.port) for record in ordered if record.target != dns.name.root][
-            :MOST
-        ]
+        records = await self._ask(f"{service}._tcp.{domain}", "SRV")
+        ordered = sorted(records, key=lambda record: (record.priority, -record.weight))
+        found = [Service(_host(record.target), record.port) for record in ordered]
+        return [service for service in found if service.target != ROOT][:MOST]
 
     @cached_property
-    def _resolver(self) -> dns.asyncresolver.Resolver:
+    def _resolver(self) -> Any:
         """Made at its first use: a machine may have no name servers, and no need for them."""
-        return dns.asyncresolver.Resolver()
+        from dns.asyncresolver import Resolver
 
-    async def _ask(self, name: str, kind: str) -> list[dns.rdata.Rdata]:
+        return Resolver()
+
+    async def _ask(self, name: str, kind: str) -> list[Any]:
+        """The records of this kind, as dnspython has them."""
+        await loaded("dns.asyncresolver", "dns.rdtypes.ANY.MX", "dns.rdtypes.IN.SRV")
+        from dns.exception import DNSException
+
         try:
             return list(await self._resolver.resolve(f"{name}.", kind, lifetime=self._seconds, search=False))
-        except (dns.exception.DNSException, OSError):
+        except (DNSException, OSError):
             return []
 
 
-def _host(name: dns.name.Name) -> str:
-    return name.to_text(omit_final_dot=True).lower()
+def _host(name: Any) -> str:
+    found: str = name.to_text(omit_final_dot=True)
+    return found.lower()

@@ -17,7 +17,7 @@ import structlog
 from cachetools import LRUCache
 
 from mail.hosts import Hosts
-from mail.https import fetch
+from mail.threads import loaded
 from mail.tls import Trust
 from models.account import Grant
 from models.errors import ErrorCode, MailFailure, where
@@ -133,6 +133,9 @@ class AccessTokens:
         return token
 
     async def _ask(self, grant: Grant) -> Mapping[str, Any]:
+        await loaded("mail.https")
+        from mail.https import fetch
+
         try:
             status, body = await fetch(self._hosts, self._trust, grant.token_url, form=_form(grant), seconds=SECONDS)
         except MailFailure as failure:

@@ -9,7 +9,8 @@ import ssl
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from mail.tls import Certificate, certificate
+from mail.certificate import certificate
+from mail.report import Certificate
 from models.errors import ErrorCode, MailFailure
 from models.secrets import Secret
 

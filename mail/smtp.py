@@ -6,13 +6,13 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import aiosmtplib
 from aiosmtplib.protocol import SMTPProtocol
 from aiosmtplib.response import SMTPResponse
 
 from mail.hosts import ascii_name
+from mail.report import GOOD, PERMANENT, TEMPORARY, Certificate, Reply
 from mail.session import (
     Refusal,
     enhanced_code,
@@ -30,14 +30,11 @@ from mail.session import (
     tls_wanted,
     token_refused,
 )
-from mail.tls import Certificate
 from models.errors import ErrorCode, MailFailure
 from models.secrets import Secret
 
 NOT_UNDERSTOOD = -1
 """What aiosmtplib gives for the code of a line that is no reply."""
-GOOD, TEMPORARY, PERMANENT = 2, 4, 5
-"""What the first digit of a code says (RFC 5321, 4.2.1)."""
 CHALLENGE = 334
 MAX_INITIAL = 480
 """What an AUTH command holds beside its name within the 512 bytes of a command line (RFC 5321, 4.5.3.1.4)."""
@@ -49,21 +46,6 @@ CLOSING = 421
 
 MAY_BE_SENT = "It may have been sent, or not: look into the recipient's mailbox before you try again."
 _ALIAS = "The account may not send as this address: have it added as an alias, or use the account that owns it."
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What a server answered: its code, and the enhanced one (RFC 3463) where it gives one."""
-
-    code: int
-    enhanced: str | None = None
-
-    @property
-    def is_temporary(self) -> bool:
-        return self.code // 100 == TEMPORARY
-
-    def __str__(self) -> str:
-        return f"{self.code} {self.enhanced}" if self.enhanced else str(self.code)
 
 
 class SmtpSession:

@@ -6,12 +6,14 @@ process. What runs in one is bounded by its own deadline, and how many there are
 
 import asyncio
 import contextlib
+import importlib
 import threading
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
+_LOADED: set[str] = set()
 
 
 async def in_thread(work: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
@@ -38,3 +40,15 @@ async def in_thread(work: Callable[Arguments, Result], *args: Arguments.args, **
 
     threading.Thread(target=run, daemon=True, name=f"mail-{getattr(work, '__name__', 'work')}").start()
     return await done
+
+
+async def loaded(*modules: str) -> None:
+    """Imports the modules where that was not done before: with their libraries it takes longer than a loop may wait.
+
+    What talks to mail servers is a fifth of all that a server loads. It is left until somebody asks for it, and then
+    imported by whoever calls this first.
+    """
+    for module in modules:
+        if module not in _LOADED:
+            await in_thread(importlib.import_module, module)
+            _LOADED.add(module)

@@ -4,23 +4,15 @@ Nothing turns verification off. A certificate is verified against the authoritie
 EMAIL_INBOX_CA_FILE, for the name that was typed; or it is the one whose fingerprint the inbox holds.
 """
 
-import hashlib
 import ssl
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Self
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
-
+from mail.report import Certificate
 from mail.threads import in_thread
 from models.account import Account
 from models.errors import ErrorCode, MailFailure
 
-MAX_NAMES = 20
 CLEAR_TEXT = {
     "WRONG_VERSION_NUMBER",
     "HTTP_REQUEST",
@@ -40,7 +32,11 @@ class Trust:
 
     def __init__(self, ca_file: Path | None = None) -> None:
         """Reads the file, once. Raises OSError, and ValueError where it holds no certificate."""
-        self._authorities = _authorities(ca_file.read_bytes()) if ca_file else b""
+        self._authorities = b""
+        if ca_file:
+            from mail.certificate import authorities  # what reads certificates is slow to load
+
+            self._authorities = authorities(ca_file.read_bytes())
 
     @cached_property
     def verifying(self) -> ssl.SSLContext:
@@ -71,56 +67,6 @@ class Trust:
         if self._authorities:
             context.load_verify_locations(cadata=self._authorities)
         return context
-
-
-@dataclass(frozen=True, slots=True)
-class Certificate:
-    """What a server's certificate says. The fingerprint is its SHA-256 in 64 lower-case hexadecimal digits."""
-
-    subject: str
-    issuer: str
-    names: list[str]
-    valid_from: datetime
-    expires_at: datetime
-    fingerprint: str
-
-    @classmethod
-    def parse(cls, der: bytes) -> Self:
-        """Raises ValueError where it is none that can be read."""
-        found = x509.load_der_x509_certificate(der)
-        return cls(
-            _name(found.subject),
-            _name(found.issuer),
-            _names(found),
-            found.not_valid_before_utc,
-            found.not_valid_after_utc,
-            hashlib.sha256(der).hexdigest(),
-        )
-
-    def days_left(self) -> int:
-        return (self.expires_at - datetime.now(UTC)).days
-
-
-def _authorities(pem: bytes) -> bytes:
-    """The certificates in the file, in DER. Raises ValueError."""
-    try:
-        found = x509.load_pem_x509_certificates(pem)
-    except x509.InvalidVersion as error:
-        raise ValueError from error
-    return b"".join(authority.public_bytes(Encoding.DER) for authority in found)
-
-
-def certificate(der: bytes | None) -> Certificate:
-    """What the certificate of a connection says. Raises MailFailure."""
-    try:
-        return Certificate.parse(der or b"")
-    except (ValueError, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
-        raise MailFailure(
-            ErrorCode.CERTIFICATE_INVALID,
-            "The server's certificate can't be read.",
-            "server",
-            hint="The operator of the mail server must put up another certificate.",
-        ) from None
 
 
 def accept(account: Account, found: Certificate) -> None:
@@ -180,22 +126,3 @@ def _why_refused(code: int, account: Account, seen: Certificate | None) -> tuple
     if code == _SELF_SIGNED:
         return "The server's certificate is signed by itself.", trust
     return "The server's certificate was not issued by an authority that is trusted here.", trust
-
-
-def _name(name: x509.Name) -> str:
-    """The common name alone where there is one: `Example CA`; else the whole name."""
-    common = name.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return _printable(str(common[0].value) if common else name.rfc4514_string())
-
-
-def _names(found: x509.Certificate) -> list[str]:
-    try:
-        names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return []
-    hosts = [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
-    return [_printable(host) for host in hosts[:MAX_NAMES]]
-
-
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else "?" for character in text)[:200]

@@ -6,8 +6,6 @@ Knows no stored inbox: a password that was left out is not judged.
 import re
 from collections.abc import Collection, Iterator, Mapping
 
-from email_validator import EmailNotValidError
-
 from mail.hosts import as_address, canonical, embedded, is_public
 from mail.providers import MailLogin, Provider, UsernameKind, provider_of_server
 from models.config import IMPLICIT_TLS_PORTS, STARTTLS_PORTS, InboxConfig, Protocol, ServerConfig
@@ -110,7 +108,7 @@ def _is_made(password: str) -> bool:
 def _is_same(username: str, email: str) -> bool:
     try:
         return address_key(username) == address_key(email)
-    except EmailNotValidError:
+    except ValueError:
         return False
 
 

@@ -1,20 +1,18 @@
 """The kinds of text and number that inputs are made of, and the one rule of each. Knows no noun and no database."""
 
+import functools
 import re
 import secrets
 import unicodedata
+from collections.abc import Callable
 from ipaddress import IPv6Address
 from typing import Annotated, Any
 
-import email_validator
 import idna
 from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from models.errors import ErrorCode
-
-# A team's mail server may well live under .local, .internal or localhost: an address is checked for its form only.
-email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
 
 ID_ALPHABET = "23456789ABCDEFGHJKLMNPQRSTWXYZabcdefghijkmnopqrstuvwxyz"
 ID_LENGTH = 17
@@ -67,14 +65,24 @@ def folded(text: str) -> str:
 def address_key(address: str) -> str:
     """The form under which an e-mail address is unique: local part folded, domain in IDNA's ASCII form.
 
-    Raises EmailNotValidError where `address` is no address (RFC 5321, 6531).
+    Raises ValueError where `address` is no address (RFC 5321, 6531).
     """
     if _PLAIN_ADDRESS.fullmatch(address):
         return address.lower()
-    found = email_validator.validate_email(
-        address, check_deliverability=False, globally_deliverable=False, allow_smtputf8=True
-    )
+    found = _parser()(address)
     return f"{folded(found.local_part)}@{found.ascii_domain.lower()}"
+
+
+@functools.cache
+def _parser() -> Callable[[str], Any]:
+    """Made at its first use: its patterns take longer to be compiled than all others of a start."""
+    import email_validator
+
+    # A team's mail server may well live under .local, .internal or localhost: an address is checked for its form only.
+    email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
+    return functools.partial(
+        email_validator.validate_email, check_deliverability=False, globally_deliverable=False, allow_smtputf8=True
+    )
 
 
 def invalid(message: str, code: ErrorCode = ErrorCode.INVALID) -> PydanticCustomError:
@@ -133,7 +141,7 @@ def _identifier(text: str) -> str:
 def _address(text: str) -> str:
     try:
         address_key(text)
-    except email_validator.EmailNotValidError:
+    except ValueError:
         raise invalid("must be an e-mail address, such as support@example.org") from None
     return text
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import structlog
 
-from mail.check import ServerCheck, check_imap, check_smtp
+from mail.report import ServerCheck
+from mail.threads import loaded
 from models import inbox as inboxes
 from models.account import Account
 from models.check import CheckConfig
@@ -146,6 +147,9 @@ def _is_whole(given: ServerConfig | None) -> bool:
 
 async def _ask(context: Context, accounts: Mapping[Protocol, Account], sender: str) -> Checked:
     """Both protocols side by side."""
+    await loaded("mail.check")
+    from mail.check import check_imap, check_smtp
+
     smtp, imap = accounts.get("smtp"), accounts.get("imap")
     async with asyncio.TaskGroup() as group:
         of_smtp = group.create_task(check_smtp(context.mail, smtp, sender)) if smtp else None

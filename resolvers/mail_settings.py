@@ -1,6 +1,7 @@
 """Finding mail settings from an address. Saves nothing. Knows neither GraphQL nor REST, and no protocol of mail."""
 
-from mail.discovery import Proposals, settings_for
+from mail.proposals import Proposals
+from mail.threads import loaded
 from models.config import InboxConfig
 from models.errors import BadRequest
 from models.user import Permission
@@ -20,4 +21,7 @@ async def mail_server_settings(context: Context, email: str) -> Proposals:
         raise BadRequest("email must be an e-mail address, such as support@example.org.")
     caller = await context.caller()
     async with context.turns.taken(LOOKUPS, caller.id):
+        await loaded("mail.discovery")
+        from mail.discovery import settings_for
+
         return await settings_for(context.mail, email)

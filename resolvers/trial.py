@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import structlog
 
-from mail.check import send
 from mail.compose import test_message
-from mail.smtp import Reply
+from mail.report import Reply
+from mail.threads import loaded
 from models.check import Recipient
 from models.errors import ErrorCode, MailFailure, Problem, Refused
 from models.stored import StoredInbox
@@ -42,6 +42,9 @@ async def send_test_email(context: Context, inbox_id: str, to: str | None = None
     account = stored_account(inbox, "smtp", context.keyring)
     message = test_message(inbox.sender_info, inbox.email, recipient)
     async with context.turns.taken(CHECKS, caller.id):
+        await loaded("mail.check")
+        from mail.check import send
+
         try:
             with on_behalf_of(inbox.id):
                 reply = await send(context.mail, account, message, inbox.email, recipient)

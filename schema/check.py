@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import strawberry
 
-from mail import check as mail
-from mail.check import StageName
+from mail import report
+from mail.report import StageName
 from models.check import CheckConfig
 from models.config import Protocol
 from resolvers import check as resolvers
@@ -119,7 +119,7 @@ def _checked(found: resolvers.Checked) -> dict[str, Any]:
     return {**servers, "user_errors": [printed(problem) for problem in found.problems]}
 
 
-def _server(protocol: Protocol, check: mail.ServerCheck) -> ServerCheck:
+def _server(protocol: Protocol, check: report.ServerCheck) -> ServerCheck:
     stages = [
         CheckStage(
             stage=stage.stage,

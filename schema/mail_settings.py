@@ -4,7 +4,7 @@ from typing import Annotated
 
 import strawberry
 
-from mail.discovery import Confidence, Proposals, ProposalSource
+from mail.proposals import Confidence, Proposals, ProposalSource
 from mail.providers import MailLogin
 from resolvers import mail_settings as resolvers
 from schema.context import Info

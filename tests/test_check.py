@@ -10,9 +10,9 @@ import pytest
 import structlog
 from sqlalchemy import text
 
-import resolvers.check
+import mail.check
 from cli.world import shell
-from mail.check import StageName
+from mail.report import StageName
 from models.user import Permission
 from resolvers import turns
 from resolvers.check import check_email_inbox
@@ -190,8 +190,8 @@ async def test_what_nobody_foresaw_ends_both_checks(
         finally:
             ended.set()
 
-    monkeypatch.setattr(resolvers.check, f"check_{broken}", breaks)
-    monkeypatch.setattr(resolvers.check, f"check_{other_one}", goes_on)
+    monkeypatch.setattr(mail.check, f"check_{broken}", breaks)
+    monkeypatch.setattr(mail.check, f"check_{other_one}", goes_on)
     given = {"email": USER, "smtp": values["smtp"], "imap": values["imap"]}
     assert codes(await server.graphql(CHECK, input=given)) == ["INTERNAL_SERVER_ERROR"]
     assert ended.is_set()

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 import pytest
 
 import mail.check
-from mail.check import Checking, StageName, send
+from mail.check import Checking, send
 from mail.providers import provider_of_server
-from mail.smtp import MAY_BE_SENT, Reply
+from mail.report import Reply, StageName
+from mail.smtp import MAY_BE_SENT
 from models.errors import MailFailure
 from tests.mail.accounts import PASSWORD, USER
 from tests.mail.addresses import At

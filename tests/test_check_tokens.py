@@ -6,7 +6,7 @@ import pytest
 
 import mail.check
 from mail import oauth2
-from mail.check import ServerCheck
+from mail.report import ServerCheck
 from mail.service import Mail
 from models.account import Grant
 from tests.mail.accounts import USER

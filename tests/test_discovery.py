@@ -17,10 +17,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from mail import autoconfig, discovery
-from mail.discovery import Confidence, Proposal, Proposals, ProposalSource, settings_for
+from mail.discovery import settings_for
 from mail.hosts import MAIL_PORTS, Hosts
 from mail.names import Names, Service
 from mail.oauth2 import AccessTokens
+from mail.proposals import Confidence, Proposal, Proposals, ProposalSource
 from mail.providers import (
     PROVIDERS,
     MailLogin,

@@ -17,7 +17,7 @@ import typer
 
 import server as composition
 from edge import admission, body, protocol
-from mail import check
+from mail import check, report
 from mail.hosts import MAIL_PORTS
 from models import change, database, paging, reader, token
 from models.errors import ErrorCode, ProductError
@@ -299,7 +299,7 @@ def test_the_limits_of_checks_are_those_of_the_code() -> None:
 
 
 def test_the_stages_codes_and_ports_of_mail_are_those_of_the_code() -> None:
-    assert [quoted(row[0])[0] for row in table(DOCS / "mail.md", "stage", "passed when")] == list(check.StageName)
+    assert [quoted(row[0])[0] for row in table(DOCS / "mail.md", "stage", "passed when")] == list(report.StageName)
     of_mail = [quoted(row[0])[0] for row in table(DOCS / "mail.md", "code", "what is meant")]
     of_inputs = ["REQUIRED", "INVALID", "TOO_LONG", "TAKEN", "NOT_FOUND", "CONFLICT", "UNUSUAL"]
     assert sorted(of_mail + of_inputs) == sorted(ErrorCode)

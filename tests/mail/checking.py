@@ -11,9 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mail.check import ServerCheck
 from mail.hosts import Address, Hosts
 from mail.oauth2 import AccessTokens
+from mail.report import ServerCheck
 from mail.service import Mail
 from mail.tls import Trust
 from models.account import Account, Grant

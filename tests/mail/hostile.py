@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from mail.check import ServerCheck, check_imap, check_smtp
+from mail.check import check_imap, check_smtp
+from mail.report import ServerCheck
 from mail.service import Mail
 from tests.mail.accounts import PASSWORD, USER
 from tests.mail.certificates import Certificates
