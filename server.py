@@ -1,16 +1,18 @@
 """The composition root: `create_app(settings)` and the command line. Knows every part, and of none how it works."""
 
 import gc
+import sys
 
 if __name__ != "server":
     # A start makes hardly any garbage, and a tenth of it would be spent looking for some: see `_settle`.
     gc.disable()
+    # structlog would load rich, to draw tracebacks with: none are logged here, and it is a twentieth of a start.
+    sys.modules["rich"] = None  # type: ignore[assignment]
 
 import asyncio
 import os
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
@@ -362,6 +364,7 @@ def shell_world() -> AbstractAsyncContextManager[Context]:
 
 def commands() -> Any:
     """The commands, as a `typer.Typer`. A server that starts does without, and without the libraries that they need."""
+    sys.modules.pop("rich", None)
     import typer
 
     import cli
