@@ -9,7 +9,7 @@ CONTRACT := ../shared/contract/check.py
 help:  ## Print this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
-install: .venv/run.txt $(EXTRA:%=.venv/%.txt) web/dist/index.html  ## Set up: the virtual environment, and GraphiQL where npm is there; EXTRA=telemetry: traces too.
+install: .venv/run.txt $(EXTRA:%=.venv/%.txt) .venv/compiled web/dist/index.html  ## Set up: the virtual environment, and GraphiQL where npm is there; EXTRA=telemetry: traces too.
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
@@ -19,6 +19,11 @@ install: .venv/run.txt $(EXTRA:%=.venv/%.txt) web/dist/index.html  ## Set up: th
 .venv/%.txt: requirements/%.txt | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	cp $< $@
+
+# Compiling takes a tenth of a start: of the first one, and of each where Python is told to write no bytecode.
+.venv/compiled: .venv/run.txt $(wildcard $(addsuffix /*.py,. cli edge mail migrations/versions models resolvers rest schema))
+	$(BIN)/python -m compileall -q $(filter %.py,$^)
+	touch $@
 
 web/dist/index.html: web/package-lock.json web/build.mjs web/index.html $(wildcard web/src/*)
 	@if command -v npm >/dev/null; then \

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import typer
 
+import resolvers.rocketchat  # noqa: F401 - only the shell loads it, and its rule with it
 import server as composition
 from edge import admission, body, protocol
 from mail import check, report
