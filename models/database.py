@@ -129,10 +129,8 @@ class Database:
             await asyncio.sleep(PATIENCE_SECONDS)  # who is refused at once comes back at once
             if self._is_full():
                 raise Unavailable("Too many changes are waiting. Try again.")
-        if self._units:
-            with _translated(self._observer):
-                result: Result = await self._units.write(unit)
-                return result
+        if self._units:  # its thread knows nothing of whoever waits, or goes away
+            return await self._write(unit)
         task = asyncio.create_task(self._write(unit))
         self._writes.add(task)
         task.add_done_callback(self._writes.discard)
@@ -143,27 +141,29 @@ class Database:
 
     async def _write(self, unit: Unit[Result]) -> Result:
         for attempt in range(1, ATTEMPTS + 1):
-            turn = Turn(self._observer)
             try:
                 with _translated(self._observer):
-                    return await self._transaction(unit, turn)
-            except DBAPIError as error:
+                    return await (self._units.write(unit) if self._units else self._transaction(unit))
+            except (DBAPIError, sqlite3.IntegrityError) as error:
                 if attempt == ATTEMPTS or not _lost_a_race(error):
                     raise
                 self._observer.retried()
-            finally:
-                turn.end()
         raise AssertionError("unreachable")
 
-    async def _transaction(self, unit: Unit[Result], turn: Turn) -> Result:
+    async def _transaction(self, unit: Unit[Result]) -> Result:
+        turn = Turn(self._observer)
+
         def work(transaction: Transaction) -> Result:
             transaction.connection()
             turn.begin()
             return unit(transaction)
 
         options: dict[str, Any] = {"sync_session_class": Transaction, "expire_on_commit": False}
-        async with AsyncSession(self._writer, **options) as session, session.begin():
-            return await session.run_sync(work)  # type: ignore[arg-type]
+        try:
+            async with AsyncSession(self._writer, **options) as session, session.begin():
+                return await session.run_sync(work)  # type: ignore[arg-type]
+        finally:
+            turn.end()
 
     async def listen(self, channel: str, wake: Callable[[], None]) -> None:
         """Calls `wake` at each PostgreSQL notification on the channel, until the connection is lost."""
@@ -344,8 +344,8 @@ def _in_the_way(error: Exception) -> bool:
     return error.connection_invalidated or _sqlstate(error).startswith(_POSTGRESQL_IN_THE_WAY)
 
 
-def _lost_a_race(error: DBAPIError) -> bool:
-    return isinstance(error, IntegrityError) or _sqlstate(error) in _POSTGRESQL_RACES
+def _lost_a_race(error: DBAPIError | sqlite3.IntegrityError) -> bool:
+    return isinstance(error, IntegrityError | sqlite3.IntegrityError) or _sqlstate(error) in _POSTGRESQL_RACES
 
 
 def _sqlite_code(error: Exception) -> int | None:

@@ -176,7 +176,7 @@ async def test_a_request_counts_by_route_method_and_status(server: Running) -> N
 async def test_every_series_of_a_request_is_there_for_what_nobody_foresaw(
     server: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server.context.database, "read", lambda *_: 1 / 0)
+    monkeypatch.setattr(server.context.database, "find", lambda *_, **__: 1 / 0)
     assert (await server.client.get("/api/v1/me")).status_code == 500
     assert (await scrape(server.client))["http_requests_total", "GET", "/api/v1/me", "500"] == 1
 

@@ -32,7 +32,7 @@ from models.inbox import EmailInbox, InboxOrder
 from models.migration import HEAD, SCRIPTS, inspect, migrate, revisions
 from models.paging import Order, Window
 from models.search import listing
-from models.stored import PROTOCOLS, StoredInbox, account
+from models.stored import PROTOCOLS, account
 from models.transaction import Transaction
 from resolvers.inbox import set_in
 from server import prepare
@@ -196,7 +196,7 @@ def rows_of_now(settings: Settings, count: int) -> list[dict[str, Any]]:
     SQLModel.metadata.create_all(engine)
     with Transaction(engine) as session:
         saved = [set_in(session, box_values(number), keyring_of(settings), None).inbox for number in range(count)]
-        rows = [inbox._asdict() for inbox in saved]
+        rows = [inbox._asdict() | {"search_key": inbox.search_key} for inbox in saved]
     engine.dispose()
     return rows
 
@@ -259,7 +259,12 @@ async def test_inboxes_of_before_keep_their_passwords_and_take_a_consent(untouch
             values[protocol] |= {"password": None, "oauth2": consent(), "tlsFingerprint": FINGERPRINT}
         assert (await GraphQLApi(server.client).set_inbox(values)).inbox_id == "box-0000"
         [inbox, _] = await inboxes_of(settings)
-        assert isinstance(account(StoredInbox(**inbox.model_dump()), "imap", keyring_of(settings)).login, Grant)
+        assert isinstance(
+            account(
+                EmailInbox.of_row(getattr(inbox, name) for name in EmailInbox.read), "imap", keyring_of(settings)
+            ).login,
+            Grant,
+        )
         found = (await server.graphql(SEARCH, search="BOX-0000@"))["data"]["emailInboxes"]["nodes"]
         assert found == [{"id": "box-0000"}]
 
