@@ -6,12 +6,12 @@ this table take turns, because a sequence alone lets a later number be seen befo
 
 from datetime import datetime, timedelta
 from enum import StrEnum
+from operator import itemgetter
 from typing import Any, ClassVar
 
 from sqlalchemy import BigInteger, Integer, delete, insert, text
 from sqlalchemy import select as select_columns
-from sqlmodel import Field, Session, SQLModel, col, func, select
-from sqlmodel.sql.expression import SelectOfScalar
+from sqlmodel import Field, SQLModel, col, func
 
 from models.columns import Timestamp, now
 from models.inbox import EmailInbox
@@ -76,12 +76,12 @@ def record(
     )
 
 
-def last_seq() -> SelectOfScalar[int]:
-    return select(func.coalesce(func.max(EmailInboxChange.seq), 0))
+def _end(of: Any) -> Prepared[int]:
+    """The first or last number of the log; 0 where it is empty."""
+    return Prepared(select_columns(func.coalesce(of(EmailInboxChange.seq), 0)), itemgetter(0))
 
 
-def first_seq() -> SelectOfScalar[int]:
-    return select(func.coalesce(func.min(EmailInboxChange.seq), 0))
+FIRST_SEQ, LAST_SEQ = _end(func.min), _end(func.max)
 
 
 def since(seq: int, up_to: int | None, limit: int) -> Any:
@@ -96,8 +96,8 @@ def since(seq: int, up_to: int | None, limit: int) -> Any:
     return statement if up_to is None else statement.where(col(EmailInboxChange.seq) <= up_to)
 
 
-def prune(session: Session) -> None:
+def prune(transaction: Transaction) -> None:
     """Deletes the changes that are older than what a subscriber may catch up on, never the newest one."""
-    newest = session.exec(last_seq()).one()
+    [newest] = transaction.run(LAST_SEQ)
     old: Any = col(EmailInboxChange.changed_at) < now() - KEPT
-    session.connection().execute(delete(EmailInboxChange).where(old, col(EmailInboxChange.seq) < newest))
+    transaction.connection().execute(delete(EmailInboxChange).where(old, col(EmailInboxChange.seq) < newest))

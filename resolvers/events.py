@@ -90,7 +90,7 @@ class Events:
         """A queue for every change after this moment. While nobody listens, the log is not read."""
         async with self._joining:
             if not self._queues:
-                self._seq = (await self._database.read(change.last_seq()))[0]
+                [self._seq] = await self._database.find(change.LAST_SEQ)
             queue: asyncio.Queue[Event | None] = asyncio.Queue(QUEUE)
             self._queues.add(queue)
             self._observer.subscribers(1)
@@ -102,8 +102,8 @@ class Events:
             self._observer.subscribers(-1)
 
     async def _since(self, after: int, up_to: int) -> AsyncGenerator[Event, None]:
-        first = (await self._database.read(change.first_seq()))[0]
-        newest = (await self._database.read(change.last_seq()))[0]
+        [first] = await self._database.find(change.FIRST_SEQ)
+        [newest] = await self._database.find(change.LAST_SEQ)
         if after < first - 1 or after > newest:
             raise BadRequest("The cursor is not among the changes kept: read the inboxes anew, subscribe without it.")
         while events := await self._read(after, up_to):

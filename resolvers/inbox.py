@@ -154,7 +154,7 @@ async def list_email_inboxes(
 @requires(*SEES_INBOXES)
 async def changes_cursor(context: Context) -> str:
     """The cursor of the newest change, of whichever inbox: what is read after it, is followed without a gap."""
-    return _cursor((await context.database.read(change.last_seq()))[0])
+    return _cursor((await context.database.find(change.LAST_SEQ))[0])
 
 
 @requires(*SEES_INBOXES)

@@ -4,10 +4,10 @@ import asyncio
 from contextlib import suppress
 
 import structlog
-from sqlmodel import Session
 
 from models import change, token
 from models.database import Database
+from models.transaction import Transaction
 from resolvers.access import Authenticator
 
 FLUSH_SECONDS = 30.0
@@ -41,6 +41,6 @@ async def _round(database: Database, authenticator: Authenticator, *, prune: boo
         log.warning("upkeep put off", error=type(error).__name__)
 
 
-def _prune(session: Session) -> None:
-    change.prune(session)
-    token.prune(session)
+def _prune(transaction: Transaction) -> None:
+    change.prune(transaction)
+    token.prune(transaction)
