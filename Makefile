@@ -22,8 +22,8 @@ install: .venv/run.txt $(EXTRA:%=.venv/%.txt) .venv/compiled web/dist/index.html
 
 # Compiling takes a tenth of a start: of the first one, and of each where Python is told to write no bytecode.
 .venv/compiled: .venv/run.txt $(wildcard $(addsuffix /*.py,. cli edge mail migrations/versions models resolvers rest schema))
-	$(BIN)/python -m compileall -q $(filter %.py,$^)
-	touch $@
+	@$(BIN)/python -m compileall -q $(filter %.py,$^)
+	@touch $@
 
 web/dist/index.html: web/package-lock.json web/build.mjs web/index.html $(wildcard web/src/*)
 	@if command -v npm >/dev/null; then \

@@ -6,8 +6,6 @@ import sys
 if __name__ != "server":
     # A start makes hardly any garbage, and a tenth of it would be spent looking for some: see `_settle`.
     gc.disable()
-    # structlog would load rich, to draw tracebacks with: none are logged here, and it is a twentieth of a start.
-    sys.modules["rich"] = None  # type: ignore[assignment]
 
 import asyncio
 import os
@@ -364,7 +362,6 @@ def shell_world() -> AbstractAsyncContextManager[Context]:
 
 def commands() -> Any:
     """The commands, as a `typer.Typer`. A server that starts does without, and without the libraries that they need."""
-    sys.modules.pop("rich", None)
     import typer
 
     import cli

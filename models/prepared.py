@@ -57,7 +57,7 @@ class Compiled(Generic[Row]):
         self._row = prepared.row
         # The driver of PostgreSQL gives lists, which can't be looked up.
         remembers = prepared.remembered and dialect.name == "sqlite"
-        self._made = lru_cache(prepared.remembered)(self._make) if remembers else self._make
+        self._known = lru_cache(prepared.remembered)(lambda row: self._made([row])[0]) if remembers else None
 
     def arguments(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
         """The values in their places, as the driver takes them."""
@@ -67,16 +67,16 @@ class Compiled(Generic[Row]):
 
     def rows(self, found: Iterable[tuple[Any, ...]]) -> list[Row]:
         """What the rows of the driver are made into."""
-        made = self._made
-        return [made(row) for row in found]
+        return [self._known(row) for row in found] if self._known else self._made(found)
 
-    def _make(self, row: tuple[Any, ...]) -> Row:
-        if not self._results:
-            return self._row(row)
-        values = list(row)
+    def _made(self, found: Iterable[tuple[Any, ...]]) -> list[Row]:
+        """Column by column: row by row takes twice as long."""
+        columns: list[Iterable[Any]] = list(zip(*found, strict=True))
+        if not columns:
+            return []
         for place, process in self._results:
-            values[place] = process(values[place])
-        return self._row(values)
+            columns[place] = map(process, columns[place])
+        return [self._row(row) for row in zip(*columns, strict=True)]
 
 
 def _results(compiled: SQLCompiler, dialect: Dialect) -> list[tuple[int, Callable[[Any], Any]]]:

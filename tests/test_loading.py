@@ -13,7 +13,6 @@ LEFT = {
     "alembic",  # the database is up to date
     "cli",
     "typer",
-    "rich.console",
     "rest.openapi",
     "email_validator",  # for addresses that are not plain
     "mail.check",
