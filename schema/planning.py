@@ -3,7 +3,7 @@
 What is selected, and what resolvers are told, is asked of graphql-core's own executor, so that it can't be another.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import strawberry
@@ -15,6 +15,7 @@ from graphql import (
     GraphQLField,
     GraphQLObjectType,
     OperationDefinitionNode,
+    Undefined,
     default_field_resolver,
     default_type_resolver,
     get_operation_ast,
@@ -22,6 +23,7 @@ from graphql import (
 from graphql.execution.collect_fields import FieldDetailsList, FragmentDetails, collect_fields
 from graphql.execution.values import VariableValues
 from graphql.pyutils import Path
+from graphql.utilities.coerce_input_value import coerce_default_value
 from strawberry.execution import optimized_is_awaitable
 from strawberry.types.arguments import convert_argument
 from strawberry.types.base import StrawberryOptional
@@ -118,11 +120,17 @@ def _root_fields(
     for key, details in groups.items():
         field, nodes, path = definitions[key], [one.node for one in details], Path(None, key, root.name)
         info = executor.build_resolve_info(field, nodes, root, path)
-        yield RootField(key, info, arguments_of(field, nodes[0]), _resolver(schema, field), functions[names[key]])
+        resolve = _resolver(schema, field, {argument.name.value for argument in nodes[0].arguments or ()})
+        yield RootField(key, info, arguments_of(field, nodes[0]), resolve, functions[names[key]])
 
 
-def _resolver(schema: strawberry.Schema, field: GraphQLField) -> Callable[[Info, dict[str, Any]], Awaitable[Any]]:
-    """What calls the resolver as strawberry does, with arguments that are coerced."""
+def _resolver(
+    schema: strawberry.Schema, field: GraphQLField, named: Collection[str]
+) -> Callable[[Info, dict[str, Any]], Awaitable[Any]]:
+    """What calls the resolver as strawberry does, with arguments that are coerced.
+
+    The default of an argument that the document leaves out is converted once: resolvers only read what they are given.
+    """
     definition = definition_of(field)
     base = definition.base_resolver
     if base is None or definition.extensions or not base.is_async:
@@ -136,13 +144,18 @@ def _resolver(schema: strawberry.Schema, field: GraphQLField) -> Callable[[Info,
         (config.name_converter.from_argument(one), one.python_name, one.type, _is_leaf(one.type))
         for one in definition.arguments
     ]
+    defaults = {
+        name: convert_argument(value, kind, registry, config, None, path=(name,))
+        for name, _, kind, is_leaf in slots
+        if not (is_leaf or name in named) and (value := coerce_default_value(field.args[name])) is not Undefined
+    }
 
     def resolved(raw: Info, given: dict[str, Any]) -> Any:
         info, values = config.info_class(_raw_info=raw, _field=definition), {}
         for name, python_name, kind, is_leaf in slots:
             if name in given:
-                value = given[name]
-                if not is_leaf:
+                value = defaults.get(name, given[name])
+                if not is_leaf and name not in defaults:
                     value = convert_argument(value, kind, registry, config, info, path=(name,))
                 values[python_name] = value
         if asked:
