@@ -21,7 +21,7 @@ _PLAIN = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 def configure(level: str, *more: Processor, as_json: bool) -> None:
     """Sends this server's log, and uvicorn's warnings, to stderr. `more` adds to each line."""
     shared: list[Any] = [
-        _with_request_id,
+        with_request_id,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         *more,
@@ -44,7 +44,8 @@ def configure(level: str, *more: Processor, as_json: bool) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
 
 
-def _with_request_id(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def with_request_id(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Names the request that the line is written for."""
     if request_id := REQUEST_ID.get():
         event["request_id"] = request_id
     return event

@@ -165,10 +165,12 @@ async def email_inbox_changed(
 
     Ends with Unauthenticated or Forbidden within seconds of the caller's losing token or permission.
     """
-    return _changes(context, inbox_id, None if after is None else _seq(after))
+    # What is changed from this moment on is told, however long the first step of the subscription takes.
+    [newest] = await context.database.find(change.LAST_SEQ) if after is None else [_seq(after)]
+    return _changes(context, inbox_id, newest)
 
 
-async def _changes(context: Context, inbox_id: str | None, after: int | None) -> AsyncIterator[InboxChange]:
+async def _changes(context: Context, inbox_id: str | None, after: int) -> AsyncIterator[InboxChange]:
     events = context.events.subscribe(after)
     following = asyncio.ensure_future(anext(events, None))
     try:

@@ -14,8 +14,10 @@ from typing import Any, NoReturn
 
 import pytest
 from sqlalchemy import make_url
+from structlog.testing import capture_logs
 
 import models.inbox
+from edge.logs import with_request_id
 from settings import Settings
 from tests import postgresql
 from tests.api import SET
@@ -232,25 +234,26 @@ def test_a_database_that_is_damaged_while_it_is_in_use(settings: Settings, tmp_p
 # ---------------------------------------------------------------------------------------------- what nobody foresaw
 
 
-async def test_what_nobody_foresaw_is_masked(
-    server: Running, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_what_nobody_foresaw_is_masked(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> NoReturn:
         raise RuntimeError("inner text")
 
     monkeypatch.setattr(models.inbox, "store", fail)
-    rest = await server.client.post("/api/v1/email-inbox", json=document("a"))
+    with capture_logs([with_request_id]) as lines:
+        rest = await server.client.post("/api/v1/email-inbox", json=document("a"))
+        answer = await server.client.post("/graphql", json={"query": SET, "variables": {"input": values("a")}})
     request_id = rest.headers["x-request-id"]
     assert (rest.status_code, rest.headers["cache-control"]) == (500, "no-store")
     assert rest.json() == {"success": False, "error": "Internal server error", "requestId": request_id}
 
-    answer = await server.client.post("/graphql", json={"query": SET, "variables": {"input": values("a")}})
     error = answer.json()["errors"][0]
     assert (answer.status_code, error["message"], error["path"]) == (200, "Internal server error", ["setEmailInbox"])
     graphql_id = answer.headers["x-request-id"]
     assert error["extensions"] == {"code": "INTERNAL_SERVER_ERROR", "requestId": graphql_id}
 
-    printed = capsys.readouterr().out
-    assert "inner text" not in rest.text + answer.text + printed
-    for logged in (request_id, graphql_id, "RuntimeError", "test_faults.py"):
-        assert logged in printed
+    assert "inner text" not in rest.text + answer.text + repr(lines)
+    failures = [line for line in lines if line["log_level"] == "error"]
+    assert [line["request_id"] for line in failures] == [request_id, graphql_id]
+    for line in failures:
+        assert line["error"] == "RuntimeError"
+        assert "test_faults.py" in line["where"]
