@@ -6,6 +6,7 @@ address that somebody types must not become a way into the network of the server
 
 import contextlib
 import errno
+import functools
 import ipaddress
 import re
 import socket
@@ -197,6 +198,7 @@ async def system_lookup(name: str) -> Sequence[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
+@functools.lru_cache(256)
 def canonical(server: str) -> str:
     """The one spelling of a host: ASCII (IDNA 2008, UTS 46), lower case, without brackets and final dot."""
     text = server.strip()
@@ -215,6 +217,7 @@ def ascii_name(name: str) -> str:
     return name.lower()
 
 
+@functools.lru_cache(256)
 def as_address(text: str) -> Address | None:
     """The address that the text spells, in any way that a resolver takes: 127.1, 0x7f000001 and 2130706433 too."""
     try:

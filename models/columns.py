@@ -28,11 +28,14 @@ class Timestamp(TypeDecorator[datetime]):
         return dialect.type_descriptor(self.impl_instance)
 
 
+ZONE = len("+00:00")
+
+
 class _TextInUTC(DATETIME):
     """How SQLite, which knows no time zones, is given one, and gives it: `2030-01-31 12:00:00.000000`."""
 
     def bind_processor(self, dialect: Dialect) -> Callable[[datetime | None], str | None]:  # noqa: ARG002
-        return lambda value: None if value is None else f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"
+        return lambda value: None if value is None else value.astimezone(UTC).isoformat(" ", "microseconds")[:-ZONE]
 
     def result_processor(
         self,

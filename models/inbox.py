@@ -197,9 +197,8 @@ def _required(path: FieldPath, why: str) -> Problem:
     return Problem(ErrorCode.PASSWORD_REQUIRED, sentence(path, f"is required {why}".rstrip()), path)
 
 
-def address_problems(transaction: Transaction, values: Mapping[str, Any], stored: StoredInbox | None) -> list[Problem]:
-    """The address must not belong to another inbox."""
-    email = accepted(InboxConfig, "email", values.get("email"))
+def address_problems(transaction: Transaction, email: object, stored: StoredInbox | None) -> list[Problem]:
+    """The address, where it is one, must not belong to another inbox."""
     key = address_key(email) if isinstance(email, str) else None
     if key is None or (stored and stored.email_key == key) or not transaction.run(_TAKEN, email_key=key):
         return []

@@ -149,9 +149,10 @@ def _run(unit: Callable[[Transaction], Any], transaction: Transaction) -> Any:
     """The session within the transaction is seldom used, and ends only where it was begun."""
     try:
         result = unit(transaction)
-        if transaction.in_transaction() or transaction.new or transaction.dirty or transaction.deleted:
+        if transaction.in_transaction():
             transaction.commit()
         return result
     finally:
-        with suppress(DBAPIError):  # where everything was given up, there is no savepoint any more
-            transaction.close()
+        if transaction.in_transaction():
+            with suppress(DBAPIError):  # where everything was given up, there is no savepoint any more
+                transaction.close()

@@ -224,7 +224,8 @@ def _set_over(
 ) -> Saved:
     config, problems = examined[0], list(examined[1])
     problems += inboxes.password_problems(values, stored)
-    problems += inboxes.address_problems(transaction, values, stored)
+    email = config.email if config else accepted(InboxConfig, "email", values.get("email"))
+    problems += inboxes.address_problems(transaction, email, stored)
     problems += inboxes.version_problems(values, stored)
     if config is None or problems:
         raise Refused(problems)
@@ -236,7 +237,7 @@ def _set_over(
 
 
 def _stored(transaction: Transaction, inbox_id: object) -> StoredInbox | None:
-    known_id = accepted(InboxConfig, "id", inbox_id)
+    known_id = None if inbox_id is None else accepted(InboxConfig, "id", inbox_id)
     found = transaction.run(inboxes.TO_CHANGE, id=known_id) if isinstance(known_id, str) else []
     return found[0] if found else None
 
