@@ -2,6 +2,7 @@
 
 import json
 import resource
+import selectors
 import socket
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ HEAD = b"POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n
 QUICK = 1.0
 SOON = {"edge.protocol.HEAD_SECONDS": QUICK, "edge.protocol.BODY_SECONDS": 1.1, "edge.protocol.SEND_SECONDS": 0.5}
 SLOW_CLIENTS = 500
+CROWD = 64
 ANSWERS = 60
 """More than what the kernel takes from the server for a client that reads nothing."""
 
@@ -219,3 +221,24 @@ def test_five_hundred_slow_clients_hurt_nobody(patient: Process) -> None:
             values = {**inbox_values(email=f"good{number}@example.org"), "_id": f"good{number}"}
             answer = patient.client.post("/api/v1/email-inbox", json=values, timeout=10)
             assert answer.status_code == 200
+
+
+# ------------------------------------------------------------------------------------------------- many at once
+
+
+def test_who_comes_with_many_others_is_answered_in_turn(patient: Process) -> None:
+    """Nobody is answered again and again before everybody was answered once."""
+    request = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+    with ExitStack() as stack, selectors.DefaultSelector() as selector:
+        answers = dict.fromkeys(range(CROWD), 0)
+        for number in answers:
+            connection = stack.enter_context(connect(patient))
+            connection.setblocking(False)
+            connection.send(request)
+            selector.register(connection, selectors.EVENT_READ, number)
+        while min(answers.values()) == 0:
+            for key, _ in selector.select(10):
+                connection = key.fileobj  # type: ignore[assignment]
+                answers[key.data] += connection.recv(1 << 20).count(b"HTTP/1.1 200")
+                connection.send(request)
+    assert max(answers.values()) < CROWD / 4, answers
