@@ -38,7 +38,6 @@ from models.writer import Writer
 Result = TypeVar("Result")
 Columns = TypeVarTuple("Columns")
 Unit = Callable[[Transaction], Result]
-Parameters = dict[str, Any] | None
 
 ATTEMPTS = 5
 READERS = 4
@@ -111,14 +110,14 @@ class Database:
                 return [tuple(row) for row in await connection.exec_driver_sql(text, arguments)]
 
     @overload
-    async def read(self, statement: SelectOfScalar[Result], parameters: Parameters = None) -> Sequence[Result]: ...
+    async def read(self, statement: SelectOfScalar[Result]) -> Sequence[Result]: ...
     @overload
-    async def read(self, statement: Select[*Columns], parameters: Parameters = None) -> Sequence[tuple[*Columns]]: ...
-    async def read(self, statement: Any, parameters: Parameters = None) -> Sequence[Any]:
+    async def read(self, statement: Select[*Columns]) -> Sequence[tuple[*Columns]]: ...
+    async def read(self, statement: Any) -> Sequence[Any]:
         """The rows of any other statement. Raises Unavailable."""
         with _translated(self._observer):
             async with AsyncSession(self._reader) as session:
-                return await session.run_sync(lambda sync: sync.exec(statement, params=parameters).all())  # type: ignore[attr-defined]
+                return await session.run_sync(lambda sync: sync.exec(statement).all())  # type: ignore[attr-defined]
 
     async def write(self, unit: Unit[Result]) -> Result:
         """Runs the unit in one transaction, again where it lost a race, and returns its result once that is durable.

@@ -28,7 +28,7 @@ class Transaction(Session):
 
 
 class SqliteTransaction(Transaction):
-    """The same within a savepoint of SQLite's one writer, past SQLAlchemy, which would take ten times as long."""
+    """The same in the transaction of SQLite's one writer, past SQLAlchemy, which would take ten times as long."""
 
     def __init__(self, connection: Connection, driver: sqlite3.Connection, observer: Observer) -> None:
         super().__init__(connection, expire_on_commit=False, join_transaction_mode="create_savepoint")

@@ -67,18 +67,17 @@ class Events:
         """Says that something was committed."""
         self._wake.set()
 
-    async def subscribe(self, after: int | None) -> AsyncGenerator[Event, None]:
-        """Every change from now on; with `after`, first every one since. None is missed and none comes twice.
+    async def subscribe(self, after: int) -> AsyncGenerator[Event, None]:
+        """Every change since this one, and from now on. None is missed and none comes twice.
 
         Ends when the server stops, or when the subscriber reads too slowly. Raises BadRequest where `after` is older
         than the changes that are kept.
         """
         queue = await self._join()
-        joined = max(self._seq, after or 0)
+        joined = max(self._seq, after)
         try:
-            if after is not None:
-                async for event in self._since(after, up_to=self._seq):
-                    yield event
+            async for event in self._since(after, up_to=self._seq):
+                yield event
             while (following := await queue.get()) is not None:
                 # What was being handed out when this one joined is older; a cursor of another replica may be ahead.
                 if following.seq > joined:

@@ -210,7 +210,7 @@ async def test_a_subscriber_that_reads_too_slowly_is_let_go(
 ) -> None:
     server, _ = live
     monkeypatch.setattr(resolvers.events, "QUEUE", 3)
-    events = server.context.events.subscribe(None)
+    events = server.context.events.subscribe(0)
     following = asyncio.ensure_future(anext(events))
     await asyncio.sleep(0)
     await set_all(GraphQLApi(server.client), ["a"])

@@ -267,7 +267,7 @@ async def test_subscriptions_and_what_they_are_handed_are_counted(settings: Sett
 
 async def test_a_subscriber_that_is_dropped_is_counted_once(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resolvers.events, "QUEUE", 1)
-    events = server.context.events.subscribe(None)
+    events = server.context.events.subscribe(0)
     following = asyncio.ensure_future(anext(events))
     await counted(server, "subscriptions_open", 1)
     api = GraphQLApi(server.client)
