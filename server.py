@@ -63,6 +63,8 @@ GRACE_SECONDS = 7
 """How long requests under way may take after SIGTERM; what comes after that takes two seconds at most."""
 DOORS = 16
 """Connections that are accepted in one turn of the event loop."""
+GARBAGE = 10_000
+"""Objects that are made before it is looked which of them are garbage."""
 LAST_SECONDS = 1.0
 """How long access tokens that are being fetched may take then: what comes with them may be good for one time only."""
 UVICORN: dict[str, Any] = {
@@ -306,8 +308,12 @@ def create_worker() -> Starlette:
 
 
 def _settle() -> None:
-    """What is there by now stays: looked through again and again, it would stop the event loop for some 100 ms."""
+    """What is there by now stays: looked through again and again, it would stop the event loop for some 100 ms.
+
+    Requests leave next to no cycles behind. Looking for some after every 700 objects took 4 % of a create.
+    """
     gc.freeze()
+    gc.set_threshold(GARBAGE)
     gc.enable()
 
 

@@ -50,6 +50,7 @@ class Writer:
         self._observer = observer
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._asked: list[Job] = []
         self.waiting = 0
         """Units that are not handed back yet."""
 
@@ -61,13 +62,23 @@ class Writer:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, daemon=True, name="writer")
             self._thread.start()
-        job = Job(unit, Turn(self._observer), asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        job = Job(unit, Turn(self._observer), loop.create_future())
         self.waiting += 1
-        self._jobs.put(job)
+        if not self._asked:
+            loop.call_soon(self._hand_over)
+        self._asked.append(job)
         return await job.done
+
+    def _hand_over(self) -> None:
+        """Wakes the thread for what was asked in one turn of the event loop: one by one, it would commit one by one."""
+        asked, self._asked = self._asked, []
+        for job in asked:
+            self._jobs.put(job)
 
     def stop(self, seconds: float) -> None:
         """Ends after what waits. A thread that still waits for a lock by then is left behind: it holds up no end."""
+        self._hand_over()
         self._jobs.put(None)
         if self._thread:
             self._thread.join(seconds)

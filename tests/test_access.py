@@ -1,6 +1,10 @@
 """Who may do what: every operation against every kind of caller, over GraphQL and REST."""
 
+import asyncio
+import itertools
 import re
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import httpx
@@ -13,7 +17,7 @@ from schema import build_schema
 from tests.api import GraphQLApi
 from tests.inboxes import inbox_values
 from tests.running import ADMIN_ID, ADMIN_TOKEN, Running
-from tests.users import ask, caller, codes
+from tests.users import CREATE_TOKEN, REVOKE, ask, caller, codes
 
 MANAGE, USERS, READ, SEND = Permission
 ANYBODY: set[str] = {"nobody", "powerless", *(permission.name for permission in Permission)}
@@ -165,6 +169,57 @@ async def test_a_bearer_token_is_enough(server: Running) -> None:
 
 async def test_what_is_public_needs_no_good_credentials(server: Running) -> None:
     assert (await server.graphql("{ __typename }", {"X-User-Id": "x", "X-Auth-Token": "y"}))["data"]
+
+
+async def test_a_token_that_is_revoked_under_load_is_refused_from_the_next_request_on(server: Running) -> None:
+    token = (await ask(server.client, CREATE_TOKEN, input={"name": "script"}))["data"]["createAccessToken"]
+    client = server.as_caller(Authorization=f"Bearer {token['token']}")
+    numbers = itertools.count()
+    works: dict[str, Callable[[], Awaitable[bool]]] = {
+        "read": lambda: _is_taken(client, "{ emailInboxes { nodes { id } } }"),
+        "create": lambda: _is_taken(client, GRAPHQL["setEmailInbox"][0], inbox=_numbered(numbers)),
+        "REST read": lambda: _is_taken_over_rest(client.get("/api/v1/me")),
+        "REST create": lambda: _is_taken_over_rest(client.post("/api/v1/email-inbox", json=_numbered(numbers))),
+    }
+    taken: Counter[str] = Counter()
+    refused: Counter[str] = Counter()
+    busy, revoked = asyncio.Event(), asyncio.Event()
+
+    async def load(name: str) -> None:
+        while refused[name] < 5:
+            await asyncio.sleep(0)  # a look-up in SQLite does not wait for anything
+            begun_after = revoked.is_set()
+            if not await works[name]():
+                refused[name] += 1
+                continue
+            assert not begun_after, f"{name} was taken after the token was revoked"
+            taken[name] += 1
+            if min(taken[each] for each in works) >= 5:
+                busy.set()
+
+    async with asyncio.TaskGroup() as group:
+        for name in list(works) * 4:
+            group.create_task(load(name))
+        await busy.wait()
+        answer = await ask(server.client, REVOKE, id=token["accessToken"]["id"])
+        assert answer["data"]["revokeAccessToken"]["success"]
+        revoked.set()
+
+
+def _numbered(numbers: Iterator[int]) -> dict[str, Any]:
+    return inbox_values(email=f"n{next(numbers)}@example.org")
+
+
+async def _is_taken(client: httpx.AsyncClient, query: str, **variables: Any) -> bool:
+    body = await ask(client, query, **variables)
+    assert set(codes(body)) <= {"UNAUTHENTICATED", "RATE_LIMITED"}, body
+    return not codes(body)
+
+
+async def _is_taken_over_rest(answering: Awaitable[httpx.Response]) -> bool:
+    answer = await answering
+    assert answer.status_code in (200, 401, 429), answer.text
+    return answer.status_code == 200
 
 
 # ------------------------------------------------------------------------------------------------------- visibility

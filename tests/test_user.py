@@ -13,7 +13,7 @@ from resolvers.user import update_user
 from tests.api import GraphQLApi
 from tests.inboxes import inbox_values
 from tests.running import ADMIN_ID, Running
-from tests.users import CREATE_TOKEN, CREATE_USER, PASSWORD, ask, caller, codes, make_user
+from tests.users import CREATE_TOKEN, CREATE_USER, PASSWORD, REVOKE, ask, caller, codes, make_user
 
 UPDATE_USER = """
     mutation ($input: UpdateUserInput!) {
@@ -23,7 +23,6 @@ UPDATE_USER = """
     }
 """
 DELETE_USER = "mutation ($id: ID!) { deleteUser(id: $id) { success deletedId userErrors { code field } } }"
-REVOKE = "mutation ($id: ID!) { revokeAccessToken(id: $id) { success revokedId userErrors { code field } } }"
 ALL = [permission.name for permission in Permission]
 
 

@@ -88,6 +88,17 @@ async def test_what_waits_is_committed_together(database: Database) -> None:
     assert await stored(database) == list(range(TOGETHER))
 
 
+async def test_what_is_asked_in_one_turn_of_the_event_loop_is_committed_together(database: Database) -> None:
+    async def ask(number: int) -> None:
+        threading.Event().wait(0.01)  # as a look-up does, it lets other threads go on
+        await database.write(insert(number))
+
+    with commits() as made:
+        await asyncio.gather(*map(ask, range(5)))
+    assert len(made) == 1
+    assert await stored(database) == list(range(5))
+
+
 async def test_no_more_than_so_many_wait_for_each_other(database: Database) -> None:
     with commits() as made:
         await together(database, *map(insert, range(TOGETHER + 1)))

@@ -24,6 +24,7 @@ CREATE_TOKEN = """
         }
     }
 """
+REVOKE = "mutation ($id: ID!) { revokeAccessToken(id: $id) { success revokedId userErrors { code field } } }"
 PASSWORD = "correct horse 1"
 
 
