@@ -78,7 +78,7 @@ def measure(options: Options) -> Figures:
         folder = Path(name)
         _fill(kinds, folder, options)
         return Figures(
-            {inboxes: _compare_all(_on(inboxes, kinds), folder, options) for inboxes in options.inboxes},
+            {inboxes: _compare_size(inboxes, kinds, folder, options) for inboxes in options.inboxes},
             _growth(folder, options),
             _on_postgresql(folder, options),
             [_compare(_on(0, [CONSTANT]), CONSTANT_WORK, count, folder, options) for count in options.connections],
@@ -103,7 +103,8 @@ def _on(inboxes: int, kinds: Iterable[Kind]) -> list[Contestant]:
 def _growth(folder: Path, options: Options) -> list[Comparison]:
     """Rounds in turn: what is compared is minutes apart otherwise, and the machine another by then."""
     sizes = (options.inboxes[0], options.inboxes[-1])
-    return _compare_all([Contestant(OURS, size) for size in sizes], folder, options) if sizes[0] < sizes[1] else []
+    contestants = [Contestant(OURS, size) for size in sizes]
+    return _compare_all(contestants, folder, options.at_most_connections) if sizes[0] < sizes[1] else []
 
 
 def _on_postgresql(folder: Path, options: Options) -> list[Comparison]:
@@ -116,7 +117,13 @@ def _on_postgresql(folder: Path, options: Options) -> list[Comparison]:
         for contestant in contestants:
             url = stack.enter_context(postgresql.database(options.postgresql))
             fill(contestant.kind, folder / contestant.folder, contestant.inboxes, url)
-        return _compare_all(contestants, folder, options)
+        return _compare_all(contestants, folder, options.at_most_connections)
+
+
+def _compare_size(inboxes: int, kinds: Iterable[Kind], folder: Path, options: Options) -> list[Comparison]:
+    """At every number of connections on the fewest inboxes, on more of them at the most: all would take hours."""
+    fewest = inboxes == options.inboxes[0]
+    return _compare_all(_on(inboxes, kinds), folder, options if fewest else options.at_most_connections)
 
 
 def _compare_all(contestants: Sequence[Contestant], folder: Path, options: Options) -> list[Comparison]:

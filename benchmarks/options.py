@@ -2,8 +2,9 @@
 
 import argparse
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 from benchmarks.kinds import PEERS
 from benchmarks.work import WORKS
@@ -32,6 +33,11 @@ class Options:
     folder: Path | None
     write: Path | None
 
+    @property
+    def at_most_connections(self) -> Self:
+        """The same, with the most connections alone."""
+        return replace(self, connections=[max(self.connections)])
+
 
 def parse() -> Options:
     parser = argparse.ArgumentParser("python -m benchmarks", description=DESCRIPTION)
@@ -42,7 +48,12 @@ def parse() -> Options:
     parser.add_argument("--connections", type=_numbers, default=[1, 16, 64], help="numbers of connections (1,16,64)")
     parser.add_argument("--work", type=_some_of(WORKS), default=list(WORKS), help=f"what is asked ({','.join(WORKS)})")
     parser.add_argument("--peers", type=_some_of(PEERS), default=list(PEERS), help=f"beside whom ({','.join(PEERS)})")
-    parser.add_argument("--inboxes", type=_inboxes, default=[1_000], help="inboxes that are there before (1000)")
+    parser.add_argument(
+        "--inboxes",
+        type=_inboxes,
+        default=[1_000],
+        help="inboxes that are there before (1000); on more than the fewest, only the most connections",
+    )
     parser.add_argument("--postgresql", help="URL of a PostgreSQL whose user may make databases: measure on it, too")
     parser.add_argument("--folder", type=Path, help="where databases are made (the system's temporary folder)")
     parser.add_argument(
