@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import JSON, DateTime, Dialect, String
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.sqlite import DATETIME
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
@@ -50,11 +49,30 @@ def sortable(length: int) -> Any:
     return String(length).with_variant(String(length, collation="C"), "postgresql")
 
 
+class Json(TypeDecorator[Any]):
+    """What JSON may hold; JSONB on PostgreSQL, of which a server on SQLite loads nothing."""
+
+    impl = JSON
+    cache_ok = True
+
+    def __init__(self, *, none_as_null: bool) -> None:
+        super().__init__(none_as_null=none_as_null)
+        self.none_as_null = none_as_null
+        self.should_evaluate_none = not none_as_null
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name != "postgresql":
+            return dialect.type_descriptor(self.impl_instance)
+        from sqlalchemy.dialects.postgresql import JSONB
+
+        return dialect.type_descriptor(JSONB(none_as_null=self.none_as_null))
+
+
 def json_list() -> Any:
     """A list of strings."""
-    return JSON().with_variant(JSONB(), "postgresql")
+    return Json(none_as_null=False)
 
 
 def json_object() -> Any:
     """An object, or NULL."""
-    return JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+    return Json(none_as_null=True)
