@@ -131,6 +131,9 @@ class Schema(strawberry.Schema):
         _tell_null_from_absent(self)
         self._plans = Plans(self, documents)
 
+    def _warn_for_federation_directives(self) -> None:
+        """There are none: strawberry would load all of them to see."""
+
     async def execute(
         self,
         query: str | None,
