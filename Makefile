@@ -68,8 +68,9 @@ benchmarks/peers/node_modules/.package-lock.json: benchmarks/peers/package-lock.
 bench: install .venv/dev.txt $(if $(findstring --quick,$(BENCH)),,benchmarks/peers/node_modules/.package-lock.json)  ## Measure the speed beside other servers and the floors.
 	$(BIN)/python -m benchmarks $(BENCH)
 
-schema: install  ## Print the schema into schema/schema.graphql.
+schema: install  ## Print the schema into schema/schema.graphql, and that of the database into migrations/sqlite.sql.
 	$(BIN)/python server.py schema > schema/schema.graphql
+	$(BIN)/python -m migrations.structure > migrations/sqlite.sql
 
 lock:  ## Pin the newest versions of what pyproject.toml asks for. Needs uv.
 	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header pyproject.toml -o requirements/run.txt $(LOCK)

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -25,11 +26,12 @@ import models.key
 import models.migration
 import models.token
 import models.user
+from migrations.structure import structure
 from models.account import Grant
 from models.database import opened
 from models.errors import StartError
 from models.inbox import EmailInbox, InboxOrder
-from models.migration import HEAD, SCRIPTS, inspect, migrate, revisions
+from models.migration import HEAD, SCRIPTS, STRUCTURE, inspect, migrate, revisions, upgrade
 from models.paging import Order, Window
 from models.search import listing
 from models.stored import PROTOCOLS, account
@@ -53,6 +55,43 @@ def test_the_newest_revision_is_the_one_the_code_asks_for() -> None:
     config.set_main_option("script_location", str(SCRIPTS))
     assert ScriptDirectory.from_config(config).get_heads() == [HEAD]
     assert revisions()[-1] == HEAD
+
+
+# An empty SQLite database is made from a file, which is printed from what the migrations make.
+
+
+def test_the_structure_is_what_the_migrations_make() -> None:
+    with create_engine("sqlite://").begin() as connection:
+        upgrade(connection)
+        assert structure(connection) == STRUCTURE.read_text("utf-8"), "run make schema"
+
+
+async def test_an_empty_sqlite_database_is_made_from_the_structure(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'empty.sqlite3'}"
+    async with opened(url) as database:
+        await migrate(database)
+        async with database.engine.connect() as connection:
+            assert await connection.run_sync(structure) == STRUCTURE.read_text("utf-8")
+        assert (await inspect(database)).revision == HEAD
+
+
+@pytest.mark.parametrize(
+    ("there", "instead"),
+    [(f"up to {HEAD}", "up to 0000"), ("CREATE VIRTUAL TABLE user_search_grams", "CREATE VIRTUAL TABLE else")],
+    ids=["of another revision", "that fails when it is half done"],
+)
+async def test_instead_of_a_structure_the_migrations_are_run(
+    there: str, instead: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sqlite.sql").write_text(STRUCTURE.read_text("utf-8").replace(there, instead))
+    monkeypatch.setattr(models.migration, "STRUCTURE", tmp_path / "sqlite.sql")
+    upgrades = Mock(wraps=upgrade)
+    monkeypatch.setattr(models.migration, "upgrade", upgrades)
+    async with opened(f"sqlite:///{tmp_path / 'empty.sqlite3'}") as database:
+        await migrate(database)
+        async with database.engine.connect() as connection:
+            assert await connection.run_sync(structure) == STRUCTURE.read_text("utf-8")
+    assert upgrades.call_count == 1
 
 
 async def test_the_migrations_make_the_tables_of_the_models(server: Running) -> None:

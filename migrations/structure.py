@@ -1,0 +1,32 @@
+"""Prints `sqlite.sql`: what the migrations make of an empty SQLite database, a blank line between two statements."""
+
+import sys
+
+from sqlalchemy import Connection, create_engine
+
+from models.migration import heading, upgrade
+
+# SQLite makes by itself what it names so, and the tables that a search keeps itself in. Alembic makes the indexes of a
+# table in any order.
+MADE = """
+    SELECT sql FROM sqlite_master
+    WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite~_%' ESCAPE '~'
+    AND name NOT IN (SELECT name FROM pragma_table_list WHERE type = 'shadow')
+    ORDER BY iif(type = 'table', rowid, NULL) NULLS LAST, type, name
+"""
+
+
+def structure(connection: Connection) -> str:
+    """The statements that make what is there: tables in the order in which they were made."""
+    statements = [_without_blank_lines(sql) + ";" for (sql,) in connection.exec_driver_sql(MADE)]
+    return "\n\n".join([heading(), *statements]) + "\n"
+
+
+def _without_blank_lines(sql: str) -> str:
+    return "\n".join(line.rstrip() for line in sql.splitlines() if line.strip())
+
+
+if __name__ == "__main__":
+    with create_engine("sqlite://").begin() as connection:
+        upgrade(connection)
+        sys.stdout.write(structure(connection))
