@@ -6,6 +6,9 @@ import sys
 if __name__ != "server":
     # A start makes hardly any garbage, and a tenth of it would be spent looking for some: see `_settle`.
     gc.disable()
+    if not sys.argv[1:]:
+        # What colours a traceback, which a server prints none of: structlog and Alembic load it where it is installed.
+        sys.modules |= dict.fromkeys(("pygments", "rich"))  # type: ignore[arg-type]
 
 import asyncio
 import os

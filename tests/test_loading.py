@@ -5,12 +5,13 @@ import sys
 from pathlib import Path
 
 import argon2
+import pytest
 
 from models import password
 from tests.process import ROOT, serving
 
 LEFT = {
-    "alembic",  # the database is up to date
+    "alembic",  # the database is up to date, or empty
     "cli",
     "typer",
     "rest.openapi",
@@ -24,6 +25,10 @@ LEFT = {
     "dns",
     "httpx",
     "imapclient",
+    "pygments.lexers",
+    "rich.traceback",
+    "sqlalchemy.dialects.postgresql",  # the database is SQLite
+    "strawberry.federation.schema_directives",
 }
 TALKS_TO_SERVERS = ("mail.", "aiosmtplib", "cryptography.x509", "defusedxml", "dns.", "httpx", "imapclient")
 
@@ -62,12 +67,12 @@ assert gc.get_freeze_count() > 100_000
 """
 
 
-def test_a_later_start_loads_nothing_that_few_requests_need(tmp_path: Path) -> None:
-    settings = {"EMAIL_INBOX_DATA_DIR": str(tmp_path / "data")}
-    with serving(settings, tmp_path, {}):
-        pass
-    with serving({**settings, "PYTHONPROFILEIMPORTTIME": "1"}, tmp_path, {}, new_interpreter=True) as server:
-        lines = [line for line in server.err.splitlines() if line.startswith("import time:")]
+@pytest.mark.parametrize("starts", [1, 2])
+def test_a_start_loads_nothing_that_few_requests_need(tmp_path: Path, starts: int) -> None:
+    for _ in range(starts):
+        settings = {"EMAIL_INBOX_DATA_DIR": str(tmp_path / "data"), "PYTHONPROFILEIMPORTTIME": "1"}
+        with serving(settings, tmp_path, {}, new_interpreter=True) as server:
+            lines = [line for line in server.err.splitlines() if line.startswith("import time:")]
     loaded = {line.rpartition("|")[2].strip() for line in lines}
     assert {"schema", "rest", "mail.service", "sqlalchemy"} <= loaded
     assert loaded & LEFT == set()
