@@ -55,7 +55,8 @@ class Json(TypeDecorator[Any]):
     impl = JSON
     cache_ok = True
 
-    def __init__(self, *, none_as_null: bool) -> None:
+    # By the name of a positional parameter, SQLAlchemy's cache tells one such type from another.
+    def __init__(self, none_as_null: bool) -> None:
         super().__init__(none_as_null=none_as_null)
         self.none_as_null = none_as_null
         self.should_evaluate_none = not none_as_null

@@ -16,7 +16,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, func, insert, literal, select
 from sqlalchemy import inspect as sqlalchemy_inspect
 from sqlmodel import SQLModel, create_engine
 
@@ -28,6 +28,7 @@ import models.token
 import models.user
 from migrations.structure import structure
 from models.account import Grant
+from models.columns import json_list, json_object
 from models.database import opened
 from models.errors import StartError
 from models.inbox import EmailInbox, InboxOrder
@@ -55,6 +56,12 @@ def test_the_newest_revision_is_the_one_the_code_asks_for() -> None:
     config.set_main_option("script_location", str(SCRIPTS))
     assert ScriptDirectory.from_config(config).get_heads() == [HEAD]
     assert revisions()[-1] == HEAD
+
+
+def test_a_list_and_an_object_that_may_be_null_are_kept_apart_by_the_cache() -> None:
+    with create_engine("sqlite://").connect() as connection:
+        kinds = [connection.scalar(select(func.typeof(literal(None, of())))) for of in (json_list, json_object)]
+    assert kinds == ["text", "null"]
 
 
 # An empty SQLite database is made from a file, which is printed from what the migrations make.
