@@ -1,7 +1,7 @@
 """The log of changes of inboxes, written in the transaction of the change and read by subscriptions.
 
-Knows no subscriber. `seq` grows in the order of the commits: SQLite has one writer, and on PostgreSQL the writers of
-this table take turns, because a sequence alone lets a later number be seen before an earlier one.
+Knows no subscriber. `seq` grows in the order of the commits, because writers take turns: a sequence alone would let a
+later number be seen before an earlier one.
 """
 
 from datetime import datetime, timedelta
@@ -9,7 +9,7 @@ from enum import StrEnum
 from operator import itemgetter
 from typing import Any, ClassVar
 
-from sqlalchemy import BigInteger, Integer, delete, insert, text
+from sqlalchemy import BigInteger, Integer, delete, insert
 from sqlalchemy import select as select_columns
 from sqlmodel import Field, SQLModel, col, func
 
@@ -21,8 +21,6 @@ from models.transaction import Transaction
 
 CHANNEL = "email_inbox_change"
 KEPT = timedelta(hours=24)
-_TURN = 0x656D61696C
-_TAKE_TURN_AND_WAKE = text("SELECT pg_advisory_xact_lock(:turn), pg_notify(:channel, '')")
 
 
 class ChangeKind(StrEnum):
@@ -63,8 +61,7 @@ def record(
     transaction: Transaction, kind: ChangeKind, inbox: StoredInbox, previous: str | None, by: str | None
 ) -> None:
     """Adds the change to the transaction; on PostgreSQL, wakes every replica once it is committed."""
-    if transaction.get_bind().dialect.name == "postgresql":
-        transaction.connection().execute(_TAKE_TURN_AND_WAKE, {"turn": _TURN, "channel": CHANNEL})
+    transaction.notify(CHANNEL)
     transaction.run(
         _INSERT,
         inbox_id=inbox.id,

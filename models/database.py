@@ -1,8 +1,8 @@
 """The seam to SQLite and PostgreSQL: `find(prepared)`, `read(statement)` and `write(unit)`. Knows no table.
 
 Nobody else begins, commits or retries. A unit is a function that runs its statements in one transaction; its result is
-handed back only after the commit is on disk. SQLite has one writer (BEGIN IMMEDIATE, WAL, synchronous=FULL), which
-commits together what waits at the same time, and several readers. Readers have connections of their own, so that
+handed back only after the commit is on disk. There is one writer, which commits together what waits at the same time
+(SQLite: BEGIN IMMEDIATE, WAL, synchronous=FULL), and several readers. Readers have connections of their own, so that
 reading goes on while writers wait for a lock.
 """
 
@@ -10,17 +10,15 @@ import asyncio
 import random
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, TypeVarTuple, overload
 
-import structlog
 from sqlalchemy import Connection, Engine, StaticPool, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -28,11 +26,12 @@ from sqlmodel.sql.expression import Select, SelectOfScalar
 
 from models import statements
 from models.errors import StartError, Unavailable
+from models.faults import SQLITE_BUSY, lost_a_race, sqlite_code, translated
 from models.observer import Observer
+from models.postgresql import PostgresqlWriter
 from models.prepared import Prepared
 from models.reader import CONNECTIONS, PostgresqlReader, Reader, SqliteReader
 from models.transaction import Transaction
-from models.turn import Turn
 from models.writer import Writer
 
 Result = TypeVar("Result")
@@ -41,7 +40,8 @@ Unit = Callable[[Transaction], Result]
 
 ATTEMPTS = 5
 READERS = 4
-WRITERS = 5
+WRITERS = 2
+"""Connections of PostgreSQL that may write: that of the writer, and one for the schema."""
 UNITS = 64
 """How many units may wait or write: fewer than the requests that are worked on, to leave room for reading."""
 PATIENCE_SECONDS = 1.0
@@ -54,16 +54,6 @@ CONNECT_SECONDS = 3.0
 CLOSE_SECONDS = 1.0
 SQLITE = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "PRAGMA foreign_keys=ON")
 READING = ("PRAGMA query_only=ON", f"PRAGMA cache_size=-{READER_KIBIBYTES}")
-_SQLITE_BUSY = 5
-# SQLITE_BUSY, LOCKED, READONLY, IOERR, CORRUPT, FULL, CANTOPEN, NOTADB: a matter of the machine, not of the statement.
-_SQLITE_IN_THE_WAY = {5, 6, 8, 10, 11, 13, 14, 26}
-# Connection exceptions, insufficient resources (disk full), operator intervention, a read-only replica, a lock, damage;
-# a login or a database that is refused or gone.
-_POSTGRESQL_IN_THE_WAY = ("08", "53", "57", "25006", "55P03", "XX001", "XX002", "28", "3D", "55000")
-# Serialization failure, deadlock: what lost a race is tried again.
-_POSTGRESQL_RACES = ("40001", "40P01")
-
-log = structlog.get_logger()
 
 
 class Database:
@@ -75,18 +65,18 @@ class Database:
         self._observer = observer or Observer()
         self._writer, self._reader = _sqlite_engines(self.path) if self.path else _postgresql_engines(url)
         engines = [self._writer.sync_engine, self._reader.sync_engine]
-        self._units: Writer | None = None
+        self._units: Writer | PostgresqlWriter
         self._direct: Reader
         if self.path:
             engines.append(_sqlite_unit_engine(self.path))
             self._units = Writer(engines[-1], self._observer)
             self._direct = SqliteReader(self.path, *READING)
         else:
+            self._units = PostgresqlWriter(self._writer, self._observer)
             self._direct = PostgresqlReader(self._reader)
         if self._observer.follows_statements:
             for engine in engines:
                 statements.follow(engine, self._observer)
-        self._writes: set[asyncio.Task[Any]] = set()
 
     async def find(self, prepared: Prepared[Result], **values: Any) -> list[Result]:
         """The rows of a statement that looks something up by a key, or reads a page in an index. Raises Unavailable."""
@@ -105,7 +95,7 @@ class Database:
             return await self._direct.rows(text, arguments)
 
     async def _through_the_pool(self, text: str, arguments: tuple[Any, ...]) -> Sequence[tuple[Any, ...]]:
-        with _translated(self._observer):
+        with translated(self._observer):
             async with self._reader.connect() as connection:
                 return [tuple(row) for row in await connection.exec_driver_sql(text, arguments)]
 
@@ -115,7 +105,7 @@ class Database:
     async def read(self, statement: Select[*Columns]) -> Sequence[tuple[*Columns]]: ...
     async def read(self, statement: Any) -> Sequence[Any]:
         """The rows of any other statement. Raises Unavailable."""
-        with _translated(self._observer):
+        with translated(self._observer):
             async with AsyncSession(self._reader) as session:
                 return await session.run_sync(lambda sync: sync.exec(statement).all())  # type: ignore[attr-defined]
 
@@ -128,41 +118,22 @@ class Database:
             await asyncio.sleep(PATIENCE_SECONDS)  # who is refused at once comes back at once
             if self._is_full():
                 raise Unavailable("Too many changes are waiting. Try again.")
-        if self._units:  # its thread knows nothing of whoever waits, or goes away
-            return await self._write(unit)
-        task = asyncio.create_task(self._write(unit))
-        self._writes.add(task)
-        task.add_done_callback(self._writes.discard)
-        return await asyncio.shield(task)
+        return await self._write(unit)
 
     def _is_full(self) -> bool:
-        return (self._units.waiting if self._units else len(self._writes)) >= UNITS
+        return self._units.waiting >= UNITS
 
     async def _write(self, unit: Unit[Result]) -> Result:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                with _translated(self._observer):
-                    return await (self._units.write(unit) if self._units else self._transaction(unit))
+                with translated(self._observer):
+                    result: Result = await self._units.write(unit)
+                    return result
             except (DBAPIError, sqlite3.IntegrityError) as error:
-                if attempt == ATTEMPTS or not _lost_a_race(error):
+                if attempt == ATTEMPTS or not lost_a_race(error):
                     raise
                 self._observer.retried()
         raise AssertionError("unreachable")
-
-    async def _transaction(self, unit: Unit[Result]) -> Result:
-        turn = Turn(self._observer)
-
-        def work(transaction: Transaction) -> Result:
-            transaction.connection()
-            turn.begin()
-            return unit(transaction)
-
-        options: dict[str, Any] = {"sync_session_class": Transaction, "expire_on_commit": False}
-        try:
-            async with AsyncSession(self._writer, **options) as session, session.begin():
-                return await session.run_sync(work)  # type: ignore[arg-type]
-        finally:
-            turn.end()
 
     async def listen(self, channel: str, wake: Callable[[], None]) -> None:
         """Calls `wake` at each PostgreSQL notification on the channel, until the connection is lost."""
@@ -205,13 +176,7 @@ class Database:
 
     async def close(self) -> None:
         """Waits a moment for what is being written, then closes every connection."""
-        if self._writes:
-            _, waiting = await asyncio.wait(self._writes, timeout=CLOSE_SECONDS)
-            for task in waiting:
-                task.cancel()
-            await asyncio.gather(*waiting, return_exceptions=True)
-        if self._units:
-            await asyncio.to_thread(self._units.stop, CLOSE_SECONDS)
+        await self._units.stop(CLOSE_SECONDS)
         await self._direct.close()
         for engine in (self._writer, self._reader):
             with suppress(TimeoutError):
@@ -284,7 +249,7 @@ def _begin(connection: Connection, sleep: Callable[[float], object]) -> None:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             return
         except DBAPIError as error:
-            if _sqlite_code(error) != _SQLITE_BUSY or time.monotonic() > deadline:
+            if sqlite_code(error) != SQLITE_BUSY or time.monotonic() > deadline:
                 raise
         sleep(random.uniform(0, LOOK_SECONDS))  # noqa: S311
 
@@ -310,6 +275,8 @@ def _postgresql_engines(url: str) -> tuple[AsyncEngine, AsyncEngine]:
 
 def _postgresql_engine(url: URL, size: int, hang_seconds: float | None = HANG_SECONDS, **settings: str) -> AsyncEngine:
     settings |= {"application_name": "email-inbox", "lock_timeout": f"{LOCK_SECONDS}s"}
+    if hang_seconds:  # a process that stands still while it writes keeps the others waiting no longer than this
+        settings["idle_in_transaction_session_timeout"] = f"{hang_seconds}s"
     return create_async_engine(
         url,
         # A server that hangs answers neither yes nor no.
@@ -320,44 +287,3 @@ def _postgresql_engine(url: URL, size: int, hang_seconds: float | None = HANG_SE
         max_overflow=0,
         pool_timeout=LOCK_SECONDS,
     )
-
-
-@contextmanager
-def _translated(observer: Observer) -> Iterator[None]:
-    """A fault of the machine becomes Unavailable; everything else stays what it is."""
-    try:
-        yield
-    except (DBAPIError, sqlite3.Error, PoolTimeout, OSError) as error:
-        if not _in_the_way(error):
-            raise
-        log.warning("database unavailable", reason=reason(error))
-        observer.unavailable()
-        raise Unavailable from None
-
-
-def _in_the_way(error: Exception) -> bool:
-    if (code := _sqlite_code(error)) is not None:
-        return code in _SQLITE_IN_THE_WAY
-    if not isinstance(error, DBAPIError):
-        return not isinstance(error, sqlite3.Error)
-    return error.connection_invalidated or _sqlstate(error).startswith(_POSTGRESQL_IN_THE_WAY)
-
-
-def _lost_a_race(error: DBAPIError | sqlite3.IntegrityError) -> bool:
-    return isinstance(error, IntegrityError | sqlite3.IntegrityError) or _sqlstate(error) in _POSTGRESQL_RACES
-
-
-def _sqlite_code(error: Exception) -> int | None:
-    """The primary code of an error of SQLite, whichever library raised it."""
-    code: int | None = getattr(getattr(error, "orig", error), "sqlite_errorcode", None)
-    return None if code is None else code & 0xFF
-
-
-def _sqlstate(error: DBAPIError) -> str:
-    return getattr(error.orig, "sqlstate", None) or ""
-
-
-def reason(error: Exception) -> str:
-    """What the driver says, in one line and without the statement."""
-    lines = str(getattr(error, "orig", None) or error).splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__

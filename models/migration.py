@@ -15,8 +15,9 @@ from typing import Any
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from models.database import Database, reason
+from models.database import Database
 from models.errors import StartError
+from models.faults import reason
 
 HEAD = "0003"
 """The newest revision in `migrations/versions/`; a test holds it against Alembic's."""

@@ -81,17 +81,17 @@ class PostgresqlReader:
             driver: Any = (await connection.get_raw_connection()).driver_connection
             found = await driver.fetch(text, *arguments)
         except BaseException:
-            await asyncio.shield(_given_up(connection))
+            await asyncio.shield(given_up(connection))
             raise
         self._free.append(connection)
         return [tuple(row) for row in found]
 
     async def close(self) -> None:
         while self._free:
-            await _given_up(self._free.pop())
+            await given_up(self._free.pop())
 
 
-async def _given_up(connection: AsyncConnection) -> None:
+async def given_up(connection: AsyncConnection) -> None:
     """What became of it is not known: nobody is to get it next."""
     with suppress(Exception):
         await connection.invalidate()

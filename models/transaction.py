@@ -21,10 +21,10 @@ class Transaction(Session):
 
     def run(self, prepared: Prepared[Row], /, **values: Any) -> list[Row]:
         """Sends the statement, and returns its rows."""
-        connection = self.connection()
-        compiled = prepared.compiled(connection.dialect)
-        found = connection.exec_driver_sql(compiled.text, compiled.arguments(values))
-        return compiled.rows(map(tuple, found)) if found.returns_rows else []
+        raise NotImplementedError
+
+    def notify(self, channel: str) -> None:
+        """Once it is committed, wakes whoever listens to the channel. Only PostgreSQL knows any."""
 
 
 class SqliteTransaction(Transaction):

@@ -76,12 +76,12 @@ class Writer:
         for job in asked:
             self._jobs.put(job)
 
-    def stop(self, seconds: float) -> None:
+    async def stop(self, seconds: float) -> None:
         """Ends after what waits. A thread that still waits for a lock by then is left behind: it holds up no end."""
         self._hand_over()
         self._jobs.put(None)
         if self._thread:
-            self._thread.join(seconds)
+            await asyncio.to_thread(self._thread.join, seconds)
 
     def _run(self) -> None:
         while batch := self._batch():

@@ -1,0 +1,69 @@
+"""What an error of a database is: a fault of the machine, a race that was lost, or the statement's own. Knows no table.
+
+SQLAlchemy wraps what a driver raises in its DBAPIError; errors of the `sqlite3` module come here as they are as well.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from models.errors import Unavailable
+from models.observer import Observer
+
+SQLITE_BUSY = 5
+# SQLITE_BUSY, LOCKED, READONLY, IOERR, CORRUPT, FULL, CANTOPEN, NOTADB: a matter of the machine, not of the statement.
+_SQLITE_IN_THE_WAY = {5, 6, 8, 10, 11, 13, 14, 26}
+# Connection exceptions, insufficient resources (disk full), operator intervention, a read-only replica, a lock, damage;
+# a login or a database that is refused or gone; a transaction that was left alone for too long.
+_POSTGRESQL_IN_THE_WAY = ("08", "53", "57", "25006", "55P03", "XX001", "XX002", "28", "3D", "55000", "25P03")
+# Serialization failure, deadlock: what lost a race is tried again.
+_POSTGRESQL_RACES = ("40001", "40P01")
+
+log = structlog.get_logger()
+
+
+@contextmanager
+def translated(observer: Observer) -> Iterator[None]:
+    """A fault of the machine becomes Unavailable; everything else stays what it is."""
+    try:
+        yield
+    except (DBAPIError, sqlite3.Error, PoolTimeout, OSError) as error:
+        if not in_the_way(error):
+            raise
+        log.warning("database unavailable", reason=reason(error))
+        observer.unavailable()
+        raise Unavailable from None
+
+
+def in_the_way(error: Exception) -> bool:
+    """Whether it is a fault of the machine: a disk, a lock, a connection. The same unit may pass once it is gone."""
+    if (code := sqlite_code(error)) is not None:
+        return code in _SQLITE_IN_THE_WAY
+    if not isinstance(error, DBAPIError):
+        return isinstance(error, PoolTimeout | OSError)
+    return error.connection_invalidated or _sqlstate(error).startswith(_POSTGRESQL_IN_THE_WAY)
+
+
+def lost_a_race(error: DBAPIError | sqlite3.IntegrityError) -> bool:
+    """Whether another writer was faster: run again, the unit sees what that one wrote."""
+    return isinstance(error, IntegrityError | sqlite3.IntegrityError) or _sqlstate(error) in _POSTGRESQL_RACES
+
+
+def sqlite_code(error: Exception) -> int | None:
+    """The primary code of an error of SQLite, whichever library raised it."""
+    code: int | None = getattr(getattr(error, "orig", error), "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
+
+
+def _sqlstate(error: DBAPIError | sqlite3.IntegrityError) -> str:
+    return getattr(getattr(error, "orig", None), "sqlstate", None) or ""
+
+
+def reason(error: Exception) -> str:
+    """What the driver says, in one line and without the statement."""
+    lines = str(getattr(error, "orig", None) or error).splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
