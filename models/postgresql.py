@@ -7,7 +7,7 @@ Statements go to the driver, past SQLAlchemy and its pool; its session is there 
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from contextvars import Context
 from typing import Any
@@ -30,12 +30,23 @@ _TURN = 0x656D61696C
 _BEGIN = f"BEGIN; SELECT pg_advisory_xact_lock({_TURN})"
 
 
-class _Link:
+class Link:
     """A connection and its driver, whose errors are told as SQLAlchemy tells them."""
 
     def __init__(self, connection: AsyncConnection, driver: Any) -> None:
         self.connection = connection
         self._driver = driver
+
+    async def begin(self) -> None:
+        """Begins a transaction once no other process is in one."""
+        await self.execute(_BEGIN)
+
+    async def commit(self, channels: Iterable[str]) -> None:
+        """Ends it, and wakes whoever listens to one of the channels."""
+        notifies = "".join(f"NOTIFY {channel}; " for channel in channels)
+        # To commit what was aborted is no error: it is rolled back without a word.
+        if await self.execute(f"{notifies}COMMIT") != "COMMIT":
+            raise RuntimeError("A unit went on after a statement of its own had failed.")
 
     async def execute(self, text: str) -> str:
         """Sends statements without values, and returns the tag of the last one. Raises DBAPIError and OSError."""
@@ -64,7 +75,7 @@ class _Link:
 class PostgresqlTransaction(Transaction):
     """One unit's part of a transaction that others share."""
 
-    def __init__(self, link: _Link, observer: Observer, channels: set[str]) -> None:
+    def __init__(self, link: Link, observer: Observer, channels: set[str]) -> None:
         connection = link.connection.sync_connection
         assert connection is not None
         super().__init__(connection, expire_on_commit=False)
@@ -105,7 +116,7 @@ class PostgresqlWriter:
         self._observer = observer
         self._jobs: deque[Job] = deque()
         self._task: asyncio.Task[None] | None = None
-        self._kept: _Link | None = None
+        self._kept: Link | None = None
         self.waiting = 0
         """Units that are not handed back yet."""
 
@@ -145,9 +156,11 @@ class PostgresqlWriter:
             self._task = None
 
     async def _commit(self, batch: list[Job]) -> None:
-        """A unit that fails has seldom written anything. Where one has, all are run again, each in a savepoint."""
+        """A unit that fails has seldom written anything. Where one has, and is not alone, all are run again, each in a
+        savepoint.
+        """
         try:
-            if not await self._transaction(batch, self._work):
+            if not await self._transaction(batch, self._work) and len(batch) > 1:
                 await self._transaction(batch, self._work_in_savepoint)
         except BaseException as error:  # it is raised where the result is awaited
             for job in batch:
@@ -155,14 +168,14 @@ class PostgresqlWriter:
             if not isinstance(error, Exception):
                 raise
 
-    async def _transaction(self, batch: list[Job], work: Callable[[_Link, Job, set[str]], bool]) -> bool:
+    async def _transaction(self, batch: list[Job], work: Callable[[Link, Job, set[str]], bool]) -> bool:
         """Whether the units were committed; False where one failed that had written something."""
         link = await self._begun()
         try:
             channels: set[str] = set()
             is_whole = await greenlet_spawn(self._run_all, link, batch, work, channels)
             if is_whole:
-                await _commit(link, channels)
+                await link.commit(channels)
             else:
                 await link.execute("ROLLBACK")
         except BaseException:
@@ -171,20 +184,28 @@ class PostgresqlWriter:
         self._kept = link
         return is_whole
 
-    async def _begun(self) -> _Link:
+    async def _begun(self) -> Link:
         """A connection whose turn it is. The one that was kept may be dead: nothing is lost yet, a new one is made."""
         kept, self._kept = self._kept, None
         if kept:
             try:
-                return await _begin(kept)
+                return await self._begin(kept)
             except DBAPIError as error:
                 if not error.connection_invalidated:
                     raise
         connection = await self._engine.connect()
-        return await _begin(_Link(connection, (await connection.get_raw_connection()).driver_connection))
+        return await self._begin(Link(connection, (await connection.get_raw_connection()).driver_connection))
+
+    async def _begin(self, link: Link) -> Link:
+        try:
+            await link.begin()
+        except BaseException:
+            await asyncio.shield(given_up(link.connection))
+            raise
+        return link
 
     def _run_all(
-        self, link: _Link, batch: list[Job], work: Callable[[_Link, Job, set[str]], bool], channels: set[str]
+        self, link: Link, batch: list[Job], work: Callable[[Link, Job, set[str]], bool], channels: set[str]
     ) -> bool:
         for job in batch:
             job.turn.begin()
@@ -193,7 +214,7 @@ class PostgresqlWriter:
                 return False
         return True
 
-    def _work(self, link: _Link, job: Job, channels: set[str]) -> bool:
+    def _work(self, link: Link, job: Job, channels: set[str]) -> bool:
         """Runs one unit: False where it failed after it had written something. Raises what is in the way of all."""
         transaction = PostgresqlTransaction(link, self._observer, channels)
         try:
@@ -211,7 +232,7 @@ class PostgresqlWriter:
                     transaction.close()
         return True
 
-    def _work_in_savepoint(self, link: _Link, job: Job, channels: set[str]) -> bool:
+    def _work_in_savepoint(self, link: Link, job: Job, channels: set[str]) -> bool:
         await_only(link.execute("SAVEPOINT unit"))
         if not self._work(link, job, channels):
             await_only(link.execute("ROLLBACK TO unit"))
@@ -228,19 +249,3 @@ class PostgresqlWriter:
                 job.done.set_result(job.result)
             else:
                 job.done.set_exception(job.error)
-
-
-async def _begin(link: _Link) -> _Link:
-    try:
-        await link.execute(_BEGIN)
-    except BaseException:
-        await asyncio.shield(given_up(link.connection))
-        raise
-    return link
-
-
-async def _commit(link: _Link, channels: set[str]) -> None:
-    notifies = "".join(f"NOTIFY {channel}; " for channel in channels)
-    # To commit what was aborted is no error: it is rolled back without a word.
-    if await link.execute(f"{notifies}COMMIT") != "COMMIT":
-        raise RuntimeError("A unit went on after a statement of its own had failed.")

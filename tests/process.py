@@ -314,6 +314,8 @@ def _become(order: dict[str, Any]) -> None:
 
 
 def _die_at(number: int) -> None:
+    from models.postgresql import Link
+
     steps = itertools.count()
 
     def step() -> None:
@@ -334,7 +336,7 @@ def _die_at(number: int) -> None:
         return wrapped
 
     steps_of: list[tuple[Any, str]] = [(os, "fsync"), (os, "rename"), (os, "link"), (os, "unlink")]
-    for owner, name in (*steps_of, (Transaction, "commit")):
+    for owner, name in (*steps_of, (Transaction, "commit"), (Link, "commit")):
         setattr(owner, name, stepping(getattr(owner, name)))
     connect = sqlite3.connect
     for module in (sqlite3, sqlite3.dbapi2):

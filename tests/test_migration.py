@@ -6,6 +6,7 @@ import itertools
 import os
 import re
 import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,10 +34,11 @@ from models.database import opened
 from models.errors import StartError
 from models.inbox import EmailInbox, InboxOrder
 from models.migration import HEAD, SCRIPTS, STRUCTURE, inspect, migrate, revisions, upgrade
+from models.observer import Observer
 from models.paging import Order, Window
 from models.search import listing
 from models.stored import PROTOCOLS, account
-from models.transaction import Transaction
+from models.transaction import SqliteTransaction
 from resolvers.inbox import set_in
 from server import prepare
 from settings import Settings
@@ -240,7 +242,10 @@ def rows_of_now(settings: Settings, count: int) -> list[dict[str, Any]]:
     """The rows of inboxes, as this version writes them: `box-0000` and on."""
     engine = create_engine("sqlite://")
     SQLModel.metadata.create_all(engine)
-    with Transaction(engine) as session:
+    with engine.begin() as connection:
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)
+        session = SqliteTransaction(connection, driver, Observer())
         saved = [set_in(session, box_values(number), keyring_of(settings), None).inbox for number in range(count)]
         rows = [inbox._asdict() | {"search_key": inbox.search_key} for inbox in saved]
     engine.dispose()
