@@ -20,7 +20,7 @@ from sqlalchemy.util import await_only, greenlet_spawn
 from models.faults import in_the_way
 from models.observer import Observer
 from models.prepared import Prepared
-from models.reader import given_up
+from models.reader import connected, given_up
 from models.statements import told
 from models.transaction import Row, Transaction
 from models.turn import Turn
@@ -193,8 +193,7 @@ class PostgresqlWriter:
             except DBAPIError as error:
                 if not error.connection_invalidated:
                     raise
-        connection = await self._engine.connect()
-        return await self._begin(Link(connection, (await connection.get_raw_connection()).driver_connection))
+        return await self._begin(Link(*await connected(self._engine)))
 
     async def _begin(self, link: Link) -> Link:
         try:

@@ -55,9 +55,8 @@ class Compiled(Generic[Row]):
         self._arguments = [(name, bind.type.dialect_impl(dialect).bind_processor(dialect)) for name, bind in binds]
         self._results = _results(compiled, dialect)
         self._row = prepared.row
-        # The driver of PostgreSQL gives lists, which can't be looked up.
-        remembers = prepared.remembered and dialect.name == "sqlite"
-        self._known = lru_cache(prepared.remembered)(lambda row: self._made([row])[0]) if remembers else None
+        self._known = lru_cache(prepared.remembered)(self._one) if prepared.remembered else None
+        self._hashable = tuple if dialect.name == "sqlite" else _hashable
 
     def arguments(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
         """The values in their places, as the driver takes them."""
@@ -67,7 +66,10 @@ class Compiled(Generic[Row]):
 
     def rows(self, found: Iterable[tuple[Any, ...]]) -> list[Row]:
         """What the rows of the driver are made into."""
-        return [self._known(row) for row in found] if self._known else self._made(found)
+        return [self._known(self._hashable(row)) for row in found] if self._known else self._made(found)
+
+    def _one(self, row: tuple[Any, ...]) -> Row:
+        return self._made([tuple(list(value) if type(value) is tuple else value for value in row)])[0]
 
     def _made(self, found: Iterable[tuple[Any, ...]]) -> list[Row]:
         """Column by column: row by row takes twice as long."""
@@ -77,6 +79,11 @@ class Compiled(Generic[Row]):
         for place, process in self._results:
             columns[place] = map(process, columns[place])
         return [self._row(row) for row in zip(*columns, strict=True)]
+
+
+def _hashable(row: Sequence[Any]) -> tuple[Any, ...]:
+    """The driver of PostgreSQL gives lists, which can't be looked up."""
+    return tuple([tuple(value) if type(value) is list else value for value in row])
 
 
 def _results(compiled: SQLCompiler, dialect: Dialect) -> list[tuple[int, Callable[[Any], Any]]]:

@@ -6,6 +6,7 @@ that was lost, is raised as the driver says it: who asked then asks through a po
 
 import asyncio
 import sqlite3
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +17,8 @@ CONNECTIONS = 4
 """How many look-ups PostgreSQL answers at once."""
 TURN_SECONDS = 1.0
 
-Rows = list[tuple[Any, ...]]
+Rows = Sequence[tuple[Any, ...]]
+"""A row is a tuple, or what is read like one."""
 
 
 class Reader(Protocol):
@@ -64,31 +66,39 @@ class PostgresqlReader:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._free: list[AsyncConnection] = []
+        self._free: list[tuple[AsyncConnection, Any]] = []
         self._turns = asyncio.Semaphore(CONNECTIONS)
 
     async def rows(self, text: str, arguments: tuple[Any, ...]) -> Rows:
-        async with asyncio.timeout(TURN_SECONDS):
+        if self._turns.locked():
+            async with asyncio.timeout(TURN_SECONDS):
+                await self._turns.acquire()
+        else:
             await self._turns.acquire()
         try:
-            connection = self._free.pop() if self._free else await self._engine.connect()
-            return await self._ask(connection, text, arguments)
+            connection, driver = self._free.pop() if self._free else await connected(self._engine)
+            return await self._ask(connection, driver, text, arguments)
         finally:
             self._turns.release()
 
-    async def _ask(self, connection: AsyncConnection, text: str, arguments: tuple[Any, ...]) -> Rows:
+    async def _ask(self, connection: AsyncConnection, driver: Any, text: str, arguments: tuple[Any, ...]) -> Rows:
         try:
-            driver: Any = (await connection.get_raw_connection()).driver_connection
-            found = await driver.fetch(text, *arguments)
+            found: Rows = await driver.fetch(text, *arguments)
         except BaseException:
             await asyncio.shield(given_up(connection))
             raise
-        self._free.append(connection)
-        return [tuple(row) for row in found]
+        self._free.append((connection, driver))
+        return found
 
     async def close(self) -> None:
         while self._free:
-            await given_up(self._free.pop())
+            await given_up(self._free.pop()[0])
+
+
+async def connected(engine: AsyncEngine) -> tuple[AsyncConnection, Any]:
+    """A connection, and what its driver calls one."""
+    connection = await engine.connect()
+    return connection, (await connection.get_raw_connection()).driver_connection
 
 
 async def given_up(connection: AsyncConnection) -> None:
