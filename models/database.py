@@ -167,7 +167,7 @@ class Database:
             async with self._writer.begin() as connection:
                 yield connection
             return
-        patient = _postgresql_engine(self._writer.url, 1, hang_seconds=None)
+        patient = _postgresql_engine(self._writer.url, 1, None)
         try:
             async with patient.begin() as connection:
                 yield connection
@@ -269,11 +269,11 @@ def _postgresql_engines(url: str) -> tuple[AsyncEngine, AsyncEngine]:
         parsed = parsed.difference_update_query(["sslmode"]).update_query_dict({"ssl": parsed.query["sslmode"]})
 
     # Some are kept by a reader of its own, and one listens.
-    reader = _postgresql_engine(parsed, READERS + CONNECTIONS + 1, default_transaction_read_only="on")
-    return _postgresql_engine(parsed, WRITERS), reader.execution_options(isolation_level="AUTOCOMMIT")
+    reader = _postgresql_engine(parsed, READERS + CONNECTIONS + 1, HANG_SECONDS, default_transaction_read_only="on")
+    return _postgresql_engine(parsed, WRITERS, HANG_SECONDS), reader.execution_options(isolation_level="AUTOCOMMIT")
 
 
-def _postgresql_engine(url: URL, size: int, hang_seconds: float | None = HANG_SECONDS, **settings: str) -> AsyncEngine:
+def _postgresql_engine(url: URL, size: int, hang_seconds: float | None, **settings: str) -> AsyncEngine:
     settings |= {"application_name": "email-inbox", "lock_timeout": f"{LOCK_SECONDS}s"}
     if hang_seconds:  # a process that stands still while it writes keeps the others waiting no longer than this
         settings["idle_in_transaction_session_timeout"] = f"{hang_seconds}s"
