@@ -166,6 +166,19 @@ async def test_a_unit_that_fails_takes_nothing_of_the_others_with_it(database: D
     assert await stored(database) == [1, 3, 4]
 
 
+async def test_what_is_run_again_is_told_of_its_last_run(database: Database) -> None:
+    failures = iter([ValueError("once")])
+
+    def fails_once(transaction: Transaction) -> str:
+        add(1)(transaction)
+        for failure in failures:
+            raise failure
+        return "written"
+
+    assert await together(database, fails_once, add(2)) == ["written", []]
+    assert await stored(database) == [1, 2]
+
+
 @pytest.mark.parametrize("fails", [half, sql("SELECT elsewhere")])
 async def test_a_unit_that_fails_alone_leaves_nothing(database: Database, fails: Unit) -> None:
     with pytest.raises((ValueError, DBAPIError)):
