@@ -241,10 +241,4 @@ class PostgresqlWriter:
     def _hand_back(self, batch: list[Job]) -> None:
         for job in batch:
             self.waiting -= 1
-            job.turn.end()
-            if job.done.done():
-                continue
-            if job.error is None:
-                job.done.set_result(job.result)
-            else:
-                job.done.set_exception(job.error)
+            job.hand_back()

@@ -37,6 +37,16 @@ class Job:
     result: Any = None
     error: BaseException | None = None
 
+    def hand_back(self) -> None:
+        """Tells whoever still waits what became of it."""
+        self.turn.end()
+        if self.done.done():
+            return
+        if self.error is None:
+            self.done.set_result(self.result)
+        else:
+            self.done.set_exception(self.error)
+
 
 class _HalfDone(Exception):
     """A unit failed after it had written something."""
@@ -147,13 +157,7 @@ class Writer:
     def _hand_back(self, batch: list[Job]) -> None:
         for job in batch:
             self.waiting -= 1
-            job.turn.end()
-            if job.done.done():
-                continue
-            if job.error is None:
-                job.done.set_result(job.result)
-            else:
-                job.done.set_exception(job.error)
+            job.hand_back()
 
 
 def _run(unit: Callable[[Transaction], Any], transaction: Transaction) -> Any:

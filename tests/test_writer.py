@@ -102,7 +102,8 @@ async def together(database: Database, *units: Unit) -> list[Any]:
     """What becomes of units that wait while another one is written."""
     async with held(database):
         writes = [asyncio.create_task(database.write(unit)) for unit in units]
-        await asyncio.sleep(0)
+        for _ in range(5):
+            await asyncio.sleep(0)
     return list(await asyncio.gather(*writes, return_exceptions=True))
 
 
@@ -135,7 +136,7 @@ async def test_what_waits_is_committed_together(database: Database) -> None:
 async def test_what_is_asked_in_one_turn_of_the_event_loop_is_committed_together(database: Database) -> None:
     async def ask(number: int) -> None:
         threading.Event().wait(0.01)  # as a look-up does, it lets other threads go on
-        await database.write(insert(number))
+        await database.write(add(number))
 
     with commits() as made:
         await asyncio.gather(*map(ask, range(5)))
