@@ -24,9 +24,10 @@ import structlog
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.routing import BaseRoute, Mount, Route, Router, WebSocketRoute
+from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
 from edge import health, logs
@@ -179,13 +180,9 @@ def create_app(settings: Settings | None = None, metrics: Metrics | None = None)
                 await asyncio.gather(upkeep, metrics.close(), return_exceptions=True)
                 await context.events.stop()
 
-    routes = _routes(settings, page, metrics, rate)
-    return Starlette(
-        routes=routes,
-        lifespan=lifespan,
-        middleware=[*_middleware(settings, metrics, rate), Middleware(Direct, routes=routes)],
-        exception_handlers={HTTPException: http_error},
-    )
+    app = Starlette(routes=_routes(settings, page, metrics, rate), lifespan=lifespan)
+    app.middleware_stack = _layers(app.router, settings, metrics, rate)
+    return app
 
 
 def _routes(settings: Settings, page: Page | None, metrics: Metrics, rate: Rate | None) -> list[BaseRoute]:
@@ -209,21 +206,21 @@ def _documents(settings: Settings) -> AnyDocument:
     return trusted_documents(settings.trusted_documents) if settings.trusted_documents else AnyDocument()
 
 
-def _middleware(settings: Settings, metrics: Metrics, rate: Rate | None) -> list[Middleware]:
-    middleware = [Middleware(Requests, metrics=metrics)]
+def _layers(router: Router, settings: Settings, metrics: Metrics, rate: Rate | None) -> ASGIApp:
+    """What a request passes, from the inside out. Starlette's outermost layer would only do what `Requests` does."""
+    app: ASGIApp = Direct(ExceptionMiddleware(router, {HTTPException: http_error}), router.routes)
+    if rate:
+        app = Rates(app, rate)
+    app = Admission(app)
     if settings.cors_origins:
-        cors = Middleware(
-            CORSMiddleware,
+        app = CORSMiddleware(
+            app,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "X-Auth-Token", "X-User-Id"],
             expose_headers=["Retry-After", "X-Request-Id", *(f"RateLimit-{name}" for name in FIELDS)],
         )
-        middleware.append(cors)
-    middleware.append(Middleware(Admission))
-    if rate:
-        middleware.append(Middleware(Rates, rate=rate))
-    return middleware
+    return Requests(app, metrics)
 
 
 def _metrics() -> Metrics:

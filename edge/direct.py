@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class Direct:
-    """ASGI middleware, inside all other. What it does not find is left to Starlette, which tries route after route."""
+    """ASGI middleware, the innermost of ours. What it does not find, Starlette does, which tries route after route."""
 
     def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute]) -> None:
         self.app = app
