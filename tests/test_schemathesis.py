@@ -96,7 +96,8 @@ def _crowded(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def create_app(*given: Any) -> Starlette:
         app = composition.create_app(*given)
-        app.add_middleware(Crowd)
+        assert app.middleware_stack
+        app.middleware_stack = Crowd(app.middleware_stack)
         return app
 
     async def never(*_: Any) -> None: ...
