@@ -4,6 +4,7 @@ Knows no table. A prepared statement does not see what the session has not flush
 """
 
 import sqlite3
+from abc import abstractmethod
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
@@ -19,9 +20,9 @@ Row = TypeVar("Row")
 class Transaction(Session):
     """One unit's part of a transaction."""
 
+    @abstractmethod
     def run(self, prepared: Prepared[Row], /, **values: Any) -> list[Row]:
         """Sends the statement, and returns its rows."""
-        raise NotImplementedError
 
     def notify(self, channel: str) -> None:
         """Once it is committed, wakes whoever listens to the channel. Only PostgreSQL knows any."""
