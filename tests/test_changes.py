@@ -205,6 +205,48 @@ async def test_a_change_that_is_told_late_is_told_as_it_was(live: tuple[Running,
     ]
 
 
+async def test_a_replay_shows_nothing_of_an_inbox_that_has_moved_out_of_sight_since(live: tuple[Running, str]) -> None:
+    server, url = live
+    api = GraphQLApi(server.client)
+    member = await member_of(server, "Sales")
+    cursor = (await server.graphql("{ changesCursor }"))["data"]["changesCursor"]
+
+    async def put(inbox_id: str, department: str | None, name: str = "Open") -> None:
+        values = inbox_values(id=inbox_id, email=f"{inbox_id}@example.org", department=department, name=name)
+        assert (await api.set_inbox(values)).inbox_id
+
+    await put("left", "Sales")
+    await put("left", "Sales", "Still open")
+    await put("left", "Legal", "Secret")
+    await put("left", "Legal", "More secret")
+    await put("visited", "Legal", "Secret")
+    await put("visited", "Sales")
+    await put("visited", "Legal", "Secret")
+    await put("foreign", "Legal", "Secret")
+    await api.delete_inbox("foreign")
+    await put("deleted", "Sales")
+    await api.delete_inbox("deleted")
+    await put("deleted", "Legal", "Secret")
+    await put("back", "Sales")
+    await put("back", "Legal", "Secret")
+    await put("back", "Sales", "Back")
+    await put("end", None)
+    expected = [
+        ("DELETED", "left", None),
+        ("DELETED", "visited", None),
+        ("DELETED", "deleted", None),
+        ("CREATED", "back", "Back"),
+        ("DELETED", "back", None),
+        ("UPDATED", "back", "Back"),
+        ("CREATED", "end", "Open"),
+    ]
+    async with connected(url, member) as subscriber:
+        await subscriber.start(CHANGES, after=cursor)
+        events = [(await subscriber.next())["emailInboxChanged"] for _ in expected]
+    told = [(event["kind"], event["id"], (event["emailInbox"] or {}).get("name")) for event in events]
+    assert told == expected
+
+
 async def test_a_subscriber_that_reads_too_slowly_is_let_go(
     live: tuple[Running, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
