@@ -139,9 +139,8 @@ def add(
 def add_login(session: Session, user_id: str, token_digest: str, expires_at: datetime) -> AccessToken:
     """Adds the token of a login, in place of the user's oldest ones where there are too many."""
     logins = select(AccessToken.id).where(AccessToken.user_id == user_id, AccessToken.name == LOGIN)
-    newest = logins.order_by(col(AccessToken.created_at).desc(), col(AccessToken.id))
-    for token_id in session.exec(newest.offset(MAX_LOGINS - 1)):
-        revoke(session, token_id)
+    oldest = logins.order_by(col(AccessToken.created_at).desc(), col(AccessToken.id)).offset(MAX_LOGINS - 1)
+    session.connection().execute(delete(AccessToken).where(col(AccessToken.id).in_(oldest)))
     return add(session, user_id, token_digest, LOGIN, expires_at)
 
 

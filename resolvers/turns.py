@@ -5,6 +5,7 @@ of its own: neither keeps the other waiting, nor ordinary requests. The counts l
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from contextvars import ContextVar
@@ -20,6 +21,7 @@ LOOKUPS = parse("30/minute")
 """Questions of one user for the settings of an address."""
 AT_ONCE = 8
 WAITING = 8
+BUSY = "Too many mail servers are being asked at the moment. Try again."
 # Each takes 64 MiB and a core: more at once would only slow each other down.
 HASHED_AT_ONCE = 2
 LOGINS_WAITING = 16
@@ -61,7 +63,7 @@ class Turns:
 
     def __init__(self) -> None:
         # Look-ups have places of their own: they are asked for oftener, and must not keep checks waiting.
-        self._places: dict[RateLimitItem, Places] = {}
+        self._places = defaultdict[RateLimitItem, Places](lambda: Places(AT_ONCE, WAITING, BUSY))
         self._counts: dict[RateLimitItem, Windows] = {}
         self.logins = Places(HASHED_AT_ONCE, LOGINS_WAITING, "Too many logins are waiting. Try again.")
         # Strangers' logins keep nobody from setting a password.
@@ -73,16 +75,12 @@ class Turns:
 
         Raises RateLimited where the user has had as many as the limit says, and Unavailable where too many wait.
         """
-        places = self._places_of(limit)
+        places = self._places[limit]
         places.check()
         if user_id is not None:
             self._count(limit, user_id)
         async with places.taken():
             yield
-
-    def _places_of(self, limit: RateLimitItem) -> Places:
-        busy = "Too many mail servers are being asked at the moment. Try again."
-        return self._places.setdefault(limit, Places(AT_ONCE, WAITING, busy))
 
     def _count(self, limit: RateLimitItem, user_id: str) -> None:
         counts = self._counts.setdefault(limit, Windows(limit))

@@ -11,6 +11,9 @@ import websockets
 import resolvers.events
 import resolvers.inbox
 import schema.endpoint
+from cli.world import shell
+from models import change
+from models.errors import BadRequest
 from models.secrets import Secret
 from models.user import Permission
 from resolvers.access import Credentials
@@ -245,6 +248,18 @@ async def test_a_replay_shows_nothing_of_an_inbox_that_has_moved_out_of_sight_si
         events = [(await subscriber.next())["emailInboxChanged"] for _ in expected]
     told = [(event["kind"], event["id"], (event["emailInbox"] or {}).get("name")) for event in events]
     assert told == expected
+
+
+async def test_the_log_of_changes_has_an_end(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(change, "MAX_CHANGES", 3)
+    cursor = (await server.graphql("{ changesCursor }"))["data"]["changesCursor"]
+    await set_all(GraphQLApi(server.client), [f"n{number}" for number in range(10)])
+    await server.context.database.write(change.prune)
+    [first], [last] = [await server.context.database.find(end) for end in (change.FIRST_SEQ, change.LAST_SEQ)]
+    assert last - first + 1 == 3
+    events = await resolvers.inbox.email_inbox_changed(server.context.acting_as(shell), after=cursor)
+    with pytest.raises(BadRequest, match="not among the changes kept"):
+        await anext(aiter(events))
 
 
 async def test_a_subscriber_that_reads_too_slowly_is_let_go(
