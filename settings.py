@@ -14,11 +14,13 @@ from models.errors import StartError
 from models.fields import Address, Identifier, invalid
 from models.keyfile import KeyFile
 from models.secrets import Secret
+from models.token import MAX_LENGTH
 from models.user import UserConfig
 from models.validation import accepted
 from resolvers.setup import FirstAdministrator
 
 PREFIX = "EMAIL_INBOX_"
+MIN_ADMIN_TOKEN = 20
 _PORTS = re.compile("([0-9]{1,5})(?:-([0-9]{1,5}))?")
 
 
@@ -26,6 +28,15 @@ def _token(value: SecretStr) -> SecretStr:
     """A token travels in a header."""
     if not re.fullmatch("[!-~]+", value.get_secret_value()):
         raise invalid("must be visible ASCII characters without blanks")
+    return value
+
+
+def _admin_token(value: SecretStr) -> SecretStr:
+    """Short ones are guessed, and very long ones are not looked at."""
+    if not MIN_ADMIN_TOKEN <= len(_token(value).get_secret_value()) <= MAX_LENGTH:
+        raise invalid(
+            f"must have {MIN_ADMIN_TOKEN} to {MAX_LENGTH} characters: `openssl rand -hex 32` makes a good one"
+        )
     return value
 
 
@@ -87,7 +98,7 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = None
     secret_keys: SecretStr | None = None
     admin_user_id: Identifier | None = None
-    admin_token: Token | None = None
+    admin_token: Annotated[SecretStr, AfterValidator(_admin_token)] | None = None
     admin_email: Address | None = None
     admin_password: Annotated[SecretStr, AfterValidator(_password)] | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -10,7 +10,7 @@ from cli.user import Name, find
 from cli.world import World, acting_as, print_table, run
 from models import token as rows
 from models.columns import now
-from models.errors import ErrorCode, Refused
+from models.errors import ErrorCode, Refused, shortened
 from models.token import AccessToken
 from models.user import Permission
 from resolvers import token as resolvers
@@ -72,4 +72,4 @@ async def _tokens(context: Context, user: str) -> list[AccessToken]:
 
 async def _revoke(context: Context, token_id: str) -> None:
     if not await context.database.write(lambda session: rows.revoke(session, token_id)):
-        raise Refused.because(ErrorCode.NOT_FOUND, f"There is no token with id {token_id!r}.", "id")
+        raise Refused.because(ErrorCode.NOT_FOUND, f"There is no token with id {shortened(token_id)!r}.", "id")

@@ -8,7 +8,7 @@ import typer
 
 from cli.world import World, every, print_table, run
 from models import user as rows
-from models.errors import ErrorCode, Refused
+from models.errors import ErrorCode, Refused, shortened
 from models.paging import Page, Window
 from models.user import Permission, User
 from resolvers import user as resolvers
@@ -78,7 +78,7 @@ async def find(context: Context, name: str) -> User:
     """The user with this username, address or id. Raises Refused."""
     found = [*await context.database.read(rows.by_login(name)), *await context.database.read(rows.by_id(name))]
     if not found:
-        raise Refused.because(ErrorCode.NOT_FOUND, f"There is no user {name!r}.", "user")
+        raise Refused.because(ErrorCode.NOT_FOUND, f"There is no user {shortened(name)!r}.", "user")
     return found[0]
 
 

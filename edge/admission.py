@@ -1,12 +1,14 @@
 """How many requests are worked on at once, and what is too much. Knows no noun.
 
 A request counts while the server works on it: not while its client sends the body or takes the answer, so that slow
-clients and subscriptions keep nobody out.
+clients and subscriptions keep nobody out; nor while it waits for a password to be hashed or a mail server to be asked,
+of which only so much is done at once (`resolvers/turns.py`).
 """
 
 import functools
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,6 +17,7 @@ from edge.answers import GRAPHQL_PATH, fault, raw
 from models.errors import Unavailable
 from models.fields import ID_LENGTH, random_id
 from models.observer import Observer
+from resolvers.turns import ASIDE
 
 WORKING = 68
 ALWAYS_ANSWERED = ("/health/", "/metrics")
@@ -83,9 +86,11 @@ class Admission:
             return
         turn = Turn(receive, send)
         turn.take()
+        told = ASIDE.set(turn.aside)
         try:
             await self.app(scope, turn.receive, turn.send)
         finally:
+            ASIDE.reset(told)
             turn.end()
 
 
@@ -110,6 +115,15 @@ class Turn:
         if not self._ended:
             self.end()
         return self._send(message)
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Within, the request waits for slow work, or has it done, where there is a bound of its own."""
+        self.leave()
+        try:
+            yield
+        finally:
+            self.take()
 
     def take(self) -> None:
         if not self._ended and not self._counted:

@@ -1,6 +1,7 @@
 """JSON answers, and the headers that every one of them has. Knows no path."""
 
 import json
+import re
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
@@ -11,9 +12,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from models.errors import ProductError
+from models.errors import SHOWN, ProductError, shortened
 
 GRAPHQL_PATH = "/graphql"
+MESSAGE_LENGTH = 1_000
+_NAME = re.compile(rf"\w{{{SHOWN + 1},}}")
 COMMON_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _COMMON = [(name.lower().encode(), value.encode()) for name, value in COMMON_HEADERS.items()]
 
@@ -62,7 +65,12 @@ class JsonAnswer(Response):
 
 def graphql_error(message: str, code: str, request_id: str) -> dict[str, Any]:
     """An error in the form that GraphQL clients know, for what never reaches the schema."""
-    return {"message": message, "extensions": {"code": code, "requestId": request_id}}
+    return {"message": without_long_names(message), "extensions": {"code": code, "requestId": request_id}}
+
+
+def without_long_names(message: str) -> str:
+    """The message, with no more than the beginning of a name that was sent, such as that of a field: it may be 1 MB."""
+    return shortened(_NAME.sub(lambda found: shortened(found[0]), message), MESSAGE_LENGTH)
 
 
 def fault(scope: Scope, error: ProductError) -> JsonAnswer:

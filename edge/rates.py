@@ -15,6 +15,7 @@ from edge.admission import ALWAYS_ANSWERED
 from edge.credentials import REFUSED, context_of
 from models.errors import ProductError, RateLimited
 from resolvers.context import Context
+from resolvers.windows import network_of
 
 FIELDS = ("Limit", "Remaining", "Reset", "Policy")
 """What follows `RateLimit-` in the names of the header fields."""
@@ -79,4 +80,4 @@ async def _caller_of(context: Context) -> tuple[str, str]:
         caller = await context.authenticate()
     except ProductError:  # who asks with bad credentials, is told so later
         caller = None
-    return ("user", caller.user.id) if caller else ("address", context.address)
+    return ("user", caller.user.id) if caller else ("address", network_of(context.address))

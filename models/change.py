@@ -21,6 +21,7 @@ from models.transaction import Transaction
 
 CHANNEL = "email_inbox_change"
 KEPT = timedelta(hours=24)
+MAX_CHANGES = 1_000_000
 
 
 class ChangeKind(StrEnum):
@@ -94,7 +95,10 @@ def since(seq: int, up_to: int | None, limit: int) -> Any:
 
 
 def prune(transaction: Transaction) -> None:
-    """Deletes the changes that are older than what a subscriber may catch up on, never the newest one."""
+    """Deletes the changes that are older than what a subscriber may catch up on, never the newest one.
+
+    Whoever changes inboxes without pause fills no disk: of more than so many, the oldest go earlier.
+    """
     [newest] = transaction.run(LAST_SEQ)
-    old: Any = col(EmailInboxChange.changed_at) < now() - KEPT
-    transaction.connection().execute(delete(EmailInboxChange).where(old, col(EmailInboxChange.seq) < newest))
+    for old in (col(EmailInboxChange.changed_at) < now() - KEPT, col(EmailInboxChange.seq) <= newest - MAX_CHANGES):
+        transaction.connection().execute(delete(EmailInboxChange).where(old, col(EmailInboxChange.seq) < newest))

@@ -25,8 +25,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from sqlmodel.sql.expression import Select, SelectOfScalar
 
 from models import statements
-from models.errors import StartError, Unavailable
-from models.faults import SQLITE_BUSY, lost_a_race, sqlite_code, translated
+from models.errors import StartError, Unauthenticated, Unavailable
+from models.faults import SQLITE_BUSY, is_reference, lost_a_race, sqlite_code, translated
 from models.observer import Observer
 from models.postgresql import PostgresqlWriter
 from models.prepared import Prepared
@@ -112,7 +112,8 @@ class Database:
     async def write(self, unit: Unit[Result]) -> Result:
         """Runs the unit in one transaction, again where it lost a race, and returns its result once that is durable.
 
-        A caller that goes away does not cut the unit short. Raises Unavailable where nothing could be written.
+        A caller that goes away does not cut the unit short. Raises Unavailable where nothing could be written, and
+        Unauthenticated where whoever it is written for was deleted meanwhile: rows refer to nobody else.
         """
         if self._is_full():
             await asyncio.sleep(PATIENCE_SECONDS)  # who is refused at once comes back at once
@@ -130,6 +131,8 @@ class Database:
                     result: Result = await self._units.write(unit)
                     return result
             except (DBAPIError, sqlite3.IntegrityError) as error:
+                if is_reference(error):
+                    raise Unauthenticated from None
                 if attempt == ATTEMPTS or not lost_a_race(error):
                     raise
                 self._observer.retried()

@@ -49,6 +49,15 @@ class ErrorCode(StrEnum):
     UNUSUAL = "UNUSUAL"
 
 
+SHOWN = 100
+"""Characters of what was sent that a message repeats, at most."""
+
+
+def shortened(text: str, length: int = SHOWN) -> str:
+    """The text, or its beginning where it is longer than that."""
+    return text if len(text) <= length else f"{text[:length]}…"
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One thing to put right. `field` is the path of the argument, such as `("input", "smtp", "port")`."""

@@ -22,6 +22,7 @@ _SQLITE_IN_THE_WAY = {5, 6, 8, 10, 11, 13, 14, 26}
 _POSTGRESQL_IN_THE_WAY = ("08", "53", "57", "25006", "55P03", "XX001", "XX002", "28", "3D", "55000", "25P03")
 # Serialization failure, deadlock: what lost a race is tried again.
 _POSTGRESQL_RACES = ("40001", "40P01")
+_POSTGRESQL_REFERENCE = "23503"
 
 log = structlog.get_logger()
 
@@ -51,6 +52,12 @@ def in_the_way(error: Exception) -> bool:
 def lost_a_race(error: DBAPIError | sqlite3.IntegrityError) -> bool:
     """Whether another writer was faster: run again, the unit sees what that one wrote."""
     return isinstance(error, IntegrityError | sqlite3.IntegrityError) or _sqlstate(error) in _POSTGRESQL_RACES
+
+
+def is_reference(error: DBAPIError | sqlite3.IntegrityError) -> bool:
+    """Whether a row was to refer to one that is not there: to try again would help nobody."""
+    name: str | None = getattr(getattr(error, "orig", error), "sqlite_errorname", None)
+    return name == "SQLITE_CONSTRAINT_FOREIGNKEY" or _sqlstate(error) == _POSTGRESQL_REFERENCE
 
 
 def sqlite_code(error: Exception) -> int | None:

@@ -23,10 +23,24 @@ _DRAWN = 32
 """Random bytes that leave enough for an id but once in a million times."""
 
 MAX_KEY = 600
+MAX_ADDRESS = 254
+MAX_PASSWORD = 1_000
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_CONTROL_BUT_LINES = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_CONTROL_BUT_LINES = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_CONTROL_WHEN_SHOWN = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u200b\u2028-\u202e\u2060-\u2064\u2066-\u2069\ufeff\ufff9-\ufffb]"
+)
+"""And what reorders the text around it, or is not seen (UAX #9, explicit directional formatting; zero-width blanks).
+
+Marks of direction and joiners are left: scripts that are written from right to left need them.
+"""
+_IGNORABLE = re.compile(
+    r"[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
+    r"\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+"""What is not seen (Unicode, Default_Ignorable_Code_Point)."""
 _PLAIN_ADDRESS = re.compile(
     r"(?=.{1,254}\Z)[A-Za-z0-9_+-]+(\.[A-Za-z0-9_+-]+)*"
     r"@((?!..--)[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,63}"
@@ -107,6 +121,17 @@ def _one_line(text: str) -> str:
     return text
 
 
+def _shown(text: str) -> str:
+    if _CONTROL_WHEN_SHOWN.search(_one_line(text)):
+        raise invalid("must not hold invisible characters, or such as change the direction of writing")
+    return text
+
+
+def is_seen(text: str) -> bool:
+    """Whether no character of the text is one that is not seen: two names that look alike would be two."""
+    return not _IGNORABLE.search(text)
+
+
 def _lines(text: str) -> str:
     if _CONTROL_BUT_LINES.search(_no_surrogates(text)):
         raise invalid("must not hold control characters other than line breaks and tabs")
@@ -114,7 +139,7 @@ def _lines(text: str) -> str:
 
 
 def _not_blank(text: str) -> str:
-    if not text.strip():
+    if not _IGNORABLE.sub("", text).strip():
         raise invalid("must not be blank", ErrorCode.REQUIRED)
     return text
 
@@ -206,16 +231,17 @@ def _spelled_boolean(value: Any) -> Any:
 
 
 _PLAIN = Published(pattern=f"^[^{_CONTROL.pattern[1:]}*$")
+_SHOWN = Published(pattern=f"^[^{_CONTROL_WHEN_SHOWN.pattern[1:]}*$")
 _LINES = Published(pattern=f"^[^{_CONTROL_BUT_LINES.pattern[1:]}*$")
 _FILLED = Published(minLength=1)
 
 Identifier = Annotated[str, AfterValidator(_identifier), Published(pattern=f"^{_IDENTIFIER.pattern}$")]
-Line = Annotated[str, Field(max_length=200), AfterValidator(_one_line), _PLAIN]
+Line = Annotated[str, Field(max_length=200), AfterValidator(_shown), _SHOWN]
 Name = Annotated[Line, AfterValidator(_not_blank), AfterValidator(_foldable), _FILLED]
 Text = Annotated[str, Field(max_length=2_000), AfterValidator(_lines), _LINES]
 Address = Annotated[
     str,
-    Field(max_length=254),
+    Field(max_length=MAX_ADDRESS),
     AfterValidator(_one_line),
     AfterValidator(_foldable),
     AfterValidator(_address),
@@ -233,7 +259,7 @@ Username = Annotated[
     str, Field(max_length=1_000), AfterValidator(_one_line), AfterValidator(_not_blank), _PLAIN, _FILLED
 ]
 Password = Annotated[
-    str, Field(max_length=1_000), AfterValidator(_one_line), AfterValidator(_not_empty), _PLAIN, _FILLED
+    str, Field(max_length=MAX_PASSWORD), AfterValidator(_one_line), AfterValidator(_not_empty), _PLAIN, _FILLED
 ]
 LongSecret = Annotated[
     str, Field(max_length=10_000), AfterValidator(_one_line), AfterValidator(_not_empty), _PLAIN, _FILLED

@@ -105,11 +105,21 @@ _ROW = _TABLE.c.id == bindparam("row")
 _READ: Any = select_columns(*(_TABLE.c[name] for name in EmailInbox.read))
 
 BY_ID: Prepared[StoredInbox] = Prepared(_READ.where(_TABLE.c.id == bindparam("id")), StoredInbox._make)
-BY_EMAIL: Prepared[StoredInbox] = Prepared(_READ.where(_TABLE.c.email_key == bindparam("email_key")), StoredInbox._make)
 TO_CHANGE: Prepared[StoredInbox] = Prepared(
     _READ.where(_TABLE.c.id == bindparam("id")).with_for_update(), StoredInbox._make
 )
 """The inbox with an id, which nobody else changes until the transaction ends."""
+
+
+@lru_cache(256)
+def seen(key: str, departments: tuple[str, ...] | None) -> Prepared[StoredInbox]:
+    """The inbox with an `id` or an `email_key`, where who sees these departments sees it. None: every inbox.
+
+    One that is not seen takes as long as one that is not there: the database does not hand it out.
+    """
+    found = _READ.where(_TABLE.c[key] == bindparam(key), *conditions(departments))
+    return Prepared(found, StoredInbox._make)
+
 
 _TAKEN: Prepared[Any] = Prepared(select_columns(_TABLE.c.id).where(_TABLE.c.email_key == bindparam("email_key")), tuple)
 _INSERT: Prepared[Any] = Prepared(insert(_TABLE), tuple, columns=_TABLE.c.keys())

@@ -19,6 +19,8 @@ from models.fields import is_line
 
 DEFAULT_SIZE = 50
 MAX_SIZE = 100
+MAX_CURSOR = 20_000
+"""Characters. A value of 1,000 characters, each escaped as two times six, and an id make 16,100 in base64."""
 
 Row = TypeVar("Row")
 
@@ -145,6 +147,8 @@ def _encode(parts: list[Any]) -> str:
 
 def _decode(cursor: str, field: Paged) -> tuple[Any, str]:
     try:
+        if len(cursor) > MAX_CURSOR:
+            raise ValueError("it is no cursor")
         name, value, row_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         if name == field.name and is_line(value) and is_line(row_id):
             return (datetime.fromisoformat(value).astimezone(UTC) if field.value.endswith("_at") else value), row_id

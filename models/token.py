@@ -11,32 +11,50 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar, NamedTuple
 
-from pydantic import AwareDatetime
+from pydantic import AfterValidator, AwareDatetime
 from pydantic import Field as InputField
 from sqlalchemy import ColumnElement, bindparam, delete, or_, update
 from sqlalchemy import select as select_columns
-from sqlmodel import Field, Session, SQLModel, col, select
+from sqlmodel import Field, Session, SQLModel, col, func, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from models.columns import Timestamp, json_list, now, sortable
-from models.fields import Name, random_id
+from models.fields import Name, invalid, random_id
 from models.prepared import Prepared
 from models.secrets import Secret
-from models.user import Permission, User
+from models.user import MAX_PERMISSIONS, Permission, User
 from models.validation import Input
 
 LOGIN_LIFETIME = timedelta(days=90)
+MAX_LENGTH = 200
+"""Characters of a token that may be right. A longer text is none, and is not hashed."""
+MAX_TOKENS = 100
+"""Tokens that live at once, of one user, beside those of logins."""
+MAX_LOGINS = 50
+"""Tokens of logins that live at once, of one user: the oldest makes room."""
+LOGIN = "login"
+TAKEN_OVER = "taken over"
+_OF_LOGINS = (LOGIN, TAKEN_OVER)
+"""The names that the tokens of logins are listed under, here and on an old server. No other token has one of them."""
+
+
+def _name(text: str) -> str:
+    if text in _OF_LOGINS:
+        raise invalid("must be another one: it is the name of tokens that logins make")
+    return text
 
 
 class TokenConfig(Input):
     """Everything that an access token is made from."""
 
-    name: Annotated[Name, InputField(description="What the token is for, at most 200 characters.")]
+    name: Annotated[
+        Name, AfterValidator(_name), InputField(description="What the token is for, at most 200 characters.")
+    ]
     expires_at: Annotated[
         AwareDatetime | None, InputField(description="When the token ends; null: it lives until it is revoked.")
     ] = None
     permissions: Annotated[
-        list[Permission] | None,
+        Annotated[list[Permission], InputField(max_length=MAX_PERMISSIONS)] | None,
         InputField(description="At most the caller's own permissions; null: whatever the user may do."),
     ] = None
 
@@ -90,9 +108,10 @@ def holding(token: Secret) -> dict[str, Any]:
 
 
 def of_user(user_id: str) -> SelectOfScalar[AccessToken]:
-    """The living tokens of a user, newest first."""
+    """The living tokens of a user, newest first; of more than a user may have, the newest."""
     newest_first = (col(AccessToken.created_at).desc(), col(AccessToken.id))
-    return select(AccessToken).where(AccessToken.user_id == user_id, _alive(now())).order_by(*newest_first)
+    alive = select(AccessToken).where(AccessToken.user_id == user_id, _alive(now()))
+    return alive.order_by(*newest_first).limit(MAX_TOKENS + MAX_LOGINS)
 
 
 def add(
@@ -117,11 +136,25 @@ def add(
     return token
 
 
+def add_login(session: Session, user_id: str, token_digest: str, expires_at: datetime) -> AccessToken:
+    """Adds the token of a login, in place of the user's oldest ones where there are too many."""
+    logins = select(AccessToken.id).where(AccessToken.user_id == user_id, AccessToken.name == LOGIN)
+    oldest = logins.order_by(col(AccessToken.created_at).desc(), col(AccessToken.id)).offset(MAX_LOGINS - 1)
+    session.connection().execute(delete(AccessToken).where(col(AccessToken.id).in_(oldest)))
+    return add(session, user_id, token_digest, LOGIN, expires_at)
+
+
+def is_full(session: Session, user_id: str) -> bool:
+    """Whether the user has as many living tokens as may be, those of logins left out."""
+    own = (AccessToken.user_id == user_id, col(AccessToken.name).not_in(_OF_LOGINS), _alive(now()))
+    return session.exec(select(func.count()).select_from(AccessToken).where(*own)).one() >= MAX_TOKENS
+
+
 def adopt(session: Session, user_id: str, token_digest: str) -> bool:
     """Takes over a login token of which only the digest is known; False where it is here already."""
     if session.exec(select(AccessToken.id).where(AccessToken.digest == token_digest)).first() is not None:
         return False
-    add(session, user_id, token_digest, "taken over", expires_at=now() + LOGIN_LIFETIME)
+    add(session, user_id, token_digest, TAKEN_OVER, expires_at=now() + LOGIN_LIFETIME)
     return True
 
 

@@ -8,17 +8,32 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator
 from pydantic import Field as InputField
-from sqlalchemy import Text, or_
+from sqlalchemy import Text, false, or_
 from sqlmodel import Field, Session, SQLModel, col, func, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from models.columns import Timestamp, json_list, now, sortable
 from models.errors import ErrorCode, Problem
-from models.fields import Address, Boolean, Identifier, Line, Name, Password, address_key, folded, invalid, random_id
+from models.fields import (
+    MAX_ADDRESS,
+    Address,
+    Boolean,
+    Identifier,
+    Line,
+    Name,
+    Password,
+    address_key,
+    folded,
+    invalid,
+    is_seen,
+    random_id,
+)
 from models.paging import Paged
 from models.validation import Input, accepted, patch_of, sentence
 
 MAX_DEPARTMENTS = 100
+MAX_PERMISSIONS = 100
+"""More than there are: one may be named twice."""
 _NO_USERNAME = re.compile(r"[@\s]")
 
 
@@ -34,6 +49,8 @@ class Permission(StrEnum):
 def _username(text: str) -> str:
     if _NO_USERNAME.search(folded(text)):
         raise invalid("must hold no blanks and no @, so that it is never taken for an e-mail address")
+    if not is_seen(text):
+        raise invalid("must not hold invisible characters, or such as change the direction of writing")
     return text
 
 
@@ -55,7 +72,10 @@ class UserConfig(Input):
         Password | None,
         InputField(description="Password to log in with; it can never be read again. Without one, only tokens work."),
     ] = None
-    permissions: Annotated[list[Permission], InputField(description="What the user may do.")]
+    permissions: Annotated[
+        Annotated[list[Permission], InputField(max_length=MAX_PERMISSIONS)],
+        InputField(description="What the user may do."),
+    ]
     departments: Annotated[
         Annotated[list[Line], InputField(max_length=MAX_DEPARTMENTS)],
         InputField(description="Departments whose inboxes the user may see with READ_EMAIL or SEND_EMAIL."),
@@ -129,11 +149,23 @@ def by_ids(user_ids: Sequence[str]) -> SelectOfScalar[User]:
 
 
 def by_login(login: str) -> SelectOfScalar[User]:
-    """The user with this username or e-mail address."""
+    """The user with this username or e-mail address. What is longer than any of them is not looked at."""
+    if len(login) > MAX_ADDRESS:
+        return select(User).where(false())
     keys = [col(User.username_key) == folded(login)]
-    if "@" in login and isinstance(address := accepted(UserConfig, "email", login), str):
-        keys.append(col(User.email_key) == address_key(address))
+    if address := _address_key(login):
+        keys.append(col(User.email_key) == address)
     return select(User).where(or_(*keys))
+
+
+def login_key(login: str) -> str:
+    """What is the same for every spelling of a username, or of an address. `login` must not be longer than either."""
+    return _address_key(login) or folded(login)
+
+
+def _address_key(login: str) -> str | None:
+    address = accepted(UserConfig, "email", login) if "@" in login else None
+    return address_key(address) if isinstance(address, str) else None
 
 
 def count() -> SelectOfScalar[int]:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
-from models.errors import ErrorCode, FieldPath, Problem, Refused
+from models.errors import ErrorCode, FieldPath, Problem, Refused, shortened
 
 _SENTENCES = {
     "missing": (ErrorCode.REQUIRED, "is required"),
@@ -95,7 +95,7 @@ def _adapter(model: type[Input], name: str) -> TypeAdapter[Any]:
 
 
 def _problem(details: ErrorDetails, path: FieldPath) -> Problem:
-    field = (*path, *(str(part) for part in details["loc"]))
+    field = (*path, *(shortened(str(part)) for part in details["loc"]))
     context = details.get("ctx", {})
     if details["type"] == "refused":
         code, rest = context["code"], context["message"]

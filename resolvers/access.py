@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from cachetools import LRUCache
+
 from models import token as tokens
 from models.columns import now
 from models.database import Database
@@ -26,6 +28,9 @@ Resolver = Callable[Concatenate[Context, Arguments], Awaitable[Result]]
 RULES: dict[str, str] = {}
 """The rule of every operation, by the name of its resolver."""
 
+MAX_USER_ID = 64
+REMEMBERED = 10_000
+"""Digests of tokens that were right: what they are used for is never slowed down."""
 SEES_INBOXES = (Permission.MANAGE_EMAIL_INBOX, Permission.READ_EMAIL, Permission.SEND_EMAIL)
 
 
@@ -72,6 +77,11 @@ class Credentials:
     token: Secret
     user_id: str | None = None
 
+    @property
+    def may_be_right(self) -> bool:
+        """Whether they are not longer than any that are. Nothing is made of longer ones."""
+        return len(self.token.reveal()) <= tokens.MAX_LENGTH and len(self.user_id or "") <= MAX_USER_ID
+
 
 class Authenticator:
     """Finds callers by their credentials, slows those who guess, and notes when tokens are used."""
@@ -80,6 +90,7 @@ class Authenticator:
         self._database = database
         self._throttle = throttle
         self._uses: dict[str, datetime] = {}
+        self._right: LRUCache[str, bool] = LRUCache(REMEMBERED)
 
     def remembered(
         self, credentials: Credentials | None, address: str, seconds: float = math.inf
@@ -94,19 +105,36 @@ class Authenticator:
         """
         if credentials is None:
             return None
-        for holder in await self._database.find(tokens.HOLDER, **tokens.holding(credentials.token)):
+        holder = await self._holder(credentials, address) if credentials.may_be_right else None
+        if holder is None:
+            self._throttle.token_failed(address)
+            raise Unauthenticated
+        self._uses[holder.token_id] = now()
+        return Caller(holder.user, holder.permissions, holder.token_id, holder.is_narrowed)
+
+    async def _holder(self, credentials: Credentials, address: str) -> tokens.Holder | None:
+        """Raises RateLimited where the token is not known to be right, and too many were wrong."""
+        wanted = tokens.holding(credentials.token)
+        digest = wanted["digest"]
+        if digest not in self._right:
+            self._throttle.look_up(address, credentials.user_id)
+        for holder in await self._database.find(tokens.HOLDER, **wanted):
             if credentials.user_id is None or _same(credentials.user_id, holder.user.id):
-                self._uses[holder.token_id] = now()
-                return Caller(holder.user, holder.permissions, holder.token_id, holder.is_narrowed)
-        await self._throttle.check(address)
-        await self._throttle.failed(address)
-        raise Unauthenticated
+                self._right[digest] = True
+                return holder
+        self._right.pop(digest, None)
+        return None
 
     async def flush(self) -> None:
-        """Writes down the uses noted since the last time."""
+        """Writes down the uses noted since the last time. Where that fails, they are kept for the next time."""
         uses, self._uses = self._uses, {}
-        if uses:
+        if not uses:
+            return
+        try:
             await self._database.write(lambda session: tokens.note_uses(session, uses))
+        except BaseException:
+            self._uses = uses | self._uses
+            raise
 
 
 class Remembered:

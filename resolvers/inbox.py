@@ -29,6 +29,8 @@ from resolvers.events import Event
 from resolvers.filters import text_filter
 
 RECHECK_SECONDS = 5.0
+CURSOR_LENGTH = 100
+"""Characters of a cursor of changes that are looked at: none has as many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +116,13 @@ async def email_inbox(context: Context, inbox_id: str | None = None, email: str 
         raise BadRequest("Give exactly one of `id` and `email`.")
     caller = await context.caller()
     address, known_id = accepted(InboxConfig, "email", email), accepted(InboxConfig, "id", inbox_id)
+    seen = None if caller.departments is None else tuple(caller.departments)
     found: list[StoredInbox] = []
     if isinstance(address, str):
-        found = await context.database.find(inboxes.BY_EMAIL, email_key=address_key(address))
+        found = await context.database.find(inboxes.seen("email_key", seen), email_key=address_key(address))
     elif isinstance(known_id, str):
-        found = await context.database.find(inboxes.BY_ID, id=known_id)
-    return found[0] if found and caller.sees(found[0].department) else None
+        found = await context.database.find(inboxes.seen("id", seen), id=known_id)
+    return found[0] if found else None
 
 
 @requires(*SEES_INBOXES)
@@ -198,7 +201,7 @@ def _as_seen_by(caller: Caller, event: Event) -> InboxChange | None:
     """An inbox that moved out of the caller's sight is deleted, as far as the caller is concerned."""
     row, kind, inbox = event.change, ChangeKind(event.change.kind), event.inbox
     if not caller.sees(row.department):
-        if kind is not ChangeKind.UPDATED or not caller.sees(row.previous_department):
+        if not caller.sees(row.previous_department):
             return None
         kind = ChangeKind.DELETED
     if kind is ChangeKind.DELETED:
@@ -267,7 +270,7 @@ def _cursor(seq: int) -> str:
 
 def _seq(cursor: str) -> int:
     try:
-        kind, _, seq = base64.urlsafe_b64decode(cursor).decode().partition(":")
+        kind, _, seq = base64.urlsafe_b64decode(cursor[:CURSOR_LENGTH]).decode().partition(":")
     except (ValueError, UnicodeError):
         kind, seq = "", ""
     if kind != "change" or not seq.isascii() or not seq.isdigit() or len(seq) > 18:

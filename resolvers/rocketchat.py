@@ -106,13 +106,19 @@ def _store_user(session: Session, document: Document) -> User:
     }
     config, problems = examine(UserConfig, values, "input")
     stored = session.get(User, config.id) if config and config.id else None
+    was_active = stored is None or stored.active
     problems += users.taken_problems(session, values, stored.id if stored else None)
     if config is None or problems:
         raise Refused(problems)
-    return users.store(session, config, stored, None)
+    user = users.store(session, config, stored, None)
+    if not (was_active and user.active):
+        tokens.revoke_all(session, user.id)
+    return user
 
 
 def _store_tokens(session: Session, user: User, document: Document) -> int:
+    if not user.active:
+        return 0
     resume = _mapping(_mapping(document, "services"), "resume")
     digests = [token.get("hashedToken") for token in _mappings(resume, "loginTokens")]
     known = [digest for digest in digests if isinstance(digest, str) and _DIGEST.fullmatch(digest)]

@@ -8,18 +8,16 @@ from sqlmodel import Session
 from models import token as tokens
 from models import user as users
 from models.columns import now
-from models.errors import Unauthenticated
-from models.fields import is_line
+from models.errors import ErrorCode, Problem, Refused, Unauthenticated
+from models.fields import MAX_ADDRESS, MAX_PASSWORD, is_line
 from models.password import verify_password
 from models.secrets import Secret
 from models.user import User
+from models.validation import sentence
 from resolvers.access import public, requires
 from resolvers.context import Context
 
 WRONG = "The username or the password is wrong."
-LOGIN_TOKEN = "login"  # noqa: S105 - the name that such a token is listed under
-# Each verification takes 64 MiB and a core: more at once would only slow each other down.
-_VERIFYING = asyncio.Semaphore(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,25 +38,20 @@ async def viewer(context: Context) -> User:
 async def login(context: Context, username: str, password: str) -> Login:
     """A new token, which lives 90 days, for the user with this username or e-mail address and this password.
 
-    Raises Unauthenticated where there is none, and RateLimited after too many failures from this address.
+    Raises Unauthenticated where there is none, RateLimited after too many logins or failures from this network,
+    Unavailable where too many logins wait, and Refused where name or password is longer than any can be.
     """
-    found = await context.database.read(users.by_login(username)) if is_line(username) else []
-    user = found[0] if found else None
-    stored = user.password_hash if user else None
-    async with _VERIFYING:
-        # Asked and told within: guesses that are sent at once are counted one by one.
-        await context.throttle.check(context.address, username)
-        right = await asyncio.to_thread(verify_password, stored, password)
-        if not user or not user.active or not right:
-            await context.throttle.failed(context.address, username)
-            raise Unauthenticated(WRONG)
-    token, ends = tokens.new_token(), now() + tokens.LOGIN_LIFETIME
+    _judge_lengths(username, password)
+    context.throttle.login(context.address, username)
+    async with context.turns.logins.taken():
+        user = await _proved(context, username, password)
+    token, ends, stored = tokens.new_token(), now() + tokens.LOGIN_LIFETIME, user.password_hash
 
     def unit(session: Session) -> None:
         now_stored = session.get(User, user.id, with_for_update=True)
         if now_stored is None or not now_stored.active or now_stored.password_hash != stored:
             raise Unauthenticated(WRONG)
-        tokens.add(session, user.id, tokens.digest(token), LOGIN_TOKEN, expires_at=ends)
+        tokens.add_login(session, user.id, tokens.digest(token), ends)
 
     await context.database.write(unit)
     return Login(user, token)
@@ -70,3 +63,27 @@ async def logout(context: Context) -> None:
     token_id = (await context.caller()).token_id
     if token_id is not None:
         await context.database.write(lambda session: tokens.revoke(session, token_id))
+
+
+def _judge_lengths(username: str, password: str) -> None:
+    """Before anything is made of them: to fold or to hash a text takes as long as the text lets it."""
+    given = (("username", username, MAX_ADDRESS), ("password", password, MAX_PASSWORD))
+    problems = [
+        Problem(ErrorCode.TOO_LONG, sentence((name,), f"must have at most {limit:,} characters"), (name,))
+        for name, text, limit in given
+        if len(text) > limit
+    ]
+    if problems:
+        raise Refused(problems)
+
+
+async def _proved(context: Context, username: str, password: str) -> User:
+    """The active user with this name and password. Raises Unauthenticated, and counts that."""
+    context.throttle.check_login(context.address, username)  # others have failed since this one came
+    found = await context.database.read(users.by_login(username)) if is_line(username) else []
+    user = found[0] if found else None
+    right = await asyncio.to_thread(verify_password, user.password_hash if user else None, password)
+    if user and user.active and right and not context.throttle.is_guessed(context.address, user.id):
+        return user
+    context.throttle.login_failed(context.address, username, user.id if user else None)
+    raise Unauthenticated(WRONG)

@@ -9,13 +9,14 @@ from sqlmodel import Session
 from models import token as tokens
 from models.columns import now
 from models.errors import ErrorCode, Forbidden, Problem, Refused, Unauthenticated
-from models.fields import is_line
 from models.secrets import Secret
 from models.token import AccessToken, TokenConfig
-from models.user import Permission
-from models.validation import examine
+from models.user import Permission, UserConfig
+from models.validation import accepted, examine
 from resolvers.access import requires
 from resolvers.context import Caller, Context
+
+TOO_MANY = f"You have {tokens.MAX_TOKENS} access tokens, which is the limit: revoke one that you no longer need."
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,8 @@ async def create_access_token(context: Context, values: Mapping[str, Any]) -> Ne
         # The caller's own token may have been ended since it was looked at.
         if caller.token_id and session.get(AccessToken, caller.token_id, with_for_update=True) is None:
             raise Unauthenticated
+        if tokens.is_full(session, caller.user.id):
+            raise Refused.because(ErrorCode.CONFLICT, TOO_MANY)
         return tokens.add(session, caller.user.id, tokens.digest(token), name, ends, permissions)
 
     return NewToken(await context.database.write(unit), token)
@@ -60,8 +63,9 @@ async def revoke_access_token(context: Context, token_id: str) -> str:
     if caller.narrowed and token_id != caller.token_id:
         raise Forbidden("A narrowed token can end no token but itself.")
     user_id = caller.user.id
-    if not is_line(token_id) or not await context.database.write(
-        lambda session: tokens.revoke(session, token_id, user_id)
+    known_id = accepted(UserConfig, "id", token_id)
+    if not isinstance(known_id, str) or not await context.database.write(
+        lambda session: tokens.revoke(session, known_id, user_id)
     ):
         raise Refused.because(ErrorCode.NOT_FOUND, "You have no access token with this id.", "id")
     return token_id

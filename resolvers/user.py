@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlmodel import Session
@@ -14,28 +15,35 @@ from models.password import hash_password
 from models.search import listing
 from models.user import Permission, User, UserConfig, UserOrder
 from models.validation import accepted, examine
-from resolvers.access import requires
-from resolvers.context import Context
+from resolvers.access import SEES_INBOXES, requires
+from resolvers.context import Caller, Context
 from resolvers.filters import text_filter
 
 
 @requires(Permission.MANAGE_USERS)
 async def create_user(context: Context, values: Mapping[str, Any]) -> User:
     """Makes a user from the input as it was sent. Raises Refused with every problem."""
-    password_hash = await _hashed(values)
-    return await context.database.write(lambda session: _set(session, values, None, password_hash))
+    caller = await context.caller()
+    password_hash = await _hashed(context, values)
+    return await context.database.write(lambda session: _set(session, values, None, password_hash, caller))
 
 
 @requires(Permission.MANAGE_USERS)
 async def update_user(context: Context, values: Mapping[str, Any]) -> User:
-    """Changes only the fields that are in `values`. A new password ends the user's tokens. Raises Refused."""
+    """Changes only the fields that are in `values`. Raises Refused.
+
+    A new password ends the user's tokens, and so does to disable the user or to enable it: none comes back to life.
+    """
+    caller = await context.caller()
     changes = {name: value for name, value in values.items() if name != "id"}
-    password_hash = await _hashed(values)
+    password_hash = await _hashed(context, values)
 
     def unit(session: Session) -> User:
         stored = _stored(session, values.get("id"), "input", "id")
-        user = _set(session, {**stored.as_values(), **changes}, stored, password_hash)
-        if password_hash:
+        _keep_in_rank(caller, stored)
+        was_active = stored.active
+        user = _set(session, {**stored.as_values(), **changes}, stored, password_hash, caller)
+        if password_hash or not (was_active and user.active):
             tokens.revoke_all(session, user.id)
         _keep_a_manager(session, user, "input", "id")
         return user
@@ -46,9 +54,11 @@ async def update_user(context: Context, values: Mapping[str, Any]) -> User:
 @requires(Permission.MANAGE_USERS)
 async def delete_user(context: Context, user_id: str) -> str:
     """Deletes the user and every token of the user, and returns the id. Raises Refused."""
+    caller = await context.caller()
 
     def unit(session: Session) -> None:
         user = _stored(session, user_id, "id")
+        _keep_in_rank(caller, user)
         tokens.revoke_all(session, user.id)
         session.delete(user)
         session.flush()
@@ -66,8 +76,20 @@ async def users(context: Context, window: Window, search: str | None = None) -> 
     return await listing(context.database, User, wanted, (), window, UserOrder.USERNAME, Order.ASC)
 
 
-async def may_know(context: Context, user: User) -> None:
+@dataclass(frozen=True, slots=True)
+class Oneself:
+    """A user who has just logged in, and so may see all of it: with whatever credentials the request came."""
+
+    user: User
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.user, name)
+
+
+async def may_know(context: Context, user: User | Oneself) -> None:
     """Raises Forbidden unless the caller is this user or manages users: the rest see an id and a name."""
+    if isinstance(user, Oneself):
+        return
     caller = await context.caller()
     if caller.id != user.id and not caller.may(Permission.MANAGE_USERS):
         raise Forbidden
@@ -79,18 +101,55 @@ async def users_by_id(context: Context, user_ids: Sequence[str]) -> dict[str, Us
     return {user.id: user for user in await context.database.read(users_.by_ids(wanted))} if wanted else {}
 
 
-def _set(session: Session, values: Mapping[str, Any], stored: User | None, password_hash: str | None) -> User:
+def _set(
+    session: Session, values: Mapping[str, Any], stored: User | None, password_hash: str | None, caller: Caller
+) -> User:
     config, problems = examine(UserConfig, values, "input")
+    if config is not None:
+        problems += _excess(config, caller)
     problems += users_.taken_problems(session, values, stored.id if stored else None)
     if config is None or problems:
         raise Refused(problems)
     return users_.store(session, config, stored, password_hash)
 
 
-async def _hashed(values: Mapping[str, Any]) -> str | None:
-    """The hash of a valid new password, made before the transaction because it takes its time."""
+def _excess(config: UserConfig, caller: Caller) -> list[Problem]:
+    """What a narrowed token must not give: it would be another way to more than it may do itself."""
+    problems = []
+    beyond = _beyond(config.permissions, caller)
+    if beyond:
+        message = f"permissions must be among those of your token; it lacks {', '.join(beyond)}."
+        problems.append(Problem(ErrorCode.INVALID, message, ("input", "permissions")))
+    if _sees_beyond(config.permissions, config.departments, caller):
+        message = "departments must be among your own: your token does not see others."
+        problems.append(Problem(ErrorCode.INVALID, message, ("input", "departments")))
+    return problems
+
+
+def _keep_in_rank(caller: Caller, user: User) -> None:
+    """Raises Forbidden where a narrowed token would change who may do more than it: it could then act as that user."""
+    if _beyond(user.permissions, caller) or _sees_beyond(user.permissions, user.departments, caller):
+        raise Forbidden("A narrowed token can't change or delete a user who may do more than the token.")
+
+
+def _beyond(permissions: Sequence[Permission], caller: Caller) -> list[str]:
+    """Names of the permissions that a narrowed token lacks. Whoever else manages users may give them all."""
+    return [one.name for one in dict.fromkeys(permissions) if caller.narrowed and not caller.may(one)]
+
+
+def _sees_beyond(permissions: Sequence[Permission], departments: Sequence[str], caller: Caller) -> bool:
+    """Whether these permissions show inboxes of a department that a narrowed token does not see."""
+    shows = not set(SEES_INBOXES).isdisjoint(permissions)
+    return caller.narrowed and shows and not all(map(caller.sees, departments))
+
+
+async def _hashed(context: Context, values: Mapping[str, Any]) -> str | None:
+    """The hash of a valid new password, made before the transaction because it takes its time. Raises Unavailable."""
     password = accepted(UserConfig, "password", values.get("password"))
-    return await asyncio.to_thread(hash_password, password) if isinstance(password, str) else None
+    if not isinstance(password, str):
+        return None
+    async with context.turns.passwords.taken():
+        return await asyncio.to_thread(hash_password, password)
 
 
 def _stored(session: Session, user_id: object, *path: str) -> User:

@@ -17,6 +17,7 @@ from models.errors import (
     Refused,
     TooLarge,
     Unauthenticated,
+    shortened,
 )
 from models.fields import Published
 
@@ -107,7 +108,7 @@ class BadSort(ProductError):
     status = 400
 
     def __init__(self, text: str) -> None:
-        super().__init__(f'Invalid sort parameter provided: "{text}" [error-invalid-sort]')
+        super().__init__(f'Invalid sort parameter provided: "{shortened(text)}" [error-invalid-sort]')
 
 
 class NotSent(ProductError):

@@ -17,6 +17,7 @@ from graphql import (
     VariableNode,
 )
 
+from edge.answers import without_long_names
 from models.errors import ProductError, Unforeseen, where
 
 PARSE_FAILED = "GRAPHQL_PARSE_FAILED"
@@ -46,7 +47,7 @@ def printed(error: GraphQLError, request_id: str) -> PrintedError:
         return error
     code, message = _code_and_message(error)
     shown = PrintedError(
-        message,
+        without_long_names(message),
         nodes=error.nodes,
         source=error.source,
         positions=error.positions,

@@ -17,7 +17,7 @@ described_enum(
         ErrorCode.TOO_LONG: "A text has more characters than its field takes.",
         ErrorCode.TAKEN: "A value that must be unique belongs to another one already.",
         ErrorCode.NOT_FOUND: "There is none with this id.",
-        ErrorCode.CONFLICT: "What is stored is not what the caller expects it to be.",
+        ErrorCode.CONFLICT: "What is stored is not what the caller expects it to be, or as much is stored as may be.",
         ErrorCode.PASSWORD_REQUIRED: "A password, or secrets of a consent, must be given: none is stored, the stored "
         "one would go elsewhere, or none of this server's keys decrypts it.",
         ErrorCode.DNS_FAILED: "The name of the mail server or of the token endpoint can't be resolved.",

@@ -7,6 +7,7 @@ import strawberry
 from models import user as rows
 from models.errors import ErrorCode, Refused, Unauthenticated
 from resolvers import session as resolvers
+from resolvers.user import Oneself
 from schema.context import Info
 from schema.payload import Payload, answer
 from schema.user import User
@@ -37,7 +38,7 @@ async def login(
     return await answer(
         LoginPayload,
         _login(info, username, password),
-        lambda found: {"user": found.user, "token": found.token.reveal()},
+        lambda found: {"user": Oneself(found.user), "token": found.token.reveal()},
     )
 
 

@@ -10,11 +10,13 @@ from typing import Any
 import httpx
 import pytest
 
-from models.user import Permission
+from edge.answers import to_iso
+from models.errors import Unavailable
+from models.user import Permission, User
 from resolvers.access import RULES
 from rest import ROUTES
 from schema import build_schema
-from tests.api import GraphQLApi
+from tests.api import Api, GraphQLApi
 from tests.inboxes import inbox_values
 from tests.running import ADMIN_ID, ADMIN_TOKEN, Running
 from tests.users import CREATE_TOKEN, REVOKE, ask, caller, codes
@@ -254,3 +256,76 @@ async def test_of_other_users_only_the_name_is_known(server: Running) -> None:
         asked: dict[str, Any] = await ask(reader, f'{{ emailInbox(id: "a") {{ createdBy {{ {field} }} }} }}')
         assert codes(asked) == ["FORBIDDEN"]
         assert not codes(await ask(reader, f"{{ viewer {{ {field} }} }}"))
+
+
+async def test_an_inbox_that_is_not_seen_takes_the_work_of_one_that_is_not_there(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time that an answer takes must not tell of the inbox: the database hands none out."""
+    await GraphQLApi(server.client).set_inbox(inbox_values(id="theirs", email="theirs@example.org", department="Legal"))
+    seen = GraphQLApi(await caller(server, "member", READ, departments=["Sales"]))
+    database, rows = server.context.database, []
+    directly = database._directly
+
+    async def counting(text: str, arguments: Any) -> Any:
+        found = await directly(text, arguments)
+        if "email_inbox" in text:
+            rows.append(len(found))
+        return found
+
+    monkeypatch.setattr(database, "_directly", counting)
+    for inbox_id in ("theirs", "nothing"):
+        assert await seen.inbox(inbox_id) is None
+        assert await seen.inbox_by_email(f"{inbox_id}@example.org") is None
+    assert rows == [0, 0, 0, 0]
+    assert await GraphQLApi(server.client).inbox("theirs")
+
+
+# ---------------------------------------------------------------------------------------------------------- meanwhile
+
+
+async def test_a_caller_who_is_deleted_meanwhile_is_nobody(
+    server: Running, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.client = await caller(server, "ada", MANAGE)
+    user_id = (await ask(api.client, "{ viewer { id } }"))["data"]["viewer"]["id"]
+    authenticator = server.app.state.authenticator
+    find = authenticator.find
+
+    async def found_and_deleted(*arguments: Any) -> Any:
+        found = await find(*arguments)
+        await server.context.database.write(lambda session: session.delete(session.get_one(User, user_id)))
+        return found
+
+    monkeypatch.setattr(authenticator, "find", found_and_deleted)
+    assert (await api.set_inbox(inbox_values())).refused == "UNAUTHENTICATED"
+    monkeypatch.undo()
+    api.client = server.client
+    assert await api.inbox_by_email("support@example.org") is None
+
+
+async def test_what_a_token_was_used_for_is_not_lost_where_it_can_not_be_written(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authenticator, database = server.app.state.authenticator, server.context.database
+    member = await caller(server, "member")
+    for client in (member, server.client):
+        assert (await client.get("/api/v1/me")).status_code == 200
+    before, write = dict(authenticator._uses), database.write
+
+    async def failing(unit: Any) -> None:
+        # What is used while it is tried is newer than what is tried.
+        assert (await server.client.get("/api/v1/me")).status_code == 200
+        raise Unavailable
+
+    monkeypatch.setattr(database, "write", failing)
+    with pytest.raises(Unavailable):
+        await authenticator.flush()
+    used = sorted(authenticator._uses.values())
+    assert used[0] in before.values()
+    assert used[1] > max(before.values())
+    monkeypatch.setattr(database, "write", write)
+    await authenticator.flush()
+    for client, moment in ((member, used[0]), (server.client, used[1])):
+        [token] = (await ask(client, "{ accessTokens { lastUsedAt } }"))["data"]["accessTokens"]
+        assert token["lastUsedAt"] == to_iso(moment)

@@ -11,6 +11,9 @@ import websockets
 import resolvers.events
 import resolvers.inbox
 import schema.endpoint
+from cli.world import shell
+from models import change
+from models.errors import BadRequest
 from models.secrets import Secret
 from models.user import Permission
 from resolvers.access import Credentials
@@ -203,6 +206,60 @@ async def test_a_change_that_is_told_late_is_told_as_it_was(live: tuple[Running,
         ("DELETED", True),
         ("CREATED", False),
     ]
+
+
+async def test_a_replay_shows_nothing_of_an_inbox_that_has_moved_out_of_sight_since(live: tuple[Running, str]) -> None:
+    server, url = live
+    api = GraphQLApi(server.client)
+    member = await member_of(server, "Sales")
+    cursor = (await server.graphql("{ changesCursor }"))["data"]["changesCursor"]
+
+    async def put(inbox_id: str, department: str | None, name: str = "Open") -> None:
+        values = inbox_values(id=inbox_id, email=f"{inbox_id}@example.org", department=department, name=name)
+        assert (await api.set_inbox(values)).inbox_id
+
+    await put("left", "Sales")
+    await put("left", "Sales", "Still open")
+    await put("left", "Legal", "Secret")
+    await put("left", "Legal", "More secret")
+    await put("visited", "Legal", "Secret")
+    await put("visited", "Sales")
+    await put("visited", "Legal", "Secret")
+    await put("foreign", "Legal", "Secret")
+    await api.delete_inbox("foreign")
+    await put("deleted", "Sales")
+    await api.delete_inbox("deleted")
+    await put("deleted", "Legal", "Secret")
+    await put("back", "Sales")
+    await put("back", "Legal", "Secret")
+    await put("back", "Sales", "Back")
+    await put("end", None)
+    expected = [
+        ("DELETED", "left", None),
+        ("DELETED", "visited", None),
+        ("DELETED", "deleted", None),
+        ("CREATED", "back", "Back"),
+        ("DELETED", "back", None),
+        ("UPDATED", "back", "Back"),
+        ("CREATED", "end", "Open"),
+    ]
+    async with connected(url, member) as subscriber:
+        await subscriber.start(CHANGES, after=cursor)
+        events = [(await subscriber.next())["emailInboxChanged"] for _ in expected]
+    told = [(event["kind"], event["id"], (event["emailInbox"] or {}).get("name")) for event in events]
+    assert told == expected
+
+
+async def test_the_log_of_changes_has_an_end(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(change, "MAX_CHANGES", 3)
+    cursor = (await server.graphql("{ changesCursor }"))["data"]["changesCursor"]
+    await set_all(GraphQLApi(server.client), [f"n{number}" for number in range(10)])
+    await server.context.database.write(change.prune)
+    [first], [last] = [await server.context.database.find(end) for end in (change.FIRST_SEQ, change.LAST_SEQ)]
+    assert last - first + 1 == 3
+    events = await resolvers.inbox.email_inbox_changed(server.context.acting_as(shell), after=cursor)
+    with pytest.raises(BadRequest, match="not among the changes kept"):
+        await anext(aiter(events))
 
 
 async def test_a_subscriber_that_reads_too_slowly_is_let_go(

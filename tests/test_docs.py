@@ -20,9 +20,9 @@ import server as composition
 from edge import admission, body, protocol
 from mail import check, report
 from mail.hosts import MAIL_PORTS
-from models import change, database, paging, reader, token
+from models import change, database, fields, paging, reader, token
 from models.errors import ErrorCode, ProductError
-from resolvers import events, inbox, throttle, turns, upkeep
+from resolvers import events, inbox, throttle, turns, upkeep, windows
 from resolvers.access import RULES
 from rest import ROUTES
 from schema import build_schema, endpoint, errors, extensions, sse
@@ -313,10 +313,13 @@ def test_the_stages_codes_and_ports_of_mail_are_those_of_the_code() -> None:
 
 
 def test_the_throttling_is_that_of_the_code() -> None:
-    counts = {row[0]: row[1] for row in table(DOCS / "security.md", "failures", "a minute")}
+    counts = {row[0]: row[1] for row in table(DOCS / "security.md", "counted", "a minute")}
     assert counts == {
-        "logins as one user, from one address": str(throttle.PER_USER.amount),
-        "logins and tokens, from one address": str(throttle.PER_ADDRESS.amount),
+        "failed logins as one user, from one address": str(throttle.PER_USER.amount),
+        "failed logins, from one address": str(throttle.PER_ADDRESS.amount),
+        "all logins as one user, right ones too, from one address": str(throttle.LOGINS_PER_USER.amount),
+        "all logins, from one address": str(throttle.LOGINS_PER_ADDRESS.amount),
+        "wrong tokens, from one address": str(throttle.PER_ADDRESS.amount),
     }
 
 
@@ -353,6 +356,15 @@ def test_the_figures_in_the_text_are_those_of_the_code() -> None:
             f"{protocol.BODY_SECONDS:g} seconds for its body",
             f"of an answer for {protocol.SEND_SECONDS:g} seconds",
             f"{events.QUEUE:,} changes behind",
+            f"at most {token.MAX_TOKENS} access tokens, and {token.MAX_LOGINS} tokens of logins",
+            f"at most {change.MAX_CHANGES:,}",
+            f"{turns.HASHED_AT_ONCE} logins are verified at a time and {turns.LOGINS_WAITING} wait",
+            f"`updateUser` and {turns.PASSWORDS_WAITING} wait",
+            f"a name ({fields.MAX_ADDRESS} characters) or a password ({fields.MAX_PASSWORD:,})",
+            f"a token of more than {token.MAX_LENGTH} characters",
+            f"and {throttle.TOKENS_PER_ADDRESS.amount} times a second in all",
+            f"{windows.KEYS:,} of each kind",
+            f"network of {windows.IPV6_PREFIX} bits",
             f"{extensions.MAX_ALIASES} aliases, a name {extensions.MAX_REPEATED} times",
         ],
     }

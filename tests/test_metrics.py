@@ -23,7 +23,7 @@ from edge.metrics import BUCKETS, METHODS, OTHER, Metrics
 from edge.version import VERSION
 from models.errors import ProductError, Unavailable
 from models.observer import CredentialKind, UnitState
-from resolvers.throttle import PER_ADDRESS
+from resolvers.throttle import PER_ADDRESS, PER_USER
 from schema import errors
 from schema.observation import INTROSPECTION, INVALID
 from settings import Settings
@@ -286,13 +286,14 @@ async def test_refused_and_throttled_credentials_are_counted(server: Running) ->
     guesser = server.as_caller(Authorization="Bearer kanarie")
     for _ in range(PER_ADDRESS.amount + 2):
         await guesser.get("/api/v1/me")
-    await guesser.post("/api/v1/login", json={"user": "kanarie", "password": "kanarie"})
+    for _ in range(PER_USER.amount + 1):
+        await guesser.post("/api/v1/login", json={"user": "kanarie", "password": "kanarie"})
     text = (await server.client.get("/metrics")).text
     samples = parsed(text)
     assert samples["credentials_refused_total", "token"] == PER_ADDRESS.amount
     assert samples["throttled_total", "token"] == 2
     assert samples["throttled_total", "login"] == 1
-    assert samples["credentials_refused_total", "login"] == 0
+    assert samples["credentials_refused_total", "login"] == PER_USER.amount
     assert "kanarie" not in text
 
 

@@ -8,9 +8,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlmodel import select
 
+from models import user as users
 from models.errors import BadRequest
 from models.inbox import EmailInbox, InboxOrder
-from models.paging import Order, Window, window_of
+from models.paging import MAX_SIZE, Order, Window, window_of
+from models.user import UserConfig
+from models.validation import validated
+from resolvers.inbox import set_in
 from tests.api import GraphQLApi
 from tests.inboxes import inbox_values
 from tests.running import Running
@@ -206,3 +210,41 @@ async def test_a_bad_count_is_refused(server: Running, name: str, value: str) ->
     answer = await server.client.get("/api/v1/email-inbox.list", params={name: value})
     assert answer.status_code == 400
     assert answer.json()["details"][0]["field"] == name
+
+
+async def test_the_length_of_a_list_is_that_of_all_its_pages(server: Running) -> None:
+    """Also of one that is longer than a page may be, of a part of it, and of what a search finds."""
+    count = MAX_SIZE + 7
+
+    def unit(transaction: Any) -> None:
+        for number in range(count):
+            values = inbox_values(
+                id=f"n{number}", name=f"Needle {number}", email=f"{number}@example.org", active=number < MAX_SIZE + 2
+            )
+            set_in(transaction, values, server.context.keyring, None)
+            config = validated(UserConfig, {"username": f"needle{number}", "permissions": []})
+            users.store(transaction, config, None, None)
+
+    await server.context.database.write(unit)
+    for wanted, expected in (({}, count), ({"active": True}, MAX_SIZE + 2), ({"search": "needle"}, count)):
+        found = await page(server, first=3, filter=wanted)
+        assert found["totalCount"] == expected, wanted
+        assert len(found["nodes"]) == 3
+    query = "query ($search: String) { users(first: 3, search: $search) { totalCount } }"
+    assert (await server.graphql(query))["data"]["users"]["totalCount"] == count + 1
+    assert (await server.graphql(query, search="needle"))["data"]["users"]["totalCount"] == count
+    listed = (await server.client.get("/api/v1/email-inbox.list?count=3")).json()
+    assert (listed["total"], listed["count"]) == (count, 3)
+
+
+@pytest.mark.parametrize("cursor", ["A" * 1_000_000, "W" * 100_001])
+async def test_a_cursor_longer_than_any_is_refused(server: Running, cursor: str) -> None:
+    assert codes(await server.graphql(LIST, orderBy=BY_NAME, after=cursor)) == ["BAD_USER_INPUT"]
+
+
+async def test_the_cursor_of_the_longest_key_is_taken(server: Running) -> None:
+    for number in range(2):
+        values = inbox_values(id=f"{number}" * 64, name="\U00010400" * 199 + str(number), email=f"{number}@example.org")
+        assert (await GraphQLApi(server.client).set_inbox(values)).inbox_id
+    first = await page(server, first=1)
+    assert len((await page(server, first=1, after=first["pageInfo"]["endCursor"]))["nodes"]) == 1

@@ -222,10 +222,10 @@ async def test_a_bad_token_counts_once(live: tuple[Running, str], monkeypatch: p
     _, url = live
     failures = []
 
-    async def failed(_throttle: Throttle, address: str, user: str | None = None) -> None:
+    def failed(_throttle: Throttle, address: str) -> None:
         failures.append(address)
 
-    monkeypatch.setattr(Throttle, "failed", failed)
+    monkeypatch.setattr(Throttle, "token_failed", failed)
     async with stream(url, CHANGES, {"Authorization": "Bearer wrong"}) as answer:
         assert answer.response.status_code == 401
     assert len(failures) == 1
