@@ -126,8 +126,9 @@ def _must_exist(settings: Settings, standing: Standing) -> None:
     """Raises StartError where there is no database, or one without tables."""
     if standing.revision is None:
         raise StartError(
-            f"There is no database yet: {place(settings.url)} (data folder {settings.data_dir.absolute()}). Name the "
-            "server's by EMAIL_INBOX_DATA_DIR, EMAIL_INBOX_DATABASE_URL or --env-file FILE. The first start makes one."
+            f"No database was found: {place(settings.url)} (data folder: {settings.data_dir.absolute()}). To use "
+            "another one, set EMAIL_INBOX_DATA_DIR or EMAIL_INBOX_DATABASE_URL, or pass the settings of the server by "
+            "--env-file FILE. The first start of the server makes a database."
         )
 
 

@@ -130,7 +130,7 @@ def test_a_command_makes_no_database(tmp_path: Path) -> None:
             assert (status, out, err.count("\n")) == (1, "", 1), (call, out, err)
             for said in (
                 f"{folder / DATABASE} is {'missing' if before is None else 'empty'}",
-                f"(data folder {folder})",
+                f"(data folder: {folder})",
             ):
                 assert said in err, call
             assert all(name in err for name in ("EMAIL_INBOX_DATA_DIR", "EMAIL_INBOX_DATABASE_URL", "--env-file"))
