@@ -3,10 +3,13 @@
 import gc
 import sys
 
+import interpreter
+
 if __name__ != "server":
+    interpreter.explain()
     # A start makes hardly any garbage, and a tenth of it would be spent looking for some: see `_settle`.
     gc.disable()
-    if not sys.argv[1:]:
+    if interpreter.only_serves(sys.argv[1:]):
         # What colours a traceback, which a server prints none of: structlog and Alembic load it where it is installed.
         sys.modules |= dict.fromkeys(("pygments", "rich"))  # type: ignore[arg-type]
 
@@ -15,7 +18,7 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -41,9 +44,10 @@ from edge.requests import Requests
 from edge.version import VERSION
 from mail.service import Mail
 from models import key
-from models.database import opened
+from models.database import opened, place
 from models.errors import ProductError, StartError
-from models.migration import inspect, migrate
+from models.files import is_open_to_all, make_folder
+from models.migration import Standing, inspect, migrate
 from models.observer import Observer
 from models.secrets import Key, Keyring
 from resolvers.access import Authenticator
@@ -59,7 +63,7 @@ from schema import build_schema
 from schema.documents import AnyDocument, trusted_documents
 from schema.endpoint import Endpoint
 from schema.page import ASSETS, Assets, Page, load_page
-from settings import Settings, read_settings, secret, unknown_settings
+from settings import Settings, read_settings, secret, set_environment, unknown_settings
 
 SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 """The variable by which prometheus_client is told, when it is imported, that several processes count together."""
@@ -89,20 +93,26 @@ log = structlog.get_logger()
 
 
 @asynccontextmanager
-async def world(settings: Settings, observer: Observer | None = None) -> AsyncIterator[Context]:
+async def world(settings: Settings, observer: Observer | None = None, *, makes: bool = True) -> AsyncIterator[Context]:
     """The context that every request starts from: database up to date, keys at hand. Raises StartError.
 
-    Nothing on disk is changed before the database was found to be whole, known and of these keys.
+    `makes`: whether a database is made where there is none. Nothing on disk is changed before the database was found
+    to be whole, known and of these keys.
     """
     observer = observer or Observer()
     _keys(settings)
     mail = Mail.of(settings.mail_hosts_allow, settings.mail_ports, settings.ca_file)
     async with opened(settings.url, observer) as database:
         standing = await inspect(database)
+        if not makes:
+            _must_exist(settings, standing)
         keyring = _keyring(settings, first_start=not standing.keys)
         key.hold_against(standing.keys, keyring)
         await migrate(database)
         await database.write(lambda session: key.register(session, keyring))
+        if database.path and is_open_to_all(database.path):
+            fix = f"chmod 600 {database.path}"
+            log.warning("database open to every user", path=str(database.path), fix=fix)
         mail.tokens.on_rotation = keeping(database, keyring)
         try:
             yield Context(database, keyring, Events(database, observer), Throttle(observer), mail, Turns(), observer)
@@ -112,15 +122,25 @@ async def world(settings: Settings, observer: Observer | None = None) -> AsyncIt
                     await mail.tokens.finish()
 
 
+def _must_exist(settings: Settings, standing: Standing) -> None:
+    """Raises StartError where there is no database, or one without tables."""
+    if standing.revision is None:
+        raise StartError(
+            f"No database was found: {place(settings.url)} (data folder: {settings.data_dir.absolute()}). To use "
+            "another one, set EMAIL_INBOX_DATA_DIR or EMAIL_INBOX_DATABASE_URL, or pass the settings of the server by "
+            "--env-file FILE. The first start of the server makes a database."
+        )
+
+
 def _keyring(settings: Settings, *, first_start: bool) -> Keyring:
     given, key_file = _keys(settings), settings.key_file
-    if key_file and not first_start and not key_file.path.exists():
+    if key_file and not key_file.exists() and not first_start:
         raise StartError(f"The key file {key_file.path} is missing: put it back, or set EMAIL_INBOX_SECRET_KEYS.")
     if key_file or settings.database_url is None:
         _make_folder(settings.data_dir)
     if key_file is None:
         return Keyring(lambda: given)
-    if not key_file.path.exists():
+    if not key_file.exists():
         key_file.create()
     key_file.keys()
     return Keyring(key_file.keys_now)
@@ -142,7 +162,7 @@ def _keys(settings: Settings) -> list[Key]:
 
 def _make_folder(folder: Path) -> None:
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         raise StartError(f"The data folder {folder} can't be made: {error.strerror}.") from None
 
@@ -371,32 +391,34 @@ def _introduce(administrator: Administrator, address: str, *, given: bool) -> li
     ]
 
 
-def shell_world() -> AbstractAsyncContextManager[Context]:
-    """The world of a command: that of the server, which may be running."""
-    return world(read_settings())
-
-
 def commands() -> Any:
     """The commands, as a `typer.Typer`. A server that starts does without, and without the libraries that they need."""
-    import typer
-
     import cli
 
-    app = typer.Typer(help="The e-mail inbox server.", pretty_exceptions_enable=False)
-    cli.attach(app, shell_world, read_settings)
+    options = cli.Options()
 
-    @app.callback(invoke_without_command=True)
-    def main(context: typer.Context) -> None:
-        """Without a command: serve."""
-        if context.invoked_subcommand is None:
-            serve(read_settings())
+    def settings() -> Settings:
+        set_environment(options.folder, options.env_files, options.environment)
+        return read_settings()
 
-    @app.command("schema")
-    def print_schema() -> None:
-        """Print the GraphQL schema (SDL)."""
-        print(build_schema().as_str())
+    return cli.program(
+        options,
+        cli.Server(
+            settings=settings,
+            world=lambda *, makes=False: world(settings(), makes=makes),
+            database=lambda: asyncio.run(_existing(settings())),
+            serve=lambda: serve(settings()),
+            schema=lambda: build_schema().as_str(),
+            version=VERSION,
+        ),
+    )
 
-    return app
+
+async def _existing(settings: Settings) -> str:
+    """The URL of the database. Raises StartError where there is none."""
+    async with opened(settings.url) as database:
+        _must_exist(settings, await inspect(database))
+    return settings.url
 
 
 def run() -> None:
@@ -404,14 +426,29 @@ def run() -> None:
     os.umask(0o077)
     logs.configure("error", as_json=not sys.stderr.isatty())
     try:
-        if sys.argv[1:]:
-            _settle()
-            commands()()
-        else:
-            serve(read_settings())
+        _obey(sys.argv[1:])
     except ProductError as error:
-        print(error, file=sys.stderr)
-        sys.exit(1)
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror or error}.")
+
+
+def _obey(arguments: list[str]) -> None:
+    if interpreter.only_serves(arguments):
+        set_environment(Path(arguments[1]) if arguments[:1] == ["--folder"] else None)
+        serve(read_settings())
+    else:
+        _settle()
+        import cli
+
+        commands()(cli.in_front(arguments), prog_name=cli.NAME)
+
+
+def _fail(reason: str) -> None:
+    from cli.terminal import printable
+
+    print(printable(reason), file=sys.stderr)
+    sys.exit(1)
 
 
 if __name__ == "__main__":

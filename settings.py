@@ -2,12 +2,13 @@
 
 import os
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 from limits import RateLimitItem, parse
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
 
 from models.database import sqlite_path
 from models.errors import StartError
@@ -137,6 +138,38 @@ class Settings(BaseSettings):
         )
 
 
+def set_environment(
+    folder: Path | None = None, files: Sequence[Path] = (), given: Mapping[str, str] | None = None
+) -> None:
+    """Makes the environment, which every process of the server inherits, what the command line asks for.
+
+    What is set there already wins over the files, a later file over an earlier one, and what is `given` over all.
+    `.env` and relative paths in settings are looked for in the folder. Raises StartError.
+    """
+    values = {name: value for file in files for name, value in _read_file(file).items()}
+    known = {name.upper() for name, value in os.environ.items() if value}
+    os.environ.update({name: value for name, value in values.items() if name.upper() not in known})
+    os.environ.update(given or {})
+    if folder:
+        os.chdir(folder)
+
+
+def _read_file(file: Path) -> dict[str, str]:
+    try:
+        if file.is_dir() or not file.exists():  # such a file would count as empty
+            raise StartError(f"--env-file: there is no file {file}.")
+        found = DotEnvSettingsSource(Settings, env_file=file, case_sensitive=True).env_vars
+    except OSError as error:
+        raise StartError(f"--env-file: {file} can't be read: {error.strerror}.") from None
+    except UnicodeError:
+        raise StartError(f"--env-file: {file} is not text in UTF-8.") from None
+    return {
+        (name.upper() if name.upper().startswith(PREFIX) else name): value
+        for name, value in found.items()
+        if value is not None
+    }
+
+
 def read_settings() -> Settings:
     """The settings of the environment and `.env`. Raises StartError that names every wrong one, and no value."""
     try:
@@ -149,9 +182,17 @@ def read_settings() -> Settings:
     path = sqlite_path(settings.url)
     if settings.workers > 1 and path:
         raise StartError("EMAIL_INBOX_WORKERS above 1 needs PostgreSQL: set EMAIL_INBOX_DATABASE_URL.")
-    if settings.database_url and path and not path.parent.is_dir():
+    if settings.database_url and path and not _is_folder(path.parent):
         raise StartError(f"EMAIL_INBOX_DATABASE_URL: {path} can't be made, because its folder does not exist.")
     return settings
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether it is one. Where that can't be seen, the database will say what is in the way."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return True
 
 
 def unknown_settings() -> list[str]:

@@ -2,25 +2,22 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Annotated
 
 import typer
 
+from cli.files import absolute
+from cli.terminal import say
 from models.backup import back_up
 
 
-class HasUrl(Protocol):
-    """The settings, as far as this command needs them."""
-
-    @property
-    def url(self) -> str: ...
-
-
-def attach(app: typer.Typer, settings: Callable[[], HasUrl]) -> None:
-    """Adds the command."""
+def attach(app: typer.Typer, database: Callable[[], str]) -> None:
+    """Adds the command. `database` gives the URL of a database that exists."""
 
     @app.command()
-    def backup(file: Annotated[Path, typer.Argument(help="Where to write it; must not exist.")]) -> None:
-        """Copy the database, consistently, while the server works. Keep the secret keys somewhere else."""
-        back_up(settings().url, file)
-        typer.echo(f"{file}: {file.stat().st_size:,} bytes")
+    def backup(
+        file: Annotated[Path, typer.Argument(help="File to write. It must not exist.", callback=absolute)],
+    ) -> None:
+        """Copy the database to a file, while the server runs. Back up the secret keys separately."""
+        back_up(database(), file)
+        say(f"{file}: {file.stat().st_size:,} bytes")

@@ -3,8 +3,7 @@
 import sys
 from collections.abc import Iterator
 
-import typer
-
+from cli.terminal import say
 from cli.world import print_table
 from mail.report import ServerCheck, Stage
 from resolvers.check import Checked
@@ -15,10 +14,11 @@ HEADERS = ("protocol", "step", "result", "ms", "code", "message", "hint")
 def print_check(checked: Checked) -> None:
     if sys.stdout.isatty():
         for protocol, check in checked:
-            typer.echo(f"\n{protocol.upper()}: {'works' if check.success else 'does not work'}")
+            say("")
+            say(f"{protocol.upper()}: {'works' if check.success else 'does not work'}")
             print_table(("step", "", "ms", "what is wrong, what to do"), map(_told, check.stages))
             for name, value in _facts(check):
-                typer.echo(f"{name}: {value}")
+                say(f"{name}: {value}")
     else:
         lines = [(protocol, *cells) for protocol, check in checked for cells in (*_steps(check), *_facts(check))]
         print_table(HEADERS, [(*cells, *[""] * (len(HEADERS) - len(cells))) for cells in lines])

@@ -16,21 +16,21 @@ from resolvers.context import Context
 
 def commands(world: World) -> typer.Typer:
     """The commands about inboxes."""
-    app = typer.Typer(help="Inboxes.", no_args_is_help=True)
+    app = typer.Typer(help="List and check inboxes.", no_args_is_help=True)
 
     @app.callback()
     def group() -> None:
-        """Inboxes."""
+        """List and check inboxes."""
 
     @app.command("list")
     def list_() -> None:
-        """Print every inbox."""
+        """List all inboxes."""
         headers = ("id", "name", "email", "active", "department", "smtp", "imap", "version")
         print_table(headers, [_row(inbox) for inbox in run(world, _all)])
 
     @app.command()
     def check(inbox_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
-        """Connect to the mail servers of an inbox, and print step by step what works. Sends no mail."""
+        """Check the mail servers of an inbox, step by step. Sends no mail."""
         checked = run(world, lambda context: check_email_inbox(context, {"id": inbox_id}))
         print_check(checked)
         if checked.problems:

@@ -5,6 +5,7 @@ from typing import Protocol
 
 import typer
 
+from cli.terminal import counted, say
 from cli.world import World, run
 from models.keyfile import KeyFile
 from resolvers.keys import rotate_keys
@@ -27,13 +28,13 @@ def commands(world: World, settings: Callable[[], HasKeyFile]) -> typer.Typer:
 
     @app.command()
     def rotate() -> None:
-        """Encrypt every mail password and token with a new key, while the server works.
+        """Re-encrypt every mail password and token with a new key, while the server runs.
 
-        With a key file, a new key is made. With EMAIL_INBOX_SECRET_KEYS, put the new key in front, restart, then
-        rotate. It may be interrupted: the next call goes on.
+        With a key file, this makes the new key. With EMAIL_INBOX_SECRET_KEYS, put the new key first, restart the
+        server, then rotate. If the command is interrupted, run it again: it continues.
         """
         key_file = settings().key_file
         changed = run(world, lambda context: rotate_keys(context.database, context.keyring, key_file))
-        typer.echo(f"{changed} inboxes were encrypted anew.")
+        say(f"{counted(changed, 'inbox', 'inboxes')} re-encrypted.")
 
     return app

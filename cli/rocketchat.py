@@ -1,12 +1,16 @@
 """`import-rocketchat FILE`."""
 
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from cli.files import absolute
+from cli.terminal import complain, counted, say
 from cli.world import World, run
-from resolvers.rocketchat import import_documents, read_documents
+from resolvers.mongoexport import read_documents
+from resolvers.rocketchat import Imported, LeftOut, import_documents
 
 
 def attach(app: typer.Typer, world: World) -> None:
@@ -15,13 +19,51 @@ def attach(app: typer.Typer, world: World) -> None:
     @app.command("import-rocketchat")
     def import_rocketchat(
         file: Annotated[
-            Path, typer.Argument(exists=True, dir_okay=False, help="From mongoexport, JSON lines or array.")
+            Path,
+            typer.Argument(exists=True, dir_okay=False, help="What mongoexport wrote, as JSON.", callback=absolute),
         ],
     ) -> None:
-        """Take over the inboxes and users of a Rocket.Chat server, with their ids and login tokens: all, or none.
+        """Import the inboxes and users of a Rocket.Chat server, with their ids and login tokens.
 
-        FILE is what `mongoexport` writes of the collections `rocketchat_email_inbox` and `users`. Passwords of users
-        are hashed in another way there and can't be taken over: set new ones, or go on with the tokens.
+        FILE is what `mongoexport` writes of the collections `rocketchat_email_inbox` and `users`, in any of its forms.
+        A document that can't be imported is left out, with the reason on stderr, and the exit status is 1. The import
+        can be repeated: what has the same id is replaced. Passwords of users can't be imported.
         """
-        imported = run(world, lambda context: import_documents(context, read_documents(file.read_bytes())))
-        typer.echo(f"{imported.inboxes} inboxes and {imported.users} users, {imported.tokens} tokens.")
+        imported = Imported()
+        try:
+            _import(file, world, imported)
+        except BaseException:
+            if imported != Imported():
+                _say(imported)
+                complain("The import was interrupted. What is imported stays: run it again to continue.")
+            raise
+        _say(imported)
+        if imported.refused:
+            raise typer.Exit(1)
+
+
+def _import(file: Path, world: World, imported: Imported) -> None:
+    with file.open("rb") as source:
+        documents = read_documents(source)
+        first = next(documents, None)
+        if first is None:  # no database is made for it
+            complain(f"{file} holds no documents. It must be what mongoexport writes.")
+            raise typer.Exit(1)
+        every = chain([first], documents)
+        run(world, lambda context: import_documents(context, every, imported, _tell), makes=True)
+
+
+def _tell(left_out: LeftOut) -> None:
+    for reason in left_out.reasons:
+        complain(f"line {left_out.line}, {left_out.id}: {reason}")
+
+
+def _say(imported: Imported) -> None:
+    parts = [
+        counted(imported.inboxes, "inbox", "inboxes"),
+        counted(imported.users, "user", "users"),
+        counted(imported.tokens, "token", "tokens"),
+    ]
+    say(f"Imported: {', '.join(parts)}.")
+    if left_out := imported.refused + imported.others:
+        say(f"Left out: {counted(left_out, 'document', 'documents')} ({imported.refused:,} with errors).")

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cli.terminal import say
 from cli.user import Name, find
 from cli.world import World, acting_as, print_table, run
 from models import token as rows
@@ -19,36 +20,36 @@ from resolvers.context import Context
 
 def commands(world: World) -> typer.Typer:
     """The commands about access tokens."""
-    app = typer.Typer(help="Access tokens.", no_args_is_help=True)
+    app = typer.Typer(help="Create, list and revoke access tokens.", no_args_is_help=True)
 
     @app.command()
     def add(
         user: Name,
         name: Annotated[str, typer.Option(help="What the token is for.")] = "shell",
         days: Annotated[
-            int | None, typer.Option(min=1, max=36_500, help="How long it lives; without end if left out.")
+            int | None, typer.Option(min=1, max=36_500, help="Days until it expires. By default, it never does.")
         ] = None,
         permission: Annotated[
-            list[Permission] | None, typer.Option(help="Narrow it; may be given several times.")
+            list[Permission] | None, typer.Option(help="Limit it to this permission. Can be repeated.")
         ] = None,
     ) -> None:
-        """Make a token for a user, and print it: the only time that it is shown."""
+        """Create a token for a user and print it. It is shown only once."""
         values = {
             "name": name,
             "expiresAt": now() + timedelta(days=days) if days else None,
             "permissions": permission or None,
         }
-        typer.echo(run(world, lambda context: _add(context, user, values)))
+        say(run(world, lambda context: _add(context, user, values)))
 
     @app.command("list")
     def list_(user: Name) -> None:
-        """Print the living tokens of a user."""
+        """List the active tokens of a user."""
         headers = ("id", "name", "created", "last used", "expires")
         print_table(headers, [_row(token) for token in run(world, lambda context: _tokens(context, user))])
 
     @app.command()
     def revoke(token_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
-        """End a token at once."""
+        """Revoke a token, at once."""
         run(world, lambda context: _revoke(context, token_id))
 
     return app

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cli.terminal import say
 from cli.world import World, every, print_table, run
 from models import user as rows
 from models.errors import ErrorCode, Refused, shortened
@@ -14,23 +15,25 @@ from models.user import Permission, User
 from resolvers import user as resolvers
 from resolvers.context import Context
 
-Name = Annotated[str, typer.Argument(help="Username, e-mail address or id.")]
+Name = Annotated[str, typer.Argument(help="Username, email address or id.")]
 
 
 def commands(world: World) -> typer.Typer:
     """The commands about users."""
-    app = typer.Typer(help="Users.", no_args_is_help=True)
+    app = typer.Typer(help="Create, list and disable users.", no_args_is_help=True)
 
     @app.command()
     def add(
         username: Annotated[str, typer.Argument(help="Login name.")],
         name: Annotated[str | None, typer.Option(help="Full name.")] = None,
-        email: Annotated[str | None, typer.Option(help="E-mail address.")] = None,
-        permission: Annotated[list[Permission] | None, typer.Option(help="May be given several times.")] = None,
-        department: Annotated[list[str] | None, typer.Option(help="May be given several times.")] = None,
-        password: Annotated[bool, typer.Option("--password", help="Ask for a password.")] = False,
+        email: Annotated[str | None, typer.Option(help="Email address.")] = None,
+        permission: Annotated[list[Permission] | None, typer.Option(help="Can be repeated.")] = None,
+        department: Annotated[list[str] | None, typer.Option(help="Can be repeated.")] = None,
+        password: Annotated[
+            bool, typer.Option("--password", help="Prompt for a password, or read it from a pipe.")
+        ] = False,
     ) -> None:
-        """Make a user, and print its id."""
+        """Create a user and print its id."""
         values = {
             "username": username,
             "name": name,
@@ -39,22 +42,22 @@ def commands(world: World) -> typer.Typer:
             "departments": department or [],
             "password": ask_password() if password else None,
         }
-        typer.echo(run(world, lambda context: resolvers.create_user(context, values)).id)
+        say(run(world, lambda context: resolvers.create_user(context, values), makes=True).id)
 
     @app.command("list")
     def list_() -> None:
-        """Print every user."""
+        """List all users."""
         headers = ("id", "username", "name", "email", "permissions", "departments", "active")
         print_table(headers, [_row(user) for user in run(world, _all)])
 
     @app.command()
     def disable(user: Name) -> None:
-        """Let a user do nothing any more; tokens and open subscriptions end within seconds."""
+        """Disable a user. Tokens stop working, and open subscriptions end within seconds."""
         run(world, lambda context: _update(context, user, {"active": False}))
 
     @app.command("set-password")
     def set_password(user: Name) -> None:
-        """Ask for a new password (or read it from a pipe), and end the user's tokens."""
+        """Prompt for a new password, or read it from a pipe, and revoke the user's tokens."""
         password = ask_password()
         run(world, lambda context: _update(context, user, {"password": password}))
 

@@ -4,34 +4,40 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import typer
 
+from cli.terminal import complain, printable
 from models.errors import ProductError, Refused
 from models.paging import MAX_SIZE, Page, Window
 from models.user import Permission, User
 from resolvers.context import Caller, Context
 
-World = Callable[[], AbstractAsyncContextManager[Context]]
 Result = TypeVar("Result")
 Row = TypeVar("Row")
 
 
-def run(world: World, work: Callable[[Context], Awaitable[Result]]) -> Result:
+class World(Protocol):
+    """Opens the database and the keys. `makes`: also where there is no database yet, which it makes."""
+
+    def __call__(self, *, makes: bool = False) -> AbstractAsyncContextManager[Context]: ...
+
+
+def run(world: World, work: Callable[[Context], Awaitable[Result]], *, makes: bool = False) -> Result:
     """Does the work on the opened database. What goes wrong is printed as one line, with exit status 1."""
 
     async def within() -> Result:
-        async with world() as context:
+        async with world(makes=makes) as context:
             return await work(context.acting_as(shell))
 
     try:
         return asyncio.run(within())
     except Refused as refused:
         for problem in refused.problems:
-            typer.echo(problem.message, err=True)
+            complain(problem.message)
     except ProductError as error:
-        typer.echo(str(error), err=True)
+        complain(str(error))
     raise typer.Exit(1)
 
 
@@ -39,7 +45,7 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """For a person, a table; for a pipe, a line for each row, with tabs between the cells and nothing cut."""
     if not sys.stdout.isatty():
         for row in (headers, *rows):
-            typer.echo("\t".join(row))
+            typer.echo("\t".join(map(printable, row)))
         return
     from rich.console import Console
     from rich.table import Table
@@ -47,7 +53,7 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
     table = Table(*headers)
     for row in rows:
-        table.add_row(*map(Text, row))  # a plain string could hold markup
+        table.add_row(*(Text("\n".join(map(printable, cell.split("\n")))) for cell in row))  # no markup is obeyed
     Console().print(table)
 
 

@@ -7,11 +7,28 @@ import subprocess
 import tempfile
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy.engine import URL, make_url
 
 from models.database import sqlite_path
 from models.errors import ProductError
+
+_LIBPQ = {
+    "host": "PGHOST",
+    "port": "PGPORT",
+    "user": "PGUSER",
+    "password": "PGPASSWORD",
+    "passfile": "PGPASSFILE",
+    "database": "PGDATABASE",
+    "ssl": "PGSSLMODE",
+    "target_session_attrs": "PGTARGETSESSIONATTRS",
+    "krbsrvname": "PGKRBSRVNAME",
+    "gsslib": "PGGSSLIB",
+}
+"""What the driver takes of a URL, and the variable that tells libpq the same."""
+_OVERRULING = ("PGSERVICE", "PGSERVICEFILE", "PGHOSTADDR")
+"""Variables that win over `PGHOST`: libpq would not go where the URL leads."""
 
 
 class BackupError(ProductError):
@@ -72,15 +89,30 @@ def _dump_postgresql(url: URL, target: Path) -> None:
     program = shutil.which("pg_dump")
     if program is None:
         raise BackupError("pg_dump is needed to back up PostgreSQL: install the PostgreSQL client programs.")
-    # The password goes by the environment: arguments can be seen by every user of the machine.
-    environment = {**os.environ, **({"PGPASSWORD": url.password} if url.password else {})}
-    place = url.set(drivername="postgresql")._replace(password=None).render_as_string(hide_password=False)
     done = subprocess.run(  # noqa: S603
-        [program, "--format=custom", f"--file={target}", f"--dbname={place}"],
-        env=environment,
+        [program, "--format=custom", f"--file={target}"],
+        env=_libpq_environment(url),
         capture_output=True,
         check=False,
     )
     if done.returncode:
         complaints = done.stderr.decode(errors="replace").splitlines() or [f"exit status {done.returncode}"]
         raise BackupError(f"The backup can't be made: {complaints[-1]}.")
+
+
+def _libpq_environment(url: URL) -> dict[str, str]:
+    """The environment in which a program of PostgreSQL connects to where the server does.
+
+    Nothing of the URL becomes an argument, which every user of the machine can see: a password may be in its query too.
+    """
+    _, options = url.set(drivername="postgresql+asyncpg").get_dialect()().create_connect_args(url)
+    options.setdefault("ssl", options.pop("sslmode", None))
+    given = {variable: options.get(name) for name, variable in _LIBPQ.items()}
+    overruling = _OVERRULING if "host" in options else ()
+    inherited = {name: value for name, value in os.environ.items() if name not in overruling}
+    return inherited | {name: _joined(value) for name, value in given.items() if value is not None}
+
+
+def _joined(value: Any) -> str:
+    """Of several hosts, their names or ports."""
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

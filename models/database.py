@@ -210,6 +210,15 @@ def sqlite_path(url: str) -> Path | None:
     raise StartError("EMAIL_INBOX_DATABASE_URL must start with postgresql:// or sqlite:///path.")
 
 
+def place(url: str) -> str:
+    """Where the database was looked for, and that there was none, in words that hold no secret."""
+    if path := sqlite_path(url):
+        return f"{path.absolute()} is {'empty' if path.exists() else 'missing'}"
+    parsed = make_url(url)
+    hosts = parsed.host or ", ".join(parsed.normalized_query.get("host", ("this machine",)))
+    return f"the PostgreSQL database {parsed.database or parsed.username} on {hosts} has no tables"
+
+
 def _sqlite_unit_engine(path: Path) -> Engine:
     """One connection without a pool's care, for the thread that writes units."""
     engine = create_engine(

@@ -4,6 +4,7 @@ It is replaced whole, so that a reader, in this process or another one, sees the
 """
 
 import os
+import stat
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +14,7 @@ from pathlib import Path
 import structlog
 
 from models.errors import StartError, Unavailable
+from models.files import give_to_owner, make_like
 from models.secrets import Key, new_key
 
 log = structlog.get_logger()
@@ -25,6 +27,20 @@ class KeyFile:
         self.path = path
         self._seen: tuple[int, int, int] | None = None
         self._keys: list[Key] = []
+
+    def exists(self) -> bool:
+        """Raises StartError where the folder can't be read, or where the file is open to every user of the machine."""
+        try:
+            found = self.path.exists()
+            mode = stat.S_IMODE(self.path.stat().st_mode) if found else 0
+        except OSError as error:
+            raise StartError(f"The key file {self.path} can't be used: {_why(error)}.") from None
+        if mode & stat.S_IRWXO:
+            raise StartError(
+                f"The key file {self.path} is open to every user of this machine (mode {mode:04o}): "
+                f"run `chmod 600 {self.path}`."
+            )
+        return found
 
     def keys(self) -> list[Key]:
         """Raises StartError where the file can't be read or holds no key."""
@@ -51,7 +67,7 @@ class KeyFile:
     def create(self) -> None:
         """Writes the file with a first key, unless another process was faster. Raises StartError."""
         try:
-            with self._written([new_key()]) as new, suppress(FileExistsError):
+            with self._written([new_key()], None) as new, suppress(FileExistsError):
                 os.link(new, self.path)
             _sync_folder(self.path.parent)
         except OSError as error:
@@ -81,16 +97,24 @@ class KeyFile:
         return [line for line in self.path.read_text("ascii").splitlines() if line.strip()]
 
     def _replace(self, lines: list[str]) -> None:
-        with self._written(lines) as new:
+        """Raises OSError, also where the new file can't be given to the owner of the old one."""
+        with self._written(lines, self.path.stat()) as new:
             new.rename(self.path)
         _sync_folder(self.path.parent)
 
     @contextmanager
-    def _written(self, lines: list[str]) -> Iterator[Path]:
-        """The lines in a file of mode 0600 beside this one, on disk, to be linked or renamed; removed afterwards."""
+    def _written(self, lines: list[str], original: os.stat_result | None) -> Iterator[Path]:
+        """The lines in a private file beside this one, on disk, to be linked or renamed; removed afterwards.
+
+        It has owner and mode of the original, or else mode 0600 and the owner of the folder.
+        """
         descriptor, name = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
         try:
             with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                if original:
+                    make_like(descriptor, original)
+                else:
+                    give_to_owner(descriptor, self.path.parent)
                 file.write("\n".join(lines) + "\n")
                 file.flush()
                 os.fsync(file.fileno())

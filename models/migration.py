@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from models.database import Database
 from models.errors import StartError
 from models.faults import reason
+from models.files import make_file
 
 HEAD = "0003"
 """The newest revision in `migrations/versions/`; a test holds it against Alembic's."""
@@ -45,6 +46,8 @@ async def inspect(database: Database) -> Standing:
 async def migrate(database: Database) -> None:
     """Runs the migrations that are missing. Raises StartError where that fails; nothing is changed then."""
     try:
+        if database.path:
+            make_file(database.path)  # SQLite itself would let others read it, where the umask does
         async with database.migrating() as connection:
             await connection.run_sync(_migrate)
     except (DBAPIError, OSError) as error:
@@ -137,16 +140,20 @@ async def _inspect_postgresql(database: Database) -> Standing:
 
 
 def _inspect_sqlite(path: Path) -> Standing:
-    if not path.exists() or path.stat().st_size == 0:
-        return Standing(None, [])
     connection: sqlite3.Connection | None = None
     try:
+        if not path.exists() or path.stat().st_size == 0:
+            return Standing(None, [])
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={_mode(path)}", uri=True, timeout=3)
         _check_pages(connection)
         return _read_sqlite(connection)
     except sqlite3.DatabaseError as error:
         advice = "" if isinstance(error, sqlite3.OperationalError) else " Restore it from a backup."
         raise StartError(f"The database {path} can't be used: {error}.{advice}") from None
+    except OSError as error:
+        raise StartError(
+            f"The database {path} can't be used: {error.strerror}. Run this as the user that owns the data folder."
+        ) from None
     finally:
         if connection:
             connection.close()

@@ -1,20 +1,24 @@
 """Taking over what a Rocket.Chat server has stored: inboxes, users and their login tokens. Knows no shell.
 
-A document with `smtp` and `imap` is an inbox, one with `username` a user; others are left alone, and so are bots, such
-as the `rocket.cat` of every server. All or nothing.
+A document with `smtp` and `imap` is an inbox, one with `username` a user; others are left out, and so are bots and
+apps, such as the `rocket.cat` of every server. A document is stored whole or not at all, and what is wrong with one
+keeps no other one out. Transactions are short, so that a server at work can write between them; what was imported
+before an interruption is replaced by itself the next time.
 """
 
-import json
+import asyncio
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from typing import Any
-
-from sqlmodel import Session
 
 from models import token as tokens
 from models import user as users
-from models.errors import BadRequest, ErrorCode, Problem, Refused
+from models.errors import ErrorCode, Refused
+from models.secrets import Keyring
 from models.stored import PROTOCOLS
 from models.transaction import Transaction
 from models.user import Permission, User, UserConfig
@@ -22,66 +26,102 @@ from models.validation import examine
 from resolvers.access import requires
 from resolvers.context import Context
 from resolvers.inbox import set_in
+from resolvers.mongoexport import Exported
 
 Document = Mapping[str, Any]
 SERVER_KEYS = ("server", "port", "username", "password", "secure", "maxRetries")
 INBOX_KEYS = ("name", "email", "active", "description", "senderInfo", "department")
+BATCH_DOCUMENTS = 100
+BATCH_SECONDS = 0.1
+"""Documents of a transaction, and the time after which it takes no further one."""
+PAUSE_SECONDS = 0.02
+"""The time between two transactions: longer than a server waits between two looks at a lock."""
+
+_DIGEST = re.compile("[A-Za-z0-9+/]{43}=")
+_SHOWN = 100
+"""Characters of an id that are repeated."""
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A document that was not imported, and why. `is_refused`: it was to be, and something is wrong with it."""
+
+    line: int
+    id: str
+    reasons: Sequence[str]
+    is_refused: bool
+
+
+@dataclass(slots=True)
 class Imported:
-    """How much was taken over."""
+    """How much is stored for good by now, and how much was left out."""
 
-    inboxes: int
-    users: int
-    tokens: int
+    inboxes: int = 0
+    users: int = 0
+    tokens: int = 0
+    refused: int = 0
+    others: int = 0
+
+    def add(self, outcome: "Outcome") -> None:
+        if isinstance(outcome, LeftOut):
+            self.refused += outcome.is_refused
+            self.others += not outcome.is_refused
+        else:
+            self.inboxes += outcome.inboxes
+            self.users += outcome.users
+            self.tokens += outcome.tokens
 
 
-_DIGEST = re.compile("[A-Za-z0-9+/]{43}=")
-
-
-def read_documents(exported: bytes) -> list[Document]:
-    """The documents of a mongoexport: a JSON array, or one object a line. Raises BadRequest."""
-    try:
-        text = exported.decode("utf-8-sig")
-        lines = [line for line in text.split("\n") if line.strip()]
-        found = json.loads(text) if text.lstrip().startswith("[") else [json.loads(line) for line in lines]
-    except (ValueError, RecursionError):
-        raise BadRequest("The file must be what mongoexport writes: JSON, as an array or one object a line.") from None
-    if not all(isinstance(document, dict) for document in found):
-        raise BadRequest("The file must hold JSON objects.")
-    return list(found)
+Outcome = Imported | LeftOut
 
 
 @requires(Permission.MANAGE_EMAIL_INBOX)
-async def import_documents(context: Context, documents: Sequence[Document]) -> Imported:
-    """Stores them in one transaction. Raises Refused with the problems of every document."""
+async def import_documents(
+    context: Context, documents: Iterable[Exported], imported: Imported, tell: Callable[[LeftOut], object]
+) -> None:
+    """Stores the documents; counts in `imported` what is committed, and tells of each that is left out."""
     caller = await context.require(Permission.MANAGE_USERS)
+    left = iter(documents)
+    while batch := list(islice(left, BATCH_DOCUMENTS)):
+        while batch:
+            unit = partial(_store_some, documents=batch, keyring=context.keyring, by=caller.id)
+            outcomes = await context.database.write(unit)
+            batch = batch[len(outcomes) :]
+            for outcome in outcomes:
+                imported.add(outcome)
+                if isinstance(outcome, LeftOut):
+                    tell(outcome)
+            context.events.wake()
+            await asyncio.sleep(PAUSE_SECONDS)
 
-    def unit(session: Transaction) -> Imported:
-        managed = users.keeps_a_manager(session, without="")
-        problems: list[Problem] = []
-        counts = {"inboxes": 0, "users": 0, "tokens": 0}
-        for document in documents:
-            try:
-                if all(protocol in document for protocol in PROTOCOLS):
-                    set_in(session, _inbox_values(document), context.keyring, caller.id)
-                    counts["inboxes"] += 1
-                elif "username" in document and document.get("type", "user") == "user":
-                    user = _store_user(session, document)
-                    counts["users"] += 1
-                    counts["tokens"] += _store_tokens(session, user, document)
-            except Refused as refused:
-                problems += [_of_document(problem, document) for problem in refused.problems]
-        if problems:
-            raise Refused(problems)
-        if managed and not users.keeps_a_manager(session, without=""):
-            raise Refused.because(ErrorCode.CONFLICT, "Afterwards no active user could manage users.")
-        return Imported(**counts)
 
-    imported = await context.database.write(unit)
-    context.events.wake()
-    return imported
+def _store_some(session: Transaction, documents: Sequence[Exported], keyring: Keyring, by: str | None) -> list[Outcome]:
+    """Stores the first of them, as many as there is time for, and says what became of each."""
+    deadline = time.monotonic() + BATCH_SECONDS
+    outcomes: list[Outcome] = []
+    for document in documents:
+        outcomes.append(_outcome(session, document, keyring, by))
+        if time.monotonic() > deadline:
+            break
+    return outcomes
+
+
+def _outcome(session: Transaction, exported: Exported, keyring: Keyring, by: str | None) -> Outcome:
+    document, leave_out = exported.content, partial(LeftOut, exported.line, _shown_id(exported.content))
+    if exported.problem:
+        return leave_out([exported.problem], is_refused=True)
+    try:
+        if all(protocol in document for protocol in PROTOCOLS):
+            set_in(session, _inbox_values(document), keyring, by)
+            return Imported(inboxes=1)
+        if "username" not in document:
+            return leave_out(["neither an inbox nor a user"], is_refused=False)
+        if document.get("type", "user") != "user":
+            return leave_out(["a bot or an app"], is_refused=False)
+        user = _store_user(session, document)
+        return Imported(users=1, tokens=_store_tokens(session, user, document))
+    except Refused as refused:  # it was raised before anything was written
+        return leave_out([problem.message for problem in refused.problems], is_refused=True)
 
 
 def _inbox_values(document: Document) -> dict[str, Any]:
@@ -95,7 +135,7 @@ def _inbox_values(document: Document) -> dict[str, Any]:
     return values
 
 
-def _store_user(session: Session, document: Document) -> User:
+def _store_user(session: Transaction, document: Document) -> User:
     values = {
         "id": document.get("_id"),
         "username": document.get("username"),
@@ -110,13 +150,23 @@ def _store_user(session: Session, document: Document) -> User:
     problems += users.taken_problems(session, values, stored.id if stored else None)
     if config is None or problems:
         raise Refused(problems)
+    _keep_a_manager(session, config, stored)
     user = users.store(session, config, stored, None)
     if not (was_active and user.active):
         tokens.revoke_all(session, user.id)
     return user
 
 
-def _store_tokens(session: Session, user: User, document: Document) -> int:
+def _keep_a_manager(session: Transaction, config: UserConfig, stored: User | None) -> None:
+    """Raises Refused where the last active user who manages users would no longer be one."""
+    manages = stored is not None and stored.active and Permission.MANAGE_USERS in stored.permissions
+    will_manage = config.active and Permission.MANAGE_USERS in config.permissions
+    if stored and manages and not will_manage and not users.keeps_a_manager(session, without=stored.id):
+        raise Refused.because(ErrorCode.CONFLICT, "This is the last active user who can manage users.")
+
+
+def _store_tokens(session: Transaction, user: User, document: Document) -> int:
+    """How many login tokens are new. Those of a disabled user would come to life when it is enabled again."""
     if not user.active:
         return 0
     resume = _mapping(_mapping(document, "services"), "resume")
@@ -142,5 +192,6 @@ def _mappings(document: Document, key: str) -> list[Document]:
     return [item for item in found if isinstance(item, Mapping)] if isinstance(found, list) else []
 
 
-def _of_document(problem: Problem, document: Document) -> Problem:
-    return replace(problem, message=f"{document.get('_id')}: {problem.message}")
+def _shown_id(document: Document) -> str:
+    found = document.get("_id")
+    return str(found)[:_SHOWN] if isinstance(found, str | int) else "no _id"

@@ -1,6 +1,7 @@
 """`backup`: a copy of one moment, taken while the server writes, from which a server starts again."""
 
 import os
+import re
 import shutil
 import sqlite3
 import stat
@@ -109,16 +110,35 @@ async def test_a_backup_that_does_not_fit_leaves_nothing(settings: Settings, tmp
         assert list(disk.iterdir()) == []
 
 
-def test_the_password_of_postgresql_is_no_argument(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+DRIVER = "postgresql+asyncpg://u:canary%2F@db.example:5433/inboxes"
+
+
+@pytest.mark.parametrize(
+    ("url", "variables"),
+    [
+        (DRIVER, {"HOST": "db.example", "PORT": "5433", "USER": "u", "PASSWORD": "canary/", "DATABASE": "inboxes"}),
+        (
+            "postgresql://u@h/d?password=canary&sslmode=require",
+            {"HOST": "h", "PASSWORD": "canary", "SSLMODE": "require"},
+        ),
+        ("postgresql://u:canary@/d?host=a:1&host=b:2", {"HOST": "a,b", "PORT": "1,2", "PASSWORD": "canary"}),
+        ("postgresql://u@/d?host=/run/x&passfile=/canary", {"HOST": "/run/x", "PASSFILE": "/canary"}),
+    ],
+)
+def test_nothing_of_the_address_of_postgresql_is_an_argument(
+    url: str, variables: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     program = tmp_path / "pg_dump"
-    program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/arguments\necho "$PGPASSWORD" > {tmp_path}/password\n')
+    program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/arguments\nenv > {tmp_path}/variables\n')
     program.chmod(0o700)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    back_up("postgresql+asyncpg://u:canary%2F@db.example:5433/inboxes", tmp_path / "backup")
-    arguments = (tmp_path / "arguments").read_text()
-    assert "canary" not in arguments
-    assert "--dbname=postgresql://u@db.example:5433/inboxes" in arguments
-    assert (tmp_path / "password").read_text() == "canary/\n"
+    monkeypatch.setenv("PGSERVICE", "elsewhere")
+    back_up(url, tmp_path / "backup")
+    assert re.fullmatch(r"--format=custom --file=\S+\n", (tmp_path / "arguments").read_text())
+    lines = (tmp_path / "variables").read_text().splitlines()
+    found = dict(line.split("=", 1) for line in lines if line.startswith("PG"))
+    assert {f"PG{name}": value for name, value in variables.items()}.items() <= found.items()
+    assert "PGSERVICE" not in found
 
 
 def test_a_complaint_of_pg_dump_is_passed_on(cluster: postgresql.Cluster, tmp_path: Path) -> None:

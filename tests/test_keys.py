@@ -79,7 +79,7 @@ async def test_every_value_is_encrypted_anew_while_the_server_works(rotation: Ro
     await fill(rotation.settings, 40)
     (old,) = rotation.file_ids
     with serving(environment_of(rotation.settings), tmp_path) as process:
-        assert rotation.run(patched=SMALL_BATCHES) == (0, "40 inboxes were encrypted anew.\n", "")
+        assert rotation.run(patched=SMALL_BATCHES) == (0, "40 inboxes re-encrypted.\n", "")
         new = rotation.file_ids[0]
         assert rotation.file_ids == [new, old]
         assert await rotation.used_ids() == {new}
@@ -100,11 +100,11 @@ async def test_an_old_key_is_dropped_once_nothing_needs_it(rotation: Rotation) -
     await _store(rotation.settings, "box-0001", KeyFile(rotation.file.path).keys()[1])
 
     # The first key is needed again, so this goes on with the second one.
-    assert rotation.run()[1] == "1 inboxes were encrypted anew.\n"
+    assert rotation.run()[1] == "1 inbox re-encrypted.\n"
     assert rotation.file_ids == [second, first]
     assert await rotation.known_ids() == {second, first}
 
-    assert rotation.run()[1] == "3 inboxes were encrypted anew.\n"
+    assert rotation.run()[1] == "3 inboxes re-encrypted.\n"
     third = rotation.file_ids[0]
     assert rotation.file_ids == [third, second]
     assert await rotation.known_ids() == {third, second}
@@ -140,7 +140,7 @@ async def test_killed_at_any_step_nothing_is_lost_and_the_next_call_goes_on(
         await rotation.nothing_is_lost(20)
         new, *older = rotation.file_ids
         assert await rotation.used_ids() == {new} != {old}
-        assert older in ([], [old]) or out == "20 inboxes were encrypted anew.\n"
+        assert older in ([], [old]) or out == "20 inboxes re-encrypted.\n"
     assert step >= 12
 
 
@@ -240,11 +240,11 @@ async def test_keys_that_are_set_are_turned_over_too(settings: Settings, tmp_pat
         status, out, err = run(command, environment, tmp_path)
         return status, out or err
 
-    assert outcome(["keys", "rotate"], new, old) == (0, "3 inboxes were encrypted anew.\n")
+    assert outcome(["keys", "rotate"], new, old) == (0, "3 inboxes re-encrypted.\n")
     assert await rotation.used_ids() == {Key.parse(new).id}
     # A server could still be using the old key: it is let go by the next call.
     assert "was encrypted with key" in outcome(["inbox", "list"], new)[1]
-    assert outcome(["keys", "rotate"], new, old) == (0, "0 inboxes were encrypted anew.\n")
+    assert outcome(["keys", "rotate"], new, old) == (0, "0 inboxes re-encrypted.\n")
     assert await rotation.known_ids() == {Key.parse(new).id}
     assert outcome(["inbox", "list"], new)[0] == 0
     assert settings.data_dir.joinpath("secret.key").read_text().strip() == old

@@ -1,6 +1,7 @@
 """The commands: each does its work on the database of a server that runs, and complains in one line."""
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from cli.terminal import printable
 from server import commands
 from settings import Settings
 from tests.inboxes import inbox_values
@@ -36,32 +38,9 @@ COMMANDS = [
     "backup",
     "import-rocketchat",
     "schema",
+    "serve",
 ]
 PASSWORD = "shell-password-3"
-# What `mongoexport` writes of a Rocket.Chat server. The token is "z" * 43.
-DOCUMENTS: list[dict[str, Any]] = [
-    {
-        "_id": "JdVkn_dkOlms_",
-        "_updatedAt": {"$date": "2026-01-31T12:00:00.000Z"},
-        "_createdBy": {"_id": "WzMtTbTqXHqfPBxgs", "username": "alice"},
-        **inbox_values(email="support@chat.example", imap__maxRetries=-1),
-    },
-    {
-        "_id": "WzMtTbTqXHqfPBxgs",
-        "username": "alice",
-        "name": "Alice",
-        "type": "user",
-        "roles": ["user", "admin"],
-        "active": True,
-        "emails": [{"address": "alice@chat.example", "verified": True}],
-        "services": {
-            "password": {"bcrypt": "$2b$10$x"},
-            "resume": {"loginTokens": [{"hashedToken": "7Pp+tc9FX3+cx8SRw/mlY+PFDNmz/LANb+C7qhdRBNg="}]},
-        },
-    },
-    {"_id": "rocket.cat", "username": "rocket.cat", "type": "bot", "roles": ["bot"], "active": True},
-    {"_id": "a-setting", "value": 1},
-]
 
 
 @pytest.fixture
@@ -97,11 +76,12 @@ def shell(settings: Settings, tmp_path: Path) -> Shell:
 def test_every_command_explains_itself(tmp_path: Path) -> None:
     status, out, err = run(["--help"], {}, tmp_path)
     assert (status, err) == (0, "")
-    assert "Usage: server.py " in out
+    assert "Usage: email-inbox " in out
+    assert "Without a command, it serves" in " ".join(out.split())
     for command in COMMANDS:
-        helped = CliRunner().invoke(commands(), [*command.split(), "--help"], prog_name="server.py")
+        helped = CliRunner().invoke(commands(), [*command.split(), "--help"], prog_name="email-inbox")
         assert helped.exit_code == 0
-        assert f"Usage: server.py {command}".strip() in helped.output
+        assert f"Usage: email-inbox {command}".strip() in helped.output
     assert {path.suffix for path in tmp_path.iterdir()} == {".in", ".out", ".err"}
 
 
@@ -181,52 +161,6 @@ def test_at_a_terminal_a_list_is_a_table(sqlite_template: Path, tmp_path: Path) 
     assert "│" in done.stdout
 
 
-def test_a_server_of_rocketchat_moves_over(process: Process, shell: Shell, tmp_path: Path) -> None:
-    exported = tmp_path / "export.json"
-    exported.write_text("\n".join(json.dumps(document) for document in DOCUMENTS))
-    assert shell("import-rocketchat", str(exported)) == "1 inboxes and 1 users, 1 tokens."
-    inbox = process.client.get("/api/v1/email-inbox/JdVkn_dkOlms_").json()
-    assert (inbox["email"], inbox["imap"]["maxRetries"]) == ("support@chat.example", -1)
-    alice = {"X-User-Id": "WzMtTbTqXHqfPBxgs", "X-Auth-Token": "z" * 43}
-    assert process.client.get("/api/v1/email-inbox.list", headers=alice).json()["total"] == 1
-
-    exported.write_text(json.dumps(DOCUMENTS, indent=2))
-    assert shell("import-rocketchat", str(exported)) == "1 inboxes and 1 users, 0 tokens."
-    assert process.client.get("/api/v1/email-inbox.list").json()["total"] == 1
-
-
-def test_an_import_is_all_or_nothing(process: Process, shell: Shell, tmp_path: Path) -> None:
-    exported = tmp_path / "export.json"
-    broken = {**DOCUMENTS[0], "_id": "broken", "email": "nobody"}
-    exported.write_text(json.dumps([*DOCUMENTS, broken]))
-    assert "broken: email must be" in shell.refuses("import-rocketchat", str(exported))
-    assert process.client.get("/api/v1/email-inbox.list").json()["total"] == 0
-    assert "alice" not in shell("user", "list")
-
-
-@pytest.mark.parametrize(
-    "exported",
-    [
-        b"\xff\xfe",
-        b"{",
-        b"[1]",
-        b'[{"smtp": 1, "imap": null}]',
-        b'[{"username": 7, "emails": 1, "roles": "admin", "services": {"resume": []}}]',
-        b'[{"_id": {"$oid": "1"}, "username": "x", "emails": ["a@b.c"]}]',
-        b'[{"_id": "d26x6zSkaPSe5gCyy", "username": "admin", "roles": []}]',
-        b'[{"_id": null, "username": "admin"}]',
-    ],
-)
-def test_an_odd_import_is_refused(exported: bytes, sqlite_template: Path, tmp_path: Path) -> None:
-    settings = settings_for(shutil.copytree(sqlite_template, tmp_path / "data"))
-    (tmp_path / "export.json").write_bytes(exported)
-    command = ["import-rocketchat", str(tmp_path / "export.json")]
-    status, out, err = run(command, environment_of(settings), tmp_path)
-    assert (status, out) == (1, "")
-    assert err
-    assert "Traceback" not in err
-
-
 def test_a_complaint_is_one_line(shell: Shell, tmp_path: Path) -> None:
     assert "nobody" in shell.refuses("user", "disable", "nobody")
     assert "last active user" in shell.refuses("user", "disable", "admin")
@@ -240,6 +174,40 @@ def test_a_complaint_is_one_line(shell: Shell, tmp_path: Path) -> None:
     assert "written" in shell.refuses("backup", str(tmp_path / "missing" / "backup"))
 
 
+def test_what_is_read_no_further_ends_a_command_without_a_word(tmp_path: Path) -> None:
+    command = f"{shlex.join([sys.executable, str(ROOT / 'server.py')])} schema | true"
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, env={"PATH": PATH}, capture_output=True, check=True)
+    assert done.stderr == b""
+
+
+def test_what_is_printed_from_data_is_safe_at_a_terminal(process: Process, shell: Shell, tmp_path: Path) -> None:
+    values = inbox_values(name="a\u202eb\u2066", description="fine")
+    assert process.client.post("/api/v1/email-inbox", json=_as_rest(values)).status_code == 200
+    assert r"a\u202eb\u2066" in shell("inbox", "list")
+    file = tmp_path / "copy\x1b[2J\u202e"
+    assert r"copy\x1b[2J\u202e" in shell("backup", str(file))
+    assert r"copy\x1b[2J\u202e exists already" in shell.refuses("backup", str(file))
+    assert r"\x1b[2J" in shell.refuses("token", "add", "nobody\x1b[2J")
+
+
+@pytest.mark.parametrize("text", ["Ada Lovelace", "Zoë", "م\u200cن", "👩\u200d👩\u200d👧", "日本", "[bold]", r"\x"])
+def test_what_a_terminal_does_not_obey_is_printed_as_it_is(text: str) -> None:
+    assert printable(text) == text
+
+
+def test_a_wrong_call_is_exit_status_2(tmp_path: Path) -> None:
+    for call in (
+        ["--prot", "1"],
+        ["user", "lst"],
+        ["user", "list", "--all"],
+        ["backup"],
+        ["--port", "9", "user", "list"],
+    ):
+        status, out, err = run(call, {}, tmp_path)
+        assert (status, out) == (2, ""), call
+        assert "--help" in err
+
+
 def test_a_command_is_refused_where_a_server_would_be(settings: Settings, tmp_path: Path) -> None:
     shell = Shell(settings, tmp_path)
     (settings.data_dir / "secret.key").unlink()
@@ -249,7 +217,7 @@ def test_a_command_is_refused_where_a_server_would_be(settings: Settings, tmp_pa
 def test_a_change_by_another_process_is_seen_by_subscribers(settings: Settings, shell: Shell, tmp_path: Path) -> None:
     """On SQLite by looking, on PostgreSQL by being told: there, it looks too seldom to see it."""
     exported = tmp_path / "export.json"
-    exported.write_text(json.dumps(DOCUMENTS[:1]))
+    exported.write_text(json.dumps({"_id": "JdVkn_dkOlms_", **inbox_values()}))
     patched = {"resolvers.events.LOOK_EVERY": 100.0} if settings.database_url else {}
     with serving(environment_of(settings), tmp_path, patched=patched) as process, subscribed(process) as subscription:
         shell("import-rocketchat", str(exported))
