@@ -26,6 +26,7 @@ Resolver = Callable[Concatenate[Context, Arguments], Awaitable[Result]]
 RULES: dict[str, str] = {}
 """The rule of every operation, by the name of its resolver."""
 
+WRONG = "The token is not valid, or is not one of the user in X-User-Id. Log in again, or create another token."
 SEES_INBOXES = (Permission.MANAGE_EMAIL_INBOX, Permission.READ_EMAIL, Permission.SEND_EMAIL)
 
 
@@ -100,7 +101,7 @@ class Authenticator:
                 return Caller(holder.user, holder.permissions, holder.token_id, holder.is_narrowed)
         await self._throttle.check(address)
         await self._throttle.failed(address)
-        raise Unauthenticated
+        raise Unauthenticated(WRONG)
 
     async def flush(self) -> None:
         """Writes down the uses noted since the last time."""
