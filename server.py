@@ -37,10 +37,13 @@ from edge import health, logs
 from edge.admission import LOAD, Admission
 from edge.answers import GRAPHQL_PATH, http_error
 from edge.direct import Direct
+from edge.home import Documentation, Home, Link
 from edge.metrics import Metrics, forget_all_but, shared_folder
 from edge.protocol import Protocol
+from edge.proxies import Proxies
 from edge.rates import FIELDS, Rate, Rates
 from edge.requests import Requests
+from edge.same_origin import SameOrigin
 from edge.version import VERSION
 from mail.service import Mail
 from models import key
@@ -71,6 +74,7 @@ GRACE_SECONDS = 7
 """How long requests under way may take after SIGTERM; what comes after that takes two seconds at most."""
 DOORS = 16
 """Connections that are accepted in one turn of the event loop."""
+DOCS = Path(__file__).parent / "docs"
 GARBAGE = 10_000
 """Objects that are made before it is looked which of them are garbage."""
 LAST_SECONDS = 1.0
@@ -80,6 +84,7 @@ UVICORN: dict[str, Any] = {
     "log_config": None,
     "access_log": False,
     "server_header": False,
+    "proxy_headers": False,
     "http": Protocol,
     "ws": "websockets-sansio",
     "ws_max_size": 1024 * 1024,
@@ -207,7 +212,7 @@ def create_app(settings: Settings | None = None, metrics: Metrics | None = None)
 
 def _routes(settings: Settings, page: Page | None, metrics: Metrics, rate: Rate | None) -> list[BaseRoute]:
     schema = build_schema(introspection=settings.introspection)
-    graphql = Endpoint(schema, page, settings.cors_origins, _documents(settings), rate)
+    graphql = Endpoint(schema, page, _documents(settings), rate)
     routes: list[BaseRoute] = [
         Route(GRAPHQL_PATH, graphql),
         WebSocketRoute(GRAPHQL_PATH, graphql),
@@ -218,7 +223,26 @@ def _routes(settings: Settings, page: Page | None, metrics: Metrics, rate: Rate 
     ]
     if page and page.bundled:
         routes.append(Mount(ASSETS, Assets()))
+    if DOCS.is_dir():
+        routes.append(Mount("/docs", Documentation(DOCS)))
+    routes.append(Route("/", Home(_links(page)).answer))
     return routes
+
+
+def _links(page: Page | None) -> list[Link]:
+    """Where the page at `/` leads."""
+    links = [
+        Link("graphql", "GraphiQL: the GraphQL API in the browser" if page else "The GraphQL API", GRAPHQL_PATH),
+        Link("openapi", "The REST API, as OpenAPI", "/api/v1/openapi.json"),
+        Link("health", "Whether the server is ready", "/health/ready"),
+    ]
+    pages = {
+        "graphql.md": "How to use the GraphQL API",
+        "rest.md": "How to use the REST API",
+        "mail.md": "Mail servers",
+    }
+    documented = [Link(f"docs/{name}", title, f"/docs/{name}") for name, title in pages.items()]
+    return [*links, *documented] if DOCS.is_dir() else links
 
 
 def _documents(settings: Settings) -> AnyDocument:
@@ -235,12 +259,14 @@ def _layers(router: Router, settings: Settings, metrics: Metrics, rate: Rate | N
     if settings.cors_origins:
         app = CORSMiddleware(
             app,
-            allow_origins=settings.cors_origins,
+            allow_origins=[str(origin) for origin in settings.cors_origins],
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "X-Auth-Token", "X-User-Id"],
             expose_headers=["Retry-After", "X-Request-Id", *(f"RateLimit-{name}" for name in FIELDS)],
         )
-    return Requests(app, metrics)
+    trusted = [*settings.cors_origins, *([settings.public_url] if settings.public_url else [])]
+    app = SameOrigin(app, settings.own_hosts, trusted)
+    return Requests(Proxies(app, settings.proxies), metrics)
 
 
 def _metrics() -> Metrics:

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +11,8 @@ from limits import RateLimitItem, parse
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
 
+from edge.origins import Origin
+from edge.same_origin import own_hosts
 from models.database import sqlite_path
 from models.errors import StartError
 from models.fields import Address, Identifier, invalid
@@ -22,6 +25,7 @@ from resolvers.setup import FirstAdministrator
 
 PREFIX = "EMAIL_INBOX_"
 MIN_ADMIN_TOKEN = 20
+_HOST = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|[0-9A-Fa-f:.]{2,45}")
 _PORTS = re.compile("([0-9]{1,5})(?:-([0-9]{1,5}))?")
 
 
@@ -75,6 +79,39 @@ def _ports(value: object) -> object:
     return ports
 
 
+def _origin(value: object) -> object:
+    """An origin such as https://app.example.org."""
+    try:
+        return Origin.parse(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise invalid(str(error)) from None
+
+
+def _public_url(value: object) -> object:
+    """The same, with the slash that people write at its end."""
+    return _origin(value.removesuffix("/") if isinstance(value, str) else value)
+
+
+def _host(value: object) -> object:
+    """A name that the server goes by, without scheme and port; `*`: every one."""
+    if isinstance(value, str) and value != "*" and not _HOST.fullmatch(value):
+        raise invalid("must be host names without scheme and port, such as inbox.internal, or * for every Host")
+    return value
+
+
+def _network(value: object) -> object:
+    """An address or a network, such as 10.0.0.0/8."""
+    try:
+        return ip_network(value) if isinstance(value, str) else value
+    except ValueError:
+        raise invalid("must be IP addresses and networks, such as 127.0.0.1,10.0.0.0/8") from None
+
+
+Origins = Annotated[list[Annotated[Origin, BeforeValidator(_origin)]], NoDecode, BeforeValidator(_parts)]
+Networks = Annotated[
+    list[Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]], NoDecode, BeforeValidator(_parts)
+]
+Hosts = Annotated[list[Annotated[str, BeforeValidator(_host)]], NoDecode, BeforeValidator(_parts)]
 List = Annotated[list[str], NoDecode, BeforeValidator(_parts)]
 Ports = Annotated[frozenset[int] | None, NoDecode, BeforeValidator(_ports)]
 Token = Annotated[SecretStr, AfterValidator(_token)]
@@ -111,7 +148,10 @@ class Settings(BaseSettings):
     introspection: bool = True
     rate_limit: Annotated[RateLimitItem | None, BeforeValidator(_rate)] = None
     trusted_documents: Path | None = None
-    cors_origins: List = []
+    cors_origins: Origins = []
+    public_url: Annotated[Origin | None, BeforeValidator(_public_url)] = None
+    hosts: Hosts = []
+    proxies: Networks = []
     metrics_token: Token | None = None
 
     @field_validator("log_level", mode="before")
@@ -125,6 +165,11 @@ class Settings(BaseSettings):
         if self.database_url is None:
             return f"sqlite:///{self.data_dir / 'email-inbox.sqlite3'}"
         return self.database_url.get_secret_value()
+
+    @property
+    def own_hosts(self) -> list[str] | None:
+        """The names that this server goes by; None where every Host is taken."""
+        return own_hosts(self.host, self.public_url.host if self.public_url else None, self.hosts)
 
     @property
     def key_file(self) -> KeyFile | None:

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from models.errors import SHOWN, ProductError, shortened
+from models.errors import SHOWN, Forbidden, ProductError, shortened
 
 GRAPHQL_PATH = "/graphql"
 MESSAGE_LENGTH = 1_000
@@ -78,7 +78,8 @@ def fault(scope: Scope, error: ProductError) -> JsonAnswer:
     if scope["path"] == GRAPHQL_PATH:
         body: dict[str, Any] = {"errors": [graphql_error(str(error), error.code, scope["request_id"])]}
     else:
-        body = {"success": False, "error": str(error)}
+        # Old clients know a refusal by this word.
+        body = {"success": False, "error": "unauthorized" if isinstance(error, Forbidden) else str(error)}
         if error.status == HTTPStatus.INTERNAL_SERVER_ERROR:
             body["requestId"] = scope["request_id"]
     return JsonAnswer(body, error.status, retry_headers(error))

@@ -8,9 +8,30 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
 from edge.headers import header
-from models.errors import TooLarge
+from models.errors import TooLarge, UnsupportedMedia
 
 LIMIT = 1024 * 1024
+JSON = "application/json"
+
+
+def require_json(scope: Scope) -> None:
+    """Raises UnsupportedMedia where the body is not said to be JSON in UTF-8.
+
+    What a form can send, a page of another site could send without being asked (CSRF).
+    """
+    content_type = header(scope, b"content-type") or ""
+    if content_type == JSON:
+        return
+    kind, *parameters = (piece.strip().lower() for piece in content_type.split(";"))
+    charsets = [value.partition("=")[2].strip('"') for value in parameters if value.startswith("charset=")]
+    if kind != JSON or any(charset != "utf-8" for charset in charsets):
+        raise UnsupportedMedia
+
+
+def has_body(scope: Scope) -> bool:
+    """Whether a body follows the head (RFC 9112, 6.3)."""
+    length = header(scope, b"content-length")
+    return length.strip("0") != "" if length is not None else header(scope, b"transfer-encoding") is not None
 
 
 async def read_body(scope: Scope, receive: Receive) -> bytes:

@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from starlette.types import Scope
 
+from models.errors import Unauthenticated
 from models.secrets import Secret
 from resolvers.access import Authenticator, Credentials
 from resolvers.context import Authenticate, Context, nobody
@@ -17,7 +18,10 @@ _AUTHENTICATE = "email_inbox.authenticate"
 
 
 def credentials_of(values: Mapping[str, Any]) -> Credentials | None:
-    """`X-User-Id` with `X-Auth-Token`, or `Authorization: Bearer`; None where neither is there (RFC 6750)."""
+    """`X-User-Id` with `X-Auth-Token`, or `Authorization: Bearer` (RFC 6750); None where nothing of them is there.
+
+    Raises Unauthenticated where they are not whole.
+    """
     return _credentials({name.lower(): value for name, value in values.items() if isinstance(value, str)})
 
 
@@ -25,14 +29,19 @@ def _credentials(values: Mapping[str, str]) -> Credentials | None:
     user_id, token = values.get("x-user-id"), values.get("x-auth-token")
     if user_id and token:
         return Credentials(Secret(token), user_id)
-    scheme, _, bearer = values.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and bearer.strip():
+    if authorization := values.get("authorization"):
+        scheme, _, bearer = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not bearer.strip():
+            raise Unauthenticated("Authorization must be the word Bearer and a token: Authorization: Bearer <token>.")
         return Credentials(Secret(bearer.strip()))
+    if user_id or token:
+        missing, sent = ("X-Auth-Token", "X-User-Id") if user_id else ("X-User-Id", "X-Auth-Token")
+        raise Unauthenticated(f"{missing} is missing: it is sent together with {sent}.")
     return None
 
 
 def _sent_with(scope: Scope) -> Credentials | None:
-    """The credentials in the headers, the names of which ASGI gives in lower case."""
+    """The credentials in the headers, the names of which ASGI gives in lower case. Raises Unauthenticated."""
     sent = {str(name, "latin-1"): str(value, "latin-1") for name, value in scope["headers"] if name in _NAMES}
     return _credentials(sent)
 
@@ -47,7 +56,20 @@ def authenticate_of(scope: Scope) -> Authenticate:
 
 def _asking(scope: Scope, seconds: float = math.inf) -> Authenticate:
     authenticator: Authenticator = scope["app"].state.authenticator
-    return authenticator.remembered(_sent_with(scope), address_of(scope), seconds)
+    try:
+        sent = _sent_with(scope)
+    except Unauthenticated as error:
+        return _refusing(error)
+    return authenticator.remembered(sent, address_of(scope), seconds)
+
+
+def _refusing(error: Unauthenticated) -> Authenticate:
+    """Tells what is wrong with the credentials to who needs them: what is public is answered all the same."""
+
+    async def refuse() -> NoReturn:
+        raise error
+
+    return refuse
 
 
 def context_of(scope: Scope, api: str, authenticate: Authenticate | None = None) -> Context:

@@ -8,6 +8,8 @@
     ├── Unavailable         a disk, a lock or a database is in the way; knows when to come back
     ├── BadRequest          a request that can't be understood, such as a foreign cursor
     ├── TooLarge            a body over the limit
+    ├── UnsupportedMedia    a body that is not said to be JSON
+    ├── Misdirected         a Host that is not this server's
     ├── MailFailure         a mail server, or the way to it, did not do what was asked; knows the fix
     ├── Unforeseen          anything else, of which nothing is told
     └── StartError          a setting, a key or a database with which the server must not start
@@ -95,7 +97,7 @@ class Refused(ProductError):
 
 
 class Unauthenticated(ProductError):
-    """You must be logged in to do this."""
+    """You must be logged in: send X-User-Id and X-Auth-Token, or Authorization: Bearer <token>."""
 
     code = "UNAUTHENTICATED"
     status = 401
@@ -140,6 +142,20 @@ class TooLarge(ProductError):
 
     code = "BAD_USER_INPUT"
     status = 413
+
+
+class UnsupportedMedia(ProductError):
+    """The body must be JSON in UTF-8: send Content-Type: application/json."""
+
+    code = "BAD_USER_INPUT"
+    status = 415
+
+
+class Misdirected(ProductError):
+    """This server does not go by the name in the Host header. The operator can set EMAIL_INBOX_PUBLIC_URL."""
+
+    code = "BAD_USER_INPUT"
+    status = 421
 
 
 class MailFailure(ProductError):

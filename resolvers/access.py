@@ -31,6 +31,7 @@ RULES: dict[str, str] = {}
 MAX_USER_ID = 64
 REMEMBERED = 10_000
 """Digests of tokens that were right: what they are used for is never slowed down."""
+WRONG = "The token is not valid, or is not one of the user in X-User-Id. Log in again, or create another token."
 SEES_INBOXES = (Permission.MANAGE_EMAIL_INBOX, Permission.READ_EMAIL, Permission.SEND_EMAIL)
 
 
@@ -108,7 +109,7 @@ class Authenticator:
         holder = await self._holder(credentials, address) if credentials.may_be_right else None
         if holder is None:
             self._throttle.token_failed(address)
-            raise Unauthenticated
+            raise Unauthenticated(WRONG)
         self._uses[holder.token_id] = now()
         return Caller(holder.user, holder.permissions, holder.token_id, holder.is_narrowed)
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge.body import LIMIT
+from models.errors import Misdirected, UnsupportedMedia
 from rest import problems
 
 Part = dict[str, Any]
@@ -67,12 +68,19 @@ FAILURES = {
         problems.UNAUTHORIZED["error"],
         (("status", problems.UNAUTHORIZED["status"]), ("message", problems.UNAUTHORIZED["message"])),
     ),
-    403: Failure("Forbidden", "The permission is missing.", problems.Failure, "unauthorized"),
+    403: Failure(
+        "Forbidden",
+        "The permission is missing, or a web page of another origin asks for a change.",
+        problems.Failure,
+        "unauthorized",
+    ),
     404: Failure("NotFound", "There is no such inbox.", problems.Failure, "Resource not found"),
     405: Failure(
         "NotAllowed", "The endpoint has no such method.", problems.Failure, "Method Not Allowed", (), ("Allow",)
     ),
     413: Failure("TooLarge", f"The body is over {LIMIT // 1024**2} MiB.", problems.Failure, "error-too-large"),
+    415: Failure("UnsupportedMedia", "The body is not said to be JSON.", problems.Failure, str(UnsupportedMedia())),
+    421: Failure("Misdirected", "The `Host` is not a name of this server.", problems.Failure, str(Misdirected())),
     429: Failure(
         "TooManyRequests",
         "Too many requests, or too many failed attempts.",

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from edge.answers import JsonAnswer
-from edge.body import parse_json, read_body
+from edge.body import has_body, parse_json, read_body, require_json
 from edge.credentials import context_of
 from models.errors import ProductError
 from models.user import Permission
@@ -46,6 +46,8 @@ class Endpoint:
     async def _answer(self, request: Request) -> Response:
         body: dict[str, Any] = {}
         try:
+            if request.method == "POST" and has_body(request.scope):
+                require_json(request.scope)
             context = context_of(request.scope, "rest")
             if self.permissions is not None:
                 await context.require(*self.permissions)
@@ -58,7 +60,7 @@ class Endpoint:
 def endpoint(*permissions: Permission, public: bool = False) -> Callable[[Handler], Endpoint]:
     """Makes a route of a handler, which returns the body of its success.
 
-    The order of checks is 401, 403, then the body's size, then whatever the handler finds.
+    The order of checks is 415, 401, 403, then the body's size, then whatever the handler finds.
     """
     return lambda handler: Endpoint(handler, None if public else permissions)
 

@@ -20,8 +20,9 @@ DESCRIPTION = """\
 Clients written for Rocket.Chat's `email-inbox` endpoints keep working. Whatever can be done here can be done over
 GraphQL too, and more.
 
-The order of checks is 401, 403, 413, and then everything else. A body that is no JSON object counts as `{}`, whatever
-its `Content-Type`. An unknown path is answered with 404, and a method that an endpoint does not have with 405.
+The order of checks is 421 (a foreign `Host`), 403 (a POST or DELETE with a foreign `Origin`), 415 (a body whose
+`Content-Type` is not `application/json`), 401, 403, 413, and then everything else. A body that is no JSON object counts
+as `{}`. An unknown path is answered with 404, and a method that an endpoint does not have with 405.
 
 Where the operator limits how often one caller may ask, every answer of an endpoint has `RateLimit-Limit`,
 `RateLimit-Remaining`, `RateLimit-Reset` and `RateLimit-Policy`.
@@ -89,10 +90,11 @@ def _failures(route: Route, operation: Operation) -> dict[str, Part]:
     permissions = _permissions(route)
     may_end_in = {
         401: permissions is not None or operation.id == "login",
-        403: bool(permissions),
+        403: bool(permissions) or _method(route) in ("POST", "DELETE"),
         404: operation.may_miss,
         405: False,
         413: _method(route) == "POST",
+        415: _method(route) == "POST",
     }
     shared = {
         str(status): {"$ref": f"#/components/responses/{failure.name}"}

@@ -7,11 +7,9 @@ from typing import Any
 from starlette.datastructures import QueryParams
 from starlette.types import Receive, Scope
 
-from edge.body import parse_json, read_body
-from edge.headers import header
+from edge.body import parse_json, read_body, require_json
 from models.errors import BadRequest
 from schema.documents import AnyDocument
-from schema.negotiation import JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +31,9 @@ class RequestError(Exception):
 
 
 async def parameters_of(scope: Scope, receive: Receive, documents: AnyDocument) -> Parameters:
-    """Raises RequestError, BadRequest or TooLarge where there is no such request."""
+    """Raises RequestError, BadRequest, UnsupportedMedia or TooLarge where there is no such request."""
     if scope["method"] == "POST":
-        _require_json(header(scope, b"content-type") or "")
+        require_json(scope)
         found = _json(await read_body(scope, receive), "The body")
     elif scope["method"] == "GET":
         found = dict(QueryParams(scope["query_string"]))
@@ -59,16 +57,6 @@ def _checked(found: Any, documents: AnyDocument) -> Parameters:
     if not isinstance(found.get("extensions"), dict | None):
         raise BadRequest("`extensions` must be an object or null.")
     return Parameters(query, variables, name or None)
-
-
-def _require_json(content_type: str) -> None:
-    """No form may post here: a page of another site could send it without being asked (CSRF)."""
-    if content_type == JSON:
-        return
-    kind, *parameters = (piece.strip().lower() for piece in content_type.split(";"))
-    charsets = [value.partition("=")[2].strip('"') for value in parameters if value.startswith("charset=")]
-    if kind != JSON or any(charset != "utf-8" for charset in charsets):
-        raise RequestError(415, f"The body must be {JSON} in UTF-8.", {"Accept": JSON})
 
 
 def _json(text: str | bytes, what: str) -> Any:

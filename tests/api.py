@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import httpx
 
+JSON_TYPE = {"Content-Type": "application/json"}
 SERVER_FIELDS = """
     server port username secure hasPassword tlsFingerprint
     oauth2 { provider tokenUrl clientId scope hasClientSecret }
@@ -51,7 +52,7 @@ class Api(Protocol):
 
 async def post_json(client: httpx.AsyncClient, path: str, body: Any) -> httpx.Response:
     """Posts any value that JSON can spell, lone surrogates too."""
-    return await client.post(path, content=json.dumps(body), headers={"Content-Type": "application/json"})
+    return await client.post(path, content=json.dumps(body), headers=JSON_TYPE)
 
 
 class GraphQLApi:

@@ -17,6 +17,7 @@ from settings import Settings
 
 ADMIN_ID = "d26x6zSkaPSe5gCyy"
 ADMIN_TOKEN = "Zu-Z6eKzIIz7MCCRGeHi29bYkXZCJ4SxFC0JAasqm92"
+PUBLIC_URL = "http://inbox.example"
 ADMIN_HEADERS = {"X-User-Id": ADMIN_ID, "X-Auth-Token": ADMIN_TOKEN}
 
 
@@ -28,7 +29,7 @@ def settings_for(folder: Path, url: str | None = None, **more: Any) -> Settings:
         database_url=SecretStr(url) if url else None,
         admin_user_id=ADMIN_ID,
         admin_token=SecretStr(ADMIN_TOKEN),
-        **more,
+        **{"public_url": PUBLIC_URL, **more},
     )
 
 
@@ -67,4 +68,4 @@ async def running(settings: Settings, metrics: Metrics | None = None) -> AsyncIt
 
 def client_of(app: Starlette, headers: dict[str, str], address: str = "127.0.0.1") -> httpx.AsyncClient:
     transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=(address, 50000))
-    return httpx.AsyncClient(transport=transport, base_url="http://inbox.example", headers=headers)
+    return httpx.AsyncClient(transport=transport, base_url=PUBLIC_URL, headers=headers)

@@ -16,7 +16,7 @@ from models.user import Permission, User
 from resolvers.access import RULES
 from rest import ROUTES
 from schema import build_schema
-from tests.api import Api, GraphQLApi
+from tests.api import JSON_TYPE, Api, GraphQLApi
 from tests.inboxes import inbox_values
 from tests.running import ADMIN_ID, ADMIN_TOKEN, Running
 from tests.users import CREATE_TOKEN, REVOKE, ask, caller, codes
@@ -112,7 +112,10 @@ async def test_rest_operations_are_refused_to_all_but_those_who_may(callers: dic
     for method, path in REST:
         if path != "/logout":
             url = "/api/v1" + path.format(id="nothing")
-            answers = {who: await client.request(method, url, content=b"{}") for who, client in callers.items()}
+            answers = {
+                who: await client.request(method, url, content=b"{}", headers=JSON_TYPE)
+                for who, client in callers.items()
+            }
             found[(method, path)] = {who for who, answer in answers.items() if answer.status_code not in (401, 403)}
             statuses = {who: answer.status_code for who, answer in answers.items()}
             assert "nobody" in found[(method, path)] or statuses["nobody"] == 401
@@ -123,7 +126,7 @@ async def test_rest_operations_are_refused_to_all_but_those_who_may(callers: dic
 async def test_permission_is_asked_before_the_input_is_looked_at(server: Running) -> None:
     powerless = await caller(server, "powerless")
     for client, status, code in ((server.as_caller(), 401, "UNAUTHENTICATED"), (powerless, 403, "FORBIDDEN")):
-        answer = await client.post("/api/v1/email-inbox", content=b"no JSON")
+        answer = await client.post("/api/v1/email-inbox", content=b"no JSON", headers=JSON_TYPE)
         assert answer.status_code == status
         assert codes(await ask(client, GRAPHQL["setEmailInbox"][0], inbox=inbox_values(name=""))) == [code]
 

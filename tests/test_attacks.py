@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from edge.origins import Origin
 from schema.extensions import MAX_ERRORS
 from settings import Settings
 from tests.running import Running, running
@@ -133,7 +134,7 @@ async def test_pages_of_other_sites_are_let_in_by_setting_alone(settings: Settin
 
 
 async def test_pages_of_the_origins_that_are_set_are_let_in(settings: Settings) -> None:
-    async with running(settings.model_copy(update={"cors_origins": [ORIGIN]})) as server:
+    async with running(settings.model_copy(update={"cors_origins": [Origin.parse(ORIGIN)]})) as server:
         for path in ("/graphql", "/api/v1/email-inbox"):
             preflight = await server.as_caller().options(path, headers=PREFLIGHT)
             assert preflight.status_code == 200

@@ -22,7 +22,7 @@ from websockets.typing import Subprotocol
 from models.database import opened
 from settings import Settings
 from tests import postgresql
-from tests.api import SET
+from tests.api import JSON_TYPE, SET
 from tests.inboxes import consent, consenting_values, inbox_values
 from tests.process import BEGINNING, ROOT, Process, environment_of, run, serving
 from tests.running import ADMIN_HEADERS
@@ -296,9 +296,10 @@ def misplace(process: Process, secret: dict[str, str]) -> None:
         for value in odd + [f"{canary}\ud800", canary * 500] * (path[-1] in SECRETS):
             values = inbox_values(**{"__".join(path): value})
             content = json.dumps(values)
-            assert process.client.post("/api/v1/email-inbox", content=content).status_code == 400, (path, value)
+            answer = process.client.post("/api/v1/email-inbox", content=content, headers=JSON_TYPE)
+            assert answer.status_code == 400, (path, value)
             body = json.dumps({"query": SET, "variables": {"input": values}})
-            answer = process.client.post("/graphql", content=body, headers={"Content-Type": "application/json"}).json()
+            answer = process.client.post("/graphql", content=body, headers=JSON_TYPE).json()
             assert "errors" in answer or not answer["data"]["setEmailInbox"]["success"], (path, value)
 
 

@@ -17,7 +17,7 @@ from tests.inboxes import inbox_values
 from tests.process import Process, serving, until
 from tests.running import ADMIN_ID, ADMIN_TOKEN
 
-HEAD = b"POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+HEAD = b"POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 QUICK = 1.0
 SOON = {"edge.protocol.HEAD_SECONDS": QUICK, "edge.protocol.BODY_SECONDS": 1.1, "edge.protocol.SEND_SECONDS": 0.5}
 SLOW_CLIENTS = 500
@@ -101,7 +101,7 @@ def test_a_byte_now_and_then_buys_no_time(quick: Process) -> None:
 
 
 def test_a_connection_that_is_kept_waits_for_its_next_request(quick: Process) -> None:
-    request = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+    request = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with closing(connect(quick)) as connection:
         connection.sendall(request)
         assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
@@ -113,7 +113,8 @@ def test_who_does_not_take_the_answer_is_let_go(quick: Process) -> None:
     for number in range(100):
         values = inbox_values(id=f"i{number}", email=f"i{number}@example.org", description="d" * 2_000)
         assert quick.graphql("mutation($i: SetEmailInboxInput!) { setEmailInbox(input: $i) { success } }", i=values)
-    listing = b"GET /api/v1/email-inbox.list?count=100 HTTP/1.1\r\nHost: x\r\nX-User-Id: %b\r\nX-Auth-Token: %b\r\n\r\n"
+    head = b"GET /api/v1/email-inbox.list?count=100 HTTP/1.1\r\nHost: localhost\r\n"
+    listing = head + b"X-User-Id: %b\r\nX-Auth-Token: %b\r\n\r\n"
     before = open_sockets(quick)
     with closing(connect(quick)) as connection:
         connection.sendall(listing % (ADMIN_ID.encode(), ADMIN_TOKEN.encode()) * ANSWERS)
@@ -128,7 +129,7 @@ def open_sockets(process: Process) -> int:
 
 def test_who_leaves_the_end_of_an_answer_is_let_go(quick: Process) -> None:
     """Less than what makes the server pause is left, when the connection has been idle for as long as it is kept."""
-    request = b"GET /api/v1/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
+    request = b"GET /api/v1/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
     before = open_sockets(quick)
     with closing(connect(quick)) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
@@ -145,7 +146,7 @@ def test_what_follows_a_body_is_bounded(patient: Process) -> None:
 
 @pytest.mark.parametrize("headers", [{"Cookie": "x" * 9_000}, {f"X-{number}": "" for number in range(200)}])
 def test_a_websocket_with_too_large_a_head_is_refused(patient: Process, headers: dict[str, str]) -> None:
-    upgrade = {"Host": "x", "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    upgrade = {"Host": "localhost", "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
     lines = "".join(f"{name}: {value}\r\n" for name, value in {**upgrade, **headers}.items())
     with closing(connect(patient)) as connection:
         connection.sendall(f"GET /graphql HTTP/1.1\r\n{lines}Sec-WebSocket-Key: {'A' * 22}==\r\n\r\n".encode())
@@ -154,7 +155,7 @@ def test_a_websocket_with_too_large_a_head_is_refused(patient: Process, headers:
 
 def test_a_request_in_time_behind_others_is_answered(quick: Process) -> None:
     """Each head has its own time, though one read ends a request and begins the next."""
-    request = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+    request = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
     half = len(request) // 2
     with closing(connect(quick)) as connection:
         started, received = time.monotonic(), 0
@@ -228,7 +229,7 @@ def test_five_hundred_slow_clients_hurt_nobody(patient: Process) -> None:
 
 def test_who_comes_with_many_others_is_answered_in_turn(patient: Process) -> None:
     """Nobody is answered again and again before everybody was answered once."""
-    request = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+    request = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with ExitStack() as stack, selectors.DefaultSelector() as selector:
         answers = dict.fromkeys(range(CROWD), 0)
         for number in answers:

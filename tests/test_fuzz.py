@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from schema import extensions
 from server import prepare
-from tests.api import SET
+from tests.api import JSON_TYPE, SET
 from tests.inboxes import inbox_values
 from tests.running import ADMIN_HEADERS, client_of, settings_for
 from tests.sockets import Subscriber, connected, listening
@@ -134,19 +134,17 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
 def test_no_inbox_is_too_strange(door: Door, changes: dict[str, Any]) -> None:
     values = inbox_values(**changes)
     rest = json.dumps({("_id" if name == "id" else name): value for name, value in values.items()})
-    assert door.send("POST", "/api/v1/email-inbox", content=rest) in (200, 400)
+    assert door.send("POST", "/api/v1/email-inbox", content=rest, headers=JSON_TYPE) in (200, 400)
     graphql = json.dumps({"query": SET, "variables": {"input": values}})
-    headers = {"Content-Type": "application/json"}
-    assert door.send("POST", "/graphql", content=graphql, headers=headers) in (200, 400)
+    assert door.send("POST", "/graphql", content=graphql, headers=JSON_TYPE) in (200, 400)
 
 
 @given(body=VALUES.map(json.dumps).map(str.encode) | st.binary(max_size=200))
 @EXAMPLES
 def test_no_body_is_too_strange(door: Door, body: bytes) -> None:
     for path in ("email-inbox", "login"):
-        assert door.send("POST", f"/api/v1/{path}", content=body) in (200, 400)
-    headers = {"Content-Type": "application/json"}
-    assert door.send("POST", "/graphql", content=body, headers=headers) in (200, 400)
+        assert door.send("POST", f"/api/v1/{path}", content=body, headers=JSON_TYPE) in (200, 400)
+    assert door.send("POST", "/graphql", content=body, headers=JSON_TYPE) in (200, 400)
 
 
 @given(query=st.text(max_size=40), variables=VALUES)

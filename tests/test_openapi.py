@@ -15,6 +15,7 @@ from models.errors import Unavailable
 from resolvers import inbox as resolvers
 from rest import ROUTES, openapi_document
 from rest.operations import OPERATIONS
+from tests.api import JSON_TYPE
 from tests.inboxes import FINGERPRINT, consent, consenting_values, inbox_values
 from tests.running import Running
 from tests.test_rest import EXAMPLE
@@ -170,10 +171,27 @@ async def test_every_endpoint_answers_as_told(server: Running) -> None:
 async def test_every_endpoint_refuses_callers_as_told(server: Running, method: str, path: str) -> None:
     told = told_of(method, path)
     powerless = await caller(server, "powerless")
-    for client, status in ((server.as_caller(), 401), (powerless, 403)):
+    for client, status, public in ((server.as_caller(), 401, ["/login"]), (powerless, 403, ["/login", "/logout"])):
         answer = await client.request(method, f"/api/v1{path}")
-        assert (answer.status_code == status) is (str(status) in told and path != "/login"), answer.text
+        assert (answer.status_code == status) is (str(status) in told and path not in public), answer.text
         if answer.status_code == status:
+            hold(answer, told[str(status)])
+
+
+@pytest.mark.parametrize(("method", "path"), sorted({(method, path) for method, path, *_ in CALLS}))
+async def test_every_endpoint_refuses_web_pages_of_others_as_told(server: Running, method: str, path: str) -> None:
+    told = told_of(method, path)
+    foreign: list[tuple[dict[str, str], int]] = [
+        ({"Host": "evil.example"}, 421),
+        ({"Origin": "https://evil.example"}, 403),
+    ]
+    if method == "POST":
+        foreign.append(({"Content-Type": "text/plain"}, 415))
+    for headers, status in foreign:
+        answer = await server.client.request(method, f"/api/v1{path}", content=b"{}", headers=headers)
+        refused = status != 403 or method in ("POST", "DELETE")
+        assert (answer.status_code == status) is refused, answer.text
+        if refused:
             hold(answer, told[str(status)])
 
 
@@ -193,7 +211,7 @@ async def test_a_large_body_is_refused_as_told(server: Running) -> None:
         ("POST", "/login"),
         ("POST", "/logout"),
     ):
-        answer = await server.client.post(f"/api/v1{path}", content=b" " * (1024 * 1024 + 1))
+        answer = await server.client.post(f"/api/v1{path}", content=b" " * (1024 * 1024 + 1), headers=JSON_TYPE)
         assert answer.status_code == 413
         hold(answer, told_of(method, path)["413"])
 
@@ -259,6 +277,6 @@ async def test_the_schema_of_an_inbox_is_the_rule_of_the_server(
     server: Running, changes: dict[str, Any], valid: bool
 ) -> None:
     values = inbox_values(**changes)
-    answer = await server.client.post("/api/v1/email-inbox", content=json.dumps(values))
+    answer = await server.client.post("/api/v1/email-inbox", content=json.dumps(values), headers=JSON_TYPE)
     assert (answer.status_code == 200) is valid, answer.text
     assert (errors_of({"$ref": "#/components/schemas/InboxConfig"}, values) == []) is valid

@@ -76,7 +76,7 @@ async def test_the_limit_holds_in_a_burst(narrow: tuple[Running, str], monkeypat
 
     monkeypatch.setattr(edge.admission.Turn, "take", counting)
     _, url = narrow
-    found, request = httpx.URL(url), b"HEAD /api/v1/me HTTP/1.1\r\nHost: x\r\n\r\n"
+    found, request = httpx.URL(url), b"HEAD /api/v1/me HTTP/1.1\r\nHost: localhost\r\n\r\n"
     connections = [await asyncio.open_connection(found.host, found.port) for _ in range(50)]
     for _, writer in connections:
         writer.write(request)
@@ -118,7 +118,7 @@ async def test_who_is_slow_to_send_keeps_nobody_out(narrow: tuple[Running, str])
     for _ in range(2 * WORKING):
         reader, writer = await asyncio.open_connection(found.host, found.port)
         writer.write(
-            b"POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n"
+            b"POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n"
             b"Expect: 100-continue\r\n\r\n"
         )
         assert b"100" in await reader.readline()

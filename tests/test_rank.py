@@ -14,6 +14,8 @@ from models.columns import now
 from models.token import AccessToken, new_token
 from models.user import Permission, User
 from resolvers import rocketchat
+from resolvers.mongoexport import Exported
+from resolvers.rocketchat import Imported
 from tests.inboxes import inbox_values
 from tests.running import ADMIN_ID, Running
 from tests.test_user import DELETE_USER, UPDATE_USER
@@ -111,7 +113,8 @@ async def test_nor_by_an_import(server: Running) -> None:
         document = {"_id": user_id, "username": "ada", "active": active}
         if not active:
             document["services"] = {"resume": {"loginTokens": [{"hashedToken": "A" * 43 + "="}]}}
-        await rocketchat.import_documents(server.context.acting_as(shell), [document])
+        exported = [Exported(1, document)]
+        await rocketchat.import_documents(server.context.acting_as(shell), exported, Imported(), pytest.fail)
     assert codes(await ask(client, "{ viewer { id } }")) == ["UNAUTHENTICATED"]
     assert not await server.context.database.read(tokens.of_user(user_id))
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.api import JSON_TYPE
 from tests.inboxes import inbox_values
 from tests.running import Running
 from tests.users import caller
@@ -24,7 +25,7 @@ async def save(server: Running, body: Any) -> tuple[int, dict[str, Any]]:
 
 async def test_the_example_runs_and_runs_again(server: Running) -> None:
     for _ in range(2):
-        answer = await server.client.post("/api/v1/email-inbox", content=EXAMPLE)
+        answer = await server.client.post("/api/v1/email-inbox", content=EXAMPLE, headers=JSON_TYPE)
         assert answer.status_code == 200
         assert answer.json() == {"_id": "JdVkn_dkOlms_", "success": True}
         assert answer.headers["Content-Type"] == "application/json"
@@ -60,7 +61,7 @@ async def test_strings_that_spell_numbers_and_booleans_are_taken(server: Running
     "body", [b"", b"null", b'"x"', b"[]", b"1", b"\xff\xfe", b"{", b"[" * 100_000, b'{"a":' * 9_999]
 )
 async def test_what_is_no_json_object_is_an_empty_one(server: Running, body: bytes) -> None:
-    answer = await server.client.post("/api/v1/email-inbox", content=body)
+    answer = await server.client.post("/api/v1/email-inbox", content=body, headers=JSON_TYPE)
     assert answer.status_code == 400
     found = answer.json()
     assert found["errorType"] == "error-invalid-params"
@@ -100,7 +101,9 @@ async def test_what_is_no_json_object_is_an_empty_one(server: Running, body: byt
     ],
 )
 async def test_a_wrong_value_is_named(server: Running, changes: dict[str, Any], field: str, code: str) -> None:
-    answer = await server.client.post("/api/v1/email-inbox", content=json.dumps(inbox_values(**changes)))
+    answer = await server.client.post(
+        "/api/v1/email-inbox", content=json.dumps(inbox_values(**changes)), headers=JSON_TYPE
+    )
     details = answer.json()["details"]
     assert answer.status_code == 400
     assert [(detail["field"], detail["code"]) for detail in details] == [(field, code)]
@@ -167,7 +170,7 @@ async def test_a_body_over_the_limit_is_refused_after_the_caller_is_known(server
         (await caller(server, "powerless"), 403),
         (server.client, 413),
     ):
-        answer = await client.post("/api/v1/email-inbox", content=big)
+        answer = await client.post("/api/v1/email-inbox", content=big, headers=JSON_TYPE)
         assert answer.status_code == status
     assert answer.json() == {"success": False, "error": "error-too-large"}
 
@@ -181,5 +184,5 @@ async def test_a_body_that_grows_over_the_limit_is_read_no_further(server: Runni
             sent += 65_536
             yield b"x" * 65_536
 
-    answer = await server.client.post("/api/v1/email-inbox", content=endless())
+    answer = await server.client.post("/api/v1/email-inbox", content=endless(), headers=JSON_TYPE)
     assert answer.status_code == 413

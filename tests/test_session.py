@@ -6,6 +6,7 @@ from typing import Any
 
 from models.user import Permission
 from resolvers.throttle import PER_ADDRESS, PER_USER
+from tests.api import JSON_TYPE
 from tests.running import Running, client_of
 from tests.users import PASSWORD, ask, codes, make_user
 
@@ -77,7 +78,7 @@ async def login(server: Running, username: str, password: str, address: str = "1
 
 
 async def test_missing_credentials_are_named(server: Running) -> None:
-    answer = await server.as_caller().post("/api/v1/login", content=b"null")
+    answer = await server.as_caller().post("/api/v1/login", content=b"null", headers=JSON_TYPE)
     assert answer.status_code == 400
     assert [detail["field"] for detail in answer.json()["details"]] == ["user", "password"]
 

@@ -186,7 +186,7 @@ async def test_a_client_that_goes_away_at_once_is_forgotten(live: tuple[Running,
     body = json.dumps({"query": CHANGES}).encode()
     lines = "".join(f"{name}: {value}\r\n" for name, value in {**ADMIN_HEADERS, "Accept": EVENTS}.items())
     lines += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-    head = f"POST /graphql HTTP/1.1\r\nHost: x\r\n{lines}\r\n"
+    head = f"POST /graphql HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n"
     for turn in range(60):
         _, writer = await asyncio.open_connection(found.host, found.port)
         writer.write(head.encode() + body)
@@ -202,7 +202,9 @@ async def test_a_client_that_goes_away_with_a_request_behind_it_is_forgotten(liv
     found, query = httpx.URL(url), quote("subscription { emailInboxChanged { id } }")
     lines = "".join(f"{name}: {value}\r\n" for name, value in {**ADMIN_HEADERS, "Accept": EVENTS}.items())
     reader, writer = await asyncio.open_connection(found.host, found.port)
-    writer.write(f"GET /graphql?query={query} HTTP/1.1\r\nHost: x\r\n{lines}\r\nGET / HTTP/1.1\r\n\r\n".encode())
+    writer.write(
+        f"GET /graphql?query={query} HTTP/1.1\r\nHost: localhost\r\n{lines}\r\nGET / HTTP/1.1\r\n\r\n".encode()
+    )
     assert b"200" in await reader.readline()
     events = server.app.state.context.events
     async with asyncio.timeout(DEADLINE):

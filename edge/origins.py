@@ -1,0 +1,44 @@
+"""Origins and public URLs, as operators write them and browsers send them (RFC 6454). Knows no request."""
+
+import re
+from dataclasses import dataclass
+
+import idna
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+_ORIGIN = re.compile(r"(https?)://(\[[0-9A-Fa-f:.]{2,45}\]|[^\s/?#@:\[\]\\]{1,253})(?::([0-9]{1,5}))?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Scheme, host and port. Prints itself as browsers send it: in lower case, without the port of the scheme."""
+
+    scheme: str
+    host: str
+    """Without the brackets of an IPv6 address."""
+    port: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "Origin":
+        """Raises ValueError, whose text goes on after the name of what is wrong, and does not repeat `text`."""
+        found = _ORIGIN.fullmatch(text)
+        if not found:
+            raise ValueError("must be scheme and host, such as https://app.example.org, without path and final slash")
+        scheme, host, port = found[1].lower(), found[2].lower().strip("[]"), int(found[3]) if found[3] else None
+        if port == DEFAULT_PORTS[scheme]:
+            raise ValueError(f"must leave the port {port} out, as browsers do: it is that of {scheme}")
+        if port is not None and not 0 < port <= 65_535:
+            raise ValueError("must have a port from 1 to 65535, or none")
+        return cls(scheme, _ascii(host), port)
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}" + (f":{self.port}" if self.port else "")
+
+
+def _ascii(host: str) -> str:
+    """The host as browsers send it (UTS 46)."""
+    try:
+        return host if host.isascii() else idna.encode(host, uts46=True).decode("ascii")
+    except UnicodeError:
+        raise ValueError("must have a host name that exists in ASCII form (IDNA)") from None

@@ -1,0 +1,71 @@
+"""From whom a request comes, behind reverse proxies. Knows no path.
+
+`X-Forwarded-For` is free text of whoever sends it. It is believed only where the connection comes from a proxy that the
+operator named, read from the right, and taken for nothing but IP addresses.
+"""
+
+from collections.abc import Collection
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+Network = IPv4Network | IPv6Network
+Address = IPv4Address | IPv6Address
+
+MAX_FORWARDED_BYTES = 2_000
+SCHEMES = {b"http": ("http", "ws"), b"https": ("https", "wss")}
+_ANOTHER_SERVERS_WORD = 0
+"""The port that uvicorn's own middleware writes where it believed the header, which it does of loopback."""
+
+
+class Proxies:
+    """ASGI middleware. The client in the scope is an IP address afterwards, or none."""
+
+    def __init__(self, app: ASGIApp, trusted: Collection[Network]) -> None:
+        self.app = app
+        self._trusted = tuple(trusted)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            self._find_client(scope)
+        await self.app(scope, receive, send)
+
+    def _find_client(self, scope: Scope) -> None:
+        client = scope.get("client")
+        if client and client[1] == _ANOTHER_SERVERS_WORD:
+            scope["client"] = client = ("127.0.0.1", None)
+        if not self._trusted or not self._trusts(_address(client[0]) if client else None):
+            return
+        headers = [(name, value) for name, value in scope["headers"] if name.startswith(b"x-forwarded-")]
+        hops = b",".join(value for name, value in headers if name == b"x-forwarded-for")
+        found = self._client_of(hops[-MAX_FORWARDED_BYTES:].decode("latin-1"))
+        if found:
+            scope["client"] = (str(found), None)
+        schemes = [value for name, value in headers if name == b"x-forwarded-proto"]
+        if len(schemes) == 1 and (scheme := SCHEMES.get(schemes[0].strip().lower())):
+            scope["scheme"] = scheme[scope["type"] == "websocket"]
+
+    def _client_of(self, hops: str) -> Address | None:
+        """The last address that no trusted proxy has; None where there is none, or what is none comes first."""
+        for hop in reversed(hops.split(",")):
+            address = _address(hop)
+            if address is None or not self._trusts(address):
+                return address
+        return None
+
+    def _trusts(self, address: Address | None) -> bool:
+        return address is not None and any(address in network for network in self._trusted)
+
+
+def _address(text: str) -> Address | None:
+    """The IP address, with or without a port. An IPv4 address that IPv6 spells is one of IPv4 (RFC 4291, 2.5.5.2)."""
+    bare = text.strip()
+    if bare.startswith("["):
+        bare = bare[1:].partition("]")[0]
+    elif bare.count(":") == 1:
+        bare = bare.partition(":")[0]
+    try:
+        found = ip_address(bare)
+    except ValueError:
+        return None
+    return getattr(found, "ipv4_mapped", None) or found
