@@ -39,6 +39,7 @@ from edge.protocol import Protocol
 from edge.rates import FIELDS, Rate, Rates
 from edge.requests import Requests
 from edge.version import VERSION
+from edge.websocket import MAX_MESSAGE, SocketProtocol
 from mail.service import Mail
 from models import key
 from models.database import opened
@@ -77,8 +78,9 @@ UVICORN: dict[str, Any] = {
     "access_log": False,
     "server_header": False,
     "http": Protocol,
-    "ws": "websockets-sansio",
-    "ws_max_size": 1024 * 1024,
+    "ws": SocketProtocol,
+    "ws_max_size": MAX_MESSAGE,
+    "ws_per_message_deflate": False,
 }
 """How uvicorn serves, whoever starts it."""
 

@@ -22,6 +22,8 @@ from models.errors import ProductError, Unforeseen, where
 PARSE_FAILED = "GRAPHQL_PARSE_FAILED"
 VALIDATION_FAILED = "GRAPHQL_VALIDATION_FAILED"
 BAD_USER_INPUT = "BAD_USER_INPUT"
+MAX_MESSAGE = 1_000
+"""Characters of a message: names that were sent stand in some, and may be long."""
 
 _VARIABLE = re.compile(r"(Variable '\$\w+' has invalid value(?: at [\w.\[\]]+)?): ")
 _BAD_VARIABLE = re.compile(r"Variable '\$\w+' (has invalid value|of (required|non-null) type)")
@@ -46,7 +48,7 @@ def printed(error: GraphQLError, request_id: str) -> PrintedError:
         return error
     code, message = _code_and_message(error)
     shown = PrintedError(
-        message,
+        message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]}…",
         nodes=error.nodes,
         source=error.source,
         positions=error.positions,
