@@ -63,7 +63,8 @@ def parse_json(text: str | bytes) -> Any:
 
 def _parse_slowly(text: str | bytes) -> Any:
     try:
-        return json.loads(text, parse_constant=_refuse)
+        # Left to itself, it would take UTF-16 and UTF-32 too.
+        return json.loads(text if isinstance(text, str) else text.decode("utf-8-sig"), parse_constant=_refuse)
     except (ValueError, RecursionError):
         raise ValueError("the text is not JSON") from None
 

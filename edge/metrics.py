@@ -147,6 +147,9 @@ class Metrics(Observer):
         self._unavailable = counter("database_unavailable", "Reads and writes that the database could not do.")
         self._subscriptions = gauge("subscriptions_open", "Subscriptions open.")
         self._overload = counter("overload_refusals", "Requests refused because there was too much to do.")
+        self._sockets_refused = counter(
+            "websocket_refusals", "WebSockets refused because too many were open without credentials."
+        )
         self._dropped = counter("subscribers_dropped", "Subscriptions ended because they were read too slowly.")
         self._handed_out = counter("events", "Changes handed to subscribers, each to each.")
         self._refused = _Labelled(counter("credentials_refused", "Wrong logins and tokens.", "kind"))
@@ -204,6 +207,9 @@ class Metrics(Observer):
 
     def overloaded(self) -> None:
         self._overload.inc()
+
+    def socket_refused(self) -> None:
+        self._sockets_refused.inc()
 
     def dropped(self) -> None:
         self._dropped.inc()

@@ -60,6 +60,9 @@ class Observer:
     def overloaded(self) -> None:
         """A request was one too many, and refused before it was looked at."""
 
+    def socket_refused(self) -> None:
+        """A WebSocket was refused, because too many were open whose clients had not said who they are."""
+
     def dropped(self) -> None:
         """A subscriber read too slowly."""
 

@@ -1,6 +1,6 @@
 """The GraphQL schema: Query, Mutation and Subscription as tables of contents. Says nothing about how."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +13,7 @@ from graphql import (
     GraphQLObjectType,
     Undefined,
 )
+from strawberry.extensions import SchemaExtension
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext, ExecutionResult
 from strawberry.types.graphql import OperationType
@@ -20,7 +21,7 @@ from strawberry.types.graphql import OperationType
 from schema import check, inbox, mail_settings, session, token, user
 from schema.context import GraphQLContext
 from schema.errors import printed
-from schema.extensions import Documents, DocumentsWithoutIntrospection
+from schema.extensions import DocumentCache
 from schema.observation import Observed, followed
 from schema.planning import Plans
 from schema.scalars import DATE_TIME
@@ -119,17 +120,18 @@ class Subscription:
 class Schema(strawberry.Schema):
     """The schema, whose errors leave it printed, and whose plain operations are run by plans."""
 
-    def __init__(self, *, introspection: bool) -> None:
-        documents = Documents if introspection else DocumentsWithoutIntrospection
+    def __init__(self, *, introspection: bool, extensions: Sequence[type[SchemaExtension]] = ()) -> None:
+        """`extensions` are run on every request beside our own. Plans, which know our own alone, are then left out."""
+        cache = DocumentCache(introspection=introspection)
         super().__init__(
             query=Query,
             mutation=Mutation,
             subscription=Subscription,
             config=StrawberryConfig(scalar_map={datetime: DATE_TIME}, disable_field_suggestions=not introspection),
-            extensions=[Observed, documents],
+            extensions=[Observed, cache.extension(), *extensions],
         )
         _tell_null_from_absent(self)
-        self._plans = Plans(self, documents)
+        self._plans = None if extensions else Plans(self, cache)
 
     def _warn_for_federation_directives(self) -> None:
         """There are none: strawberry would load all of them to see."""
@@ -145,7 +147,7 @@ class Schema(strawberry.Schema):
         operation_extensions: dict[str, Any] | None = None,
     ) -> ExecutionResult:
         sent, allowed = variable_values or {}, allowed_operation_types or ()
-        plan = self._plans.find(query or "", operation_name)
+        plan = self._plans.find(query or "", operation_name) if self._plans else None
         variables = plan.coerced(sent) if plan and plan.kind in allowed else None
         if plan is None or variables is None or root_value is not None or operation_extensions is not None:
             return await super().execute(

@@ -1,5 +1,6 @@
 """What the fields of one GraphQL request share: the resolvers' context, and the loaders that gather their look-ups."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,16 +15,31 @@ from resolvers.user import users_by_id
 
 @dataclass
 class GraphQLContext:
-    """`authenticator` and `connection_params`, what the client sent when it connected, are for a WebSocket alone."""
+    """All but `context` and `users` is for a WebSocket alone.
+
+    `connection_params` is what the client sent when it connected. `admit` lets larger messages in, `identified` says
+    that the client is known; `anonymous` is true where the client has connected without credentials.
+    """
 
     context: Context
     authenticator: Authenticator | None = None
     connection_params: dict[str, Any] | None = None
+    admit: Callable[[], None] | None = None
+    identified: Callable[[], None] | None = None
+    anonymous: bool = False
     users: DataLoader[str, User | None] = field(init=False)
 
     def __post_init__(self) -> None:
         # Kept within one look-up only: a WebSocket's context outlives what a cache would hold.
         self.users = DataLoader(self._load_users, cache=False)
+
+    def admitted(self, *, anonymous: bool) -> None:
+        """The connection is acknowledged."""
+        self.anonymous = anonymous
+        if self.admit:
+            self.admit()
+        if self.identified and not anonymous:
+            self.identified()
 
     async def _load_users(self, user_ids: list[str]) -> list[User | None]:
         found = await users_by_id(self.context, user_ids)

@@ -11,16 +11,20 @@ from typing import Any
 
 from edge.body import parse_json
 from models.errors import BadRequest, StartError
+from schema.limits import MAX_LENGTH
 
 SETTING = "EMAIL_INBOX_TRUSTED_DOCUMENTS"
+MAX_OPERATION_NAME = 200
+MAX_HASH = 100
+"""Characters that are looked at of the SHA-256 that names a document: more than it has."""
 
 
 class AnyDocument:
     """Runs whatever is sent. Nothing is kept, so that nothing can be named."""
 
     def text_of(self, asked: Mapping[str, Any]) -> Any:
-        """The document that is asked for, as it was sent. Raises BadRequest where it is but named."""
-        query = asked.get("query")
+        """The document that is asked for, as it was sent. Raises BadRequest where it is but named, or too long."""
+        query = _sent(asked)
         if not query and _hash_of(asked):
             raise BadRequest("PersistedQueryNotSupported")  # Apollo's clients then send the document
         return query
@@ -35,7 +39,7 @@ class TrustedDocuments(AnyDocument):
 
     def text_of(self, asked: Mapping[str, Any]) -> Any:
         """The document that is asked for. Raises BadRequest where it is not on the list."""
-        query, named = asked.get("query"), _hash_of(asked)
+        query, named = _sent(asked), _hash_of(asked)
         if not query and named:
             if named not in self._texts:
                 raise BadRequest("PersistedQueryNotFound")
@@ -61,13 +65,31 @@ def trusted_documents(path: Path) -> TrustedDocuments:
     return TrustedDocuments(found)
 
 
+def _sent(asked: Mapping[str, Any]) -> Any:
+    """The document that was sent. Its length is judged before anything is made of it."""
+    query = asked.get("query")
+    if isinstance(query, str) and len(query) > MAX_LENGTH:
+        raise BadRequest(f"A document has at most {MAX_LENGTH:,} characters: send values as variables.")
+    return query
+
+
+def operation_name_of(asked: Mapping[str, Any]) -> str | None:
+    """The name of the operation that is to be run; None where none is given. Raises BadRequest."""
+    name = asked.get("operationName")
+    if not isinstance(name, str | None):
+        raise BadRequest("`operationName` must be a string or null.")
+    if name and len(name) > MAX_OPERATION_NAME:
+        raise BadRequest(f"`operationName` has at most {MAX_OPERATION_NAME} characters.")
+    return name or None
+
+
 def _hash_of(asked: Mapping[str, Any]) -> str | None:
     """The SHA-256 that names a document; None where none does."""
     named = asked.get("documentId")
     extensions = asked.get("extensions")
     if named is None and isinstance(extensions, dict) and isinstance(extensions.get("persistedQuery"), dict):
         named = extensions["persistedQuery"].get("sha256Hash")
-    return named.removeprefix("sha256:") if isinstance(named, str) else None
+    return named[:MAX_HASH].removeprefix("sha256:") if isinstance(named, str) else None
 
 
 def _sha256(text: str) -> str:

@@ -4,6 +4,7 @@ Follows the GraphQL over HTTP specification and the graphql-transport-ws protoco
 """
 
 from datetime import timedelta
+from json import JSONDecodeError
 
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
@@ -17,10 +18,19 @@ from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.types.graphql import OperationType
 from strawberry.types.unset import UNSET, UnsetType
 
-from edge.answers import retry_headers
-from edge.credentials import authenticate_of, context_of, context_of_connection, credentials_of, lasting_context_of
+from edge.answers import fault, retry_headers
+from edge.body import parse_json
+from edge.credentials import (
+    address_of,
+    authenticate_of,
+    context_of,
+    context_of_connection,
+    credentials_of,
+    lasting_context_of,
+)
 from edge.headers import header
 from edge.rates import Rate
+from edge.websocket import ADMIT, AnonymousSockets
 from models.errors import BadRequest, ProductError, RateLimited, Unauthenticated
 from schema import Schema
 from schema.context import GraphQLContext
@@ -34,6 +44,8 @@ from schema.websocket import WebSocketHandler
 
 INIT_TIMEOUT = timedelta(seconds=5)
 MAX_SUBSCRIPTIONS = 20
+IDENTIFIED = "email_inbox.identified"
+"""Where in the scope of a WebSocket there is what says that its client is known."""
 
 _AT_ONCE = {OperationType.QUERY, OperationType.MUTATION}
 
@@ -54,11 +66,12 @@ class Endpoint(GraphQL[GraphQLContext, None]):
         handler = {"documents": documents, "rate": rate}
         self.graphql_transport_ws_handler_class = type("Handler", (WebSocketHandler,), handler)
         self._documents = documents
+        self._anonymous = AnonymousSockets()
         self._page = page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
-            await super().__call__(scope, receive, send)
+            await self._connect(scope, receive, send)
             return
         response = await self._respond(scope, receive)
         await response(scope, receive, send)
@@ -110,13 +123,37 @@ class Endpoint(GraphQL[GraphQLContext, None]):
 
     # ------------------------------------------------------------------------------------------------- WebSocket
 
+    async def _connect(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            leave = self._anonymous.enter(address_of(scope), scope["app"].state.context.observer)
+        except ProductError as error:
+            await fault(scope, error)(scope, receive, send)
+            return
+        scope[IDENTIFIED] = leave
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            leave()
+
+    def decode_json(self, data: str | bytes) -> object:
+        """Raises JSONDecodeError for whatever is no JSON, or deeper than can be read."""
+        try:
+            return parse_json(data)
+        except ValueError:
+            raise JSONDecodeError("", "", 0) from None
+
     async def get_context(
         self,
         request: Request | WebSocket,
         response: Response | WebSocket,  # noqa: ARG002 - the signature is strawberry's
     ) -> GraphQLContext:
-        context = context_of_connection(request.scope, "websocket")
-        return GraphQLContext(context, request.app.state.authenticator)
+        scope = request.scope
+        return GraphQLContext(
+            context_of_connection(scope, "websocket"),
+            request.app.state.authenticator,
+            admit=scope["state"].get(ADMIT),
+            identified=scope[IDENTIFIED],
+        )
 
     async def on_ws_connect(self, context: GraphQLContext) -> UnsetType:
         """Asks who connects: bad credentials are refused with 4403; without any, only what is public can be run."""
@@ -125,9 +162,10 @@ class Endpoint(GraphQL[GraphQLContext, None]):
         try:
             credentials = credentials_of(context.connection_params or {})
             authenticate = context.authenticator.remembered(credentials, world.address, seconds=0)
-            await authenticate()
+            caller = await authenticate()
         except (Unauthenticated, RateLimited):
             raise ConnectionRejectionError from None
+        context.admitted(anonymous=caller is None)
         context.context = world.acting_as(authenticate, world.address, world.request_id)
         unset: UnsetType = UNSET
         return unset

@@ -20,7 +20,7 @@ from graphql import (
 from strawberry.exceptions import MissingQueryError
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
-from strawberry.types.execution import PreExecutionError
+from strawberry.types.execution import ExecutionContext, PreExecutionError
 from strawberry.types.graphql import OperationType
 
 from models.observer import Observer, Operation
@@ -44,15 +44,15 @@ class Observed(SchemaExtension):
         self._operation, began = context.observer.executing(), time.perf_counter()
         try:
             yield
-            refused, fields = self._is_refused(), self._root_fields()
+            refused, fields = self._is_refused(), root_fields(self.execution_context)
             self._operation.end(INVALID if refused else self._name(fields), failed=refused)
-            if refused or (fields and all(name.startswith("__") for name in fields)):
+            if refused or is_introspection(self.execution_context):
                 name = INVALID if refused else INTROSPECTION
                 context.observer.executed(name, context.api, self._outcome(), time.perf_counter() - began)
         except _NOT_RUN:
             raise  # it is refused as a request, or comes again as a subscription
         except BaseException:
-            self._operation.end(self._name(self._root_fields()), failed=True)
+            self._operation.end(self._name(root_fields(self.execution_context)), failed=True)
             raise
         finally:
             self._operation.leave()
@@ -61,7 +61,7 @@ class Observed(SchemaExtension):
         yield
         if self.execution_context.operation_type is OperationType.SUBSCRIPTION:
             # It may stay open for days: what is traced is how it was set up.
-            self._operation.end(self._name(self._root_fields()), failed=False)
+            self._operation.end(self._name(root_fields(self.execution_context)), failed=False)
 
     def _is_refused(self) -> bool:
         """Whether no resolver was reached: the document is not valid, or a variable has no value of its type."""
@@ -75,13 +75,21 @@ class Observed(SchemaExtension):
         errors = self.execution_context.pre_execution_errors
         return str((errors[0].extensions or {}).get("code")) if errors else "ok"
 
-    def _root_fields(self) -> set[str]:
-        document = self.execution_context.graphql_document
-        operation = get_operation_ast(document, self.execution_context.operation_name) if document else None
-        return _fields(document, operation.selection_set) if document and operation else set()
-
     def _name(self, fields: set[str]) -> str:
         return _named(self.execution_context.operation_type.value, fields) if fields else INVALID
+
+
+def root_fields(context: ExecutionContext) -> set[str]:
+    """The names of the root fields of what is executed; none where that is not known."""
+    document = context.graphql_document
+    operation = get_operation_ast(document, context.operation_name) if document else None
+    return _fields(document, operation.selection_set) if document and operation else set()
+
+
+def is_introspection(context: ExecutionContext) -> bool:
+    """Whether nothing but the schema is asked for."""
+    fields = root_fields(context)
+    return bool(fields) and all(name.startswith("__") for name in fields)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope
 
 from edge.body import parse_json, read_body, require_json
 from models.errors import BadRequest
-from schema.documents import AnyDocument
+from schema.documents import AnyDocument, operation_name_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +47,18 @@ async def parameters_of(scope: Scope, receive: Receive, documents: AnyDocument) 
 def _checked(found: Any, documents: AnyDocument) -> Parameters:
     if not isinstance(found, dict):
         raise BadRequest("The body must be a JSON object with a `query`.")
-    query, variables, name = documents.text_of(found), found.get("variables"), found.get("operationName")
+    query, variables, name = documents.text_of(found), found.get("variables"), operation_name_of(found)
     if not isinstance(query, str) or not query:
         raise BadRequest("`query` must be a string that holds a GraphQL document.")
     if not isinstance(variables, dict | None):
         raise BadRequest("`variables` must be an object or null.")
-    if not isinstance(name, str | None):
-        raise BadRequest("`operationName` must be a string or null.")
     if not isinstance(found.get("extensions"), dict | None):
         raise BadRequest("`extensions` must be an object or null.")
-    return Parameters(query, variables, name or None)
+    return Parameters(query, variables, name)
 
 
 def _json(text: str | bytes, what: str) -> Any:
     try:
         return parse_json(text)
     except ValueError:
-        raise BadRequest(f"{what} must be JSON.") from None
+        raise BadRequest(f"{what} must be JSON in UTF-8.") from None

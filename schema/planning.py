@@ -32,7 +32,7 @@ from strawberry.types.graphql import OperationType
 
 from schema.coercion import Variables, arguments_of
 from schema.completion import TYPENAME, Completion, definition_of
-from schema.extensions import CACHED_DOCUMENTS, Documents
+from schema.extensions import CACHED_DOCUMENTS, DocumentCache
 from schema.observation import name_of
 from schema.plain import NotPlain
 from schema.plan import Info, Plan, RootField
@@ -44,7 +44,7 @@ _LEAVES = (str, int, bool, strawberry.ID)
 class Plans:
     """The plans of a schema's operations. One is made when its document comes for the second time."""
 
-    def __init__(self, schema: strawberry.Schema, documents: type[Documents]) -> None:
+    def __init__(self, schema: strawberry.Schema, documents: DocumentCache) -> None:
         self._schema = schema
         self._documents = documents
         self._plans: LRUCache[tuple[str, str | None], Plan | None] = LRUCache(CACHED_DOCUMENTS)

@@ -1,10 +1,12 @@
 """What scanners of GraphQL servers try, each with the defence that holds: docs/security.md lists them."""
 
+import json
 import time
 from typing import Any
 
 import httpx
 import pytest
+from graphql import get_introspection_query
 
 from edge.origins import Origin
 from schema.extensions import MAX_ERRORS
@@ -52,6 +54,38 @@ REFUSED = {
     "variables": "query(" + " ".join(f"$v{number}: Int" for number in range(600)) + ") { __typename }",
     "operations": " ".join(f"query Q{number} {{ __typename }}" for number in range(400)),
     "long number": "{ emailInboxes(first: " + "9" * 5_000 + ") { totalCount } }",
+    "introspection under aliases": "{"
+    + " ".join(f"a{n}: __schema {{ types {{ fields {{ name args {{ name }} }} }} }}" for n in range(30))
+    + "}",
+    "aliases within introspection": "{ __schema {"
+    + " ".join(f"a{n}: types {{ fields {{ name args {{ name }} }} }}" for n in range(30))
+    + "} }",
+    "types again and again": "{" + " ".join(f'a{n}: __type(name: "User") {{ name }}' for n in range(2)) + "}",
+    "selections that meet": "{ emailInboxes { nodes {" + ("smtp {" + "oauth2 { tokenUrl } " * 28 + "} ") * 15 + "} } }",
+    "selections that meet through fragments": "{ emailInboxes { nodes {"
+    + " ".join(f"... on EmailInbox {{ {'smtp { ...S } ' * 20} }}" for _ in range(10))
+    + "} } } fragment S on SmtpConfig {"
+    + "oauth2 { tokenUrl } " * 20
+    + "}",
+    "fragments that spread each other": "{ emailInboxes { nodes { ...F0 } } }"
+    + "".join(
+        f"fragment F{n} on EmailInbox {{ id {' '.join(f'...F{m}' for m in range(n + 1, 45))} }} " for n in range(45)
+    ),
+    "a star of fragments": "{ emailInboxes { nodes {"
+    + " ".join(f"...F{n}" for n in range(96))
+    + "} } }"
+    + "".join(f"fragment F{n} on EmailInbox {{ id name email }} " for n in range(96)),
+    "objects that are printed": "mutation { setEmailInbox(input: {"
+    + " ".join(f"a{n}: {{ {' '.join(f'a{m}: 1' for m in range(20))} }}" for n in range(24))
+    + "}) { success } }",
+    "wide object": "{ emailInboxes(filter: {" + " ".join(f"a{n}: 1" for n in range(101)) + "}) { totalCount } }",
+    "long string": '{ emailInbox(id: "' + "a" * 1_000_000 + '") { id } }',
+    "blanks": "{" + " ," * 500_000 + "__typename }",
+    "long name": "{ " + "a" * 49_000 + " }",
+    "long alias": "{ " + "a" * 201 + ": __typename }",
+    "long type": "query ($a: " + "a" * 49_000 + ") { __typename }",
+    "block string": '{ emailInboxes(first: """' + "\n " * 24_000 + '""") { totalCount } }',
+    "escapes": '{ emailInboxes(first: "' + "\\u0041" * 8_000 + '") { totalCount } }',
     "root mutations": "mutation {" + " ".join(f"a{number}: logout {{ success }}" for number in range(10)) + "}",
 }
 
@@ -62,6 +96,7 @@ async def test_it_is_refused_and_soon(server: Running, name: str) -> None:
     assert codes(body)
     assert "INTERNAL_SERVER_ERROR" not in codes(body)
     assert len(body["errors"]) <= MAX_ERRORS + 1
+    assert len(str(body)) < 20_000, "what was sent is not sent back"
     assert took < SOON
 
 
@@ -148,3 +183,35 @@ async def test_pages_of_the_origins_that_are_set_are_let_in(settings: Settings) 
         assert "access-control-allow-origin" not in other.headers
         refused = await server.as_caller(Origin=ORIGIN).get("/api/v1/me")
         assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (401, ORIGIN)
+
+
+async def test_the_introspection_of_tools_is_answered(server: Running) -> None:
+    query = get_introspection_query(descriptions=True, specified_by_url=True, input_value_deprecation=True)
+    body, took = await quickest(server.client, query)
+    assert not body.get("errors")
+    assert took < SOON
+
+
+@pytest.mark.parametrize("name", ["operationName", "documentId"])
+async def test_names_are_judged_by_their_length_first(server: Running, name: str) -> None:
+    long = "a" * 500_000
+    answer = await server.client.post("/graphql", json={"query": "{ __typename }" * (name != "documentId"), name: long})
+    assert answer.status_code == 400
+    assert len(answer.text) < 1_000
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "latin-1"])
+async def test_json_in_another_encoding_is_refused(server: Running, encoding: str) -> None:
+    body = json.dumps({"query": "{ __typename }", "variables": {"é": "é"}}, ensure_ascii=False).encode(encoding)
+    answer = await server.client.post("/graphql", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400
+    assert "UTF-8" in answer.json()["errors"][0]["message"]
+    login = json.dumps({"user": "é", "password": "é"}, ensure_ascii=False).encode(encoding)
+    answer = await server.client.post("/api/v1/login", content=login, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400
+
+
+async def test_a_mark_before_json_is_taken(server: Running) -> None:
+    body = b"\xef\xbb\xbf" + json.dumps({"query": "{ __typename }"}).encode()
+    answer = await server.client.post("/graphql", content=body, headers={"Content-Type": "application/json"})
+    assert answer.json() == {"data": {"__typename": "Query"}}

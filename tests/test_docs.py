@@ -17,7 +17,7 @@ import typer
 
 import resolvers.rocketchat  # noqa: F401 - only the shell loads it, and its rule with it
 import server as composition
-from edge import admission, body, protocol
+from edge import admission, body, protocol, websocket
 from mail import check, report
 from mail.hosts import MAIL_PORTS
 from models import change, database, fields, paging, reader, token
@@ -25,7 +25,8 @@ from models.errors import ErrorCode, ProductError
 from resolvers import events, inbox, throttle, turns, upkeep, windows
 from resolvers.access import RULES
 from rest import ROUTES
-from schema import build_schema, endpoint, errors, extensions, sse
+from schema import build_schema, documents, endpoint, errors, extensions, limits, sse
+from schema import websocket as websocket_messages
 from schema.documents import trusted_documents
 from settings import Settings
 from tests.conftest import IN_CI
@@ -264,18 +265,28 @@ def test_the_permissions_are_those_of_the_code() -> None:
 
 
 def test_the_limits_are_those_of_the_code() -> None:
-    limits = {row[0]: row[1] for row in table(DOCS / "graphql.md", "limit", "")}
-    assert limits == {
+    assert {row[0]: row[1] for row in table(DOCS / "graphql.md", "limit", "")} == {
         "body, WebSocket message": f"{body.LIMIT // 1024 // 1024} MiB",
-        "tokens of a document": f"{extensions.MAX_TOKENS:,}",
-        "comments of a document": f"{extensions.MAX_COMMENTS}",
-        "aliases": f"{extensions.MAX_ALIASES}",
-        "operations and fragments of a document": f"{extensions.MAX_DEFINITIONS}",
+        "WebSocket message before `connection_ack`": f"{websocket.MAX_FIRST_MESSAGE // 1024} KiB",
+        "characters of a document": f"{limits.MAX_LENGTH:,}",
+        "characters of `operationName`": f"{documents.MAX_OPERATION_NAME}",
+        "characters of a name in a document": f"{limits.MAX_NAME}",
+        "tokens of a document": f"{limits.MAX_TOKENS:,}",
+        "comments of a document": f"{limits.MAX_COMMENTS}",
+        "aliases": f"{limits.MAX_ALIASES}",
+        "operations and fragments of a document": f"{limits.MAX_DEFINITIONS}",
         "errors told of a document": f"{extensions.MAX_ERRORS}",
-        "root mutations of a request": f"{extensions.MAX_ROOT_MUTATIONS}",
-        "the same name in one selection set": f"{extensions.MAX_REPEATED}",
-        "depth, introspection aside": f"{extensions.MAX_DEPTH}",
+        "root mutations of a request": f"{limits.MAX_ROOT_MUTATIONS}",
+        "the same name in one selection set": f"{limits.MAX_REPEATED}",
+        "selections of one name that come together, compared with each other": f"{limits.MAX_COMPARISONS:,}",
+        "fields of an object literal": f"{limits.MAX_OBJECT_FIELDS}",
+        "`__schema` or `__type` in a document": "1, without aliases in it",
+        "depth, introspection aside": f"{limits.MAX_DEPTH}",
         "subscriptions of one WebSocket": f"{endpoint.MAX_SUBSCRIPTIONS}",
+        "WebSockets without credentials": (
+            f"{websocket.MAX_ANONYMOUS}, {websocket.MAX_ANONYMOUS_PER_ADDRESS} of one address, "
+            f"{websocket_messages.ANONYMOUS_SECONDS:g} s"
+        ),
         "time to `connection_init`": f"{endpoint.INIT_TIMEOUT.seconds} s",
         "head of a request": f"{protocol.MAX_HEAD // 1024} KiB, {protocol.HEAD_SECONDS:g} s",
         "time for a body": f"{protocol.BODY_SECONDS:g} s",
@@ -365,7 +376,7 @@ def test_the_figures_in_the_text_are_those_of_the_code() -> None:
             f"and {throttle.TOKENS_PER_ADDRESS.amount} times a second in all",
             f"{windows.KEYS:,} of each kind",
             f"network of {windows.IPV6_PREFIX} bits",
-            f"{extensions.MAX_ALIASES} aliases, a name {extensions.MAX_REPEATED} times",
+            f"{limits.MAX_ALIASES} aliases, a name {limits.MAX_REPEATED} times",
         ],
     }
     for page, phrases in figures.items():

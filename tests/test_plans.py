@@ -5,7 +5,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from random import Random
 from types import SimpleNamespace
@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 import strawberry
-from graphql import Executor, parse, validate
+from graphql import Executor, get_introspection_query, parse, validate
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from strawberry.extensions import SchemaExtension
 from strawberry.schema.exceptions import InvalidOperationTypeError
 from strawberry.types import get_object_definition
 from strawberry.types.graphql import OperationType
@@ -25,7 +26,7 @@ from models.inbox import InboxOrder
 from models.observer import Observer, Operation
 from schema import Mutation, Query, Schema, build_schema
 from schema.context import GraphQLContext
-from schema.extensions import Documents
+from schema.extensions import DocumentCache
 from schema.inbox import EmailInboxFilter, EmailInboxOrder
 from schema.planning import Plans
 from tests.operations import Writer, value_of
@@ -105,7 +106,12 @@ class World:
         return json.loads(expected[0])[:2]
 
     def is_planned(self, text: str, name: str | None = None) -> bool:
-        return self.schema._plans.find(text, name) is not None
+        return plans_of(self.schema).find(text, name) is not None
+
+
+def plans_of(schema: Schema) -> Plans:
+    assert schema._plans
+    return schema._plans
 
 
 @pytest.fixture
@@ -154,7 +160,7 @@ def test_most_of_these_operations_are_run_by_plans(world: World) -> None:
             writer = Writer(world.schema._schema, Random(seed))
             text = writer.document()
             await world.ask(world.schema.execute, text, writer.sent)
-            plan = world.schema._plans.find(text, None)
+            plan = plans_of(world.schema).find(text, None)
             found[plan is not None and plan.coerced(writer.sent) is not None] += 1
         return found
 
@@ -200,7 +206,7 @@ async def test_what_is_not_plain_has_no_plan(world: World, text: str) -> None:
     else:
         await world.alike(text, sent)
         await world.alike(text, sent)
-    assert Documents.known(text)
+    assert plans_of(world.schema)._documents.known(text)
     assert not world.is_planned(text)
 
 
@@ -265,7 +271,7 @@ class Odd:
 def test_what_the_schema_does_not_have_has_no_plan(text: str, planned: bool) -> None:
     schema, document = strawberry.Schema(Odd), parse(text)
     assert not validate(schema._schema, document)
-    plan = Plans(schema, Documents)._made(text, document, document.definitions[0])  # type: ignore[arg-type]
+    plan = Plans(schema, DocumentCache(introspection=True))._made(text, document, document.definitions[0])  # type: ignore[arg-type]
     assert (plan is not None) == planned
 
 
@@ -274,7 +280,7 @@ async def test_a_document_with_a_literal_is_not_kept(world: World) -> None:
     await world.alike(text)
     await world.alike(text)
     assert not world.is_planned(text)
-    assert not world.schema._plans._plans
+    assert not plans_of(world.schema)._plans
 
 
 async def test_an_operation_is_planned_by_its_name(world: World) -> None:
@@ -290,7 +296,7 @@ async def test_an_operation_is_planned_by_its_name(world: World) -> None:
     assert data is None
     assert "Must provide operation name" in errors[0]["message"]
     assert not world.is_planned(text, "C")
-    assert len(world.schema._plans._plans) == 2  # names that clients make up are not kept
+    assert len(plans_of(world.schema)._plans) == 2  # names that clients make up are not kept
 
 
 async def test_a_planned_mutation_is_refused_where_only_queries_may_run(world: World) -> None:
@@ -541,3 +547,48 @@ async def test_a_cancelled_operation_is_told_as_failed(world: World) -> None:
             await asking
         told.append(world.told.said)
     assert told == [["executing", ("end", "query emailInbox", True), "leave"]] * 2
+
+
+async def test_an_extension_sees_every_request(world: World) -> None:
+    """Plans do what our own extensions would do: with another one, there are none."""
+    seen: list[str | None] = []
+
+    class Watching(SchemaExtension):
+        def on_operation(self) -> Iterator[None]:
+            seen.append(self.execution_context.query)
+            yield
+
+    schema = Schema(introspection=True, extensions=[Watching])
+    for _ in range(3):
+        await schema.execute(READ, {"id": "a"}, world.context())
+    assert seen == [READ] * 3
+
+
+async def test_schemas_share_no_documents(world: World) -> None:
+    first, second = build_schema(), build_schema()
+    await first.execute(READ, {"id": "a"}, world.context())
+    assert plans_of(first)._documents.known(READ)
+    assert not plans_of(second)._documents.known(READ)
+
+
+INTROSPECTION = get_introspection_query()
+
+
+async def test_an_introspection_is_run_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = await world.schema.execute(INTROSPECTION, {}, world.context())
+    monkeypatch.setattr(Executor, "build", None)  # graphql-core has no part in it any more
+    again = await world.schema.execute(INTROSPECTION, {}, world.context())
+    assert again.data == first.data
+    assert first.data
+
+
+async def test_an_introspection_with_variables_is_run_each_time(world: World) -> None:
+    text = 'query ($all: Boolean!) { __type(name: "Query") { fields @include(if: $all) { name } } }'
+    answers = [await world.schema.execute(text, {"all": yes}, world.context()) for yes in (True, False)]
+    assert [list((answer.data or {})["__type"]) for answer in answers] == [["fields"], []]
+
+
+async def test_answers_of_introspection_are_kept_by_operation(world: World) -> None:
+    text = "query A { __schema { queryType { name } } } query B { __typename }"
+    for name, data in (("A", {"__schema": {"queryType": {"name": "Query"}}}), ("B", {"__typename": "Query"})) * 2:
+        assert (await world.schema.execute(text, {}, world.context(), operation_name=name)).data == data

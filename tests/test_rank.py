@@ -114,7 +114,9 @@ async def test_nor_by_an_import(server: Running) -> None:
         if not active:
             document["services"] = {"resume": {"loginTokens": [{"hashedToken": "A" * 43 + "="}]}}
         exported = [Exported(1, document)]
-        await rocketchat.import_documents(server.context.acting_as(shell), exported, Imported(), pytest.fail)
+        await rocketchat.import_documents(
+            server.context.acting_as(shell), exported, Imported(), lambda left: pytest.fail(str(left))
+        )
     assert codes(await ask(client, "{ viewer { id } }")) == ["UNAUTHENTICATED"]
     assert not await server.context.database.read(tokens.of_user(user_id))
 

@@ -1,0 +1,245 @@
+"""What a document may cost: rules that are asked before those of the specification. Knows no field of the schema.
+
+Whatever a stranger sends is refused before it costs much, and these rules cost little themselves: what comes of a
+fragment is found once, and counting stops where there is too much.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+from graphql import (
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLError,
+    InlineFragmentNode,
+    NameNode,
+    ObjectValueNode,
+    OperationDefinitionNode,
+    OperationType,
+    SelectionNode,
+    SelectionSetNode,
+    ValidationContext,
+    ValidationRule,
+)
+
+MAX_LENGTH = 50_000
+"""Characters of a document: reading them takes some 10 ms, and what is wrong in them as long again."""
+MAX_NAME = 200
+MAX_TOKENS = 2_000
+MAX_COMMENTS = 200
+MAX_ALIASES = 30
+MAX_DEPTH = 10
+MAX_ROOT_MUTATIONS = 5
+MAX_REPEATED = 30
+MAX_DEFINITIONS = 100
+MAX_COMPARISONS = 5_000
+MAX_OBJECT_FIELDS = 100
+
+
+class RootMutationsRule(ValidationRule):
+    """A request is one transaction a root mutation: many of them would keep the writer from everybody else."""
+
+    def __init__(self, context: ValidationContext) -> None:
+        super().__init__(context)
+        self._counts: dict[str, int] = {}
+
+    def enter_operation_definition(self, node: OperationDefinitionNode, *_args: Any) -> None:
+        count = self._count(node.selection_set)
+        if node.operation is OperationType.MUTATION and count > MAX_ROOT_MUTATIONS:
+            self.report_error(GraphQLError(f"{count} root mutations found. Allowed: {MAX_ROOT_MUTATIONS}", node))
+
+    def _count(self, selections: SelectionSetNode) -> int:
+        """The fields of the selections, those in fragments included."""
+        return sum(self._count_one(selection) for selection in selections.selections)
+
+    def _count_one(self, selection: SelectionNode) -> int:
+        if isinstance(selection, FieldNode):
+            return 1
+        if isinstance(selection, InlineFragmentNode):
+            return self._count(selection.selection_set)
+        assert isinstance(selection, FragmentSpreadNode)
+        name = selection.name.value
+        if name not in self._counts:
+            self._counts[name] = 0  # ends a circle, which another rule refuses
+            fragment = self.context.get_fragment(name)
+            self._counts[name] = self._count(fragment.selection_set) if fragment else 0
+        return self._counts[name]
+
+
+class AliasesRule(ValidationRule):
+    """An alias lets one field be asked for again and again."""
+
+    def __init__(self, context: ValidationContext) -> None:
+        super().__init__(context)
+        self._count = 0
+
+    def enter_field(self, node: FieldNode, *_args: Any) -> None:
+        self._count += node.alias is not None
+
+    def leave_document(self, *_args: Any) -> None:
+        if self._count > MAX_ALIASES:
+            self.report_error(GraphQLError(f"{self._count} aliases found. Allowed: {MAX_ALIASES}"))
+
+
+class SelectionsRule(ValidationRule):
+    """How deep the selections go, and how often one name may stand in a selection set.
+
+    Whatever comes of a fragment is found once: spread again and again, it would take for ever. Selections of one name
+    are compared with each other by a rule of the specification, in the square of their number.
+    """
+
+    def __init__(self, context: ValidationContext) -> None:
+        super().__init__(context)
+        self._depths: dict[str, int] = {}
+
+    def enter_selection_set(self, node: SelectionSetNode, *_args: Any) -> None:
+        fields = [found for found in node.selections if isinstance(found, FieldNode)]
+        often = Counter((found.alias or found.name).value for found in fields)
+        if max(often.values(), default=0) > MAX_REPEATED:
+            self.report_error(GraphQLError(f"A field is selected more than {MAX_REPEATED} times in one place.", node))
+
+    def enter_operation_definition(self, node: OperationDefinitionNode, *_args: Any) -> None:
+        if self._depth(node.selection_set) > MAX_DEPTH:
+            self.report_error(GraphQLError(f"The operation is deeper than {MAX_DEPTH} levels.", node))
+
+    def _depth(self, selections: SelectionSetNode) -> int:
+        return max((self._depth_of(selection) for selection in selections.selections), default=0)
+
+    def _depth_of(self, selection: SelectionNode) -> int:
+        if isinstance(selection, FieldNode):
+            below = self._depth(selection.selection_set) if selection.selection_set else 0
+            return 0 if selection.name.value.startswith("__") else 1 + below
+        if isinstance(selection, InlineFragmentNode):
+            return self._depth(selection.selection_set)
+        assert isinstance(selection, FragmentSpreadNode)
+        return self._depth_of_fragment(selection.name.value)
+
+    def _depth_of_fragment(self, name: str) -> int:
+        if name not in self._depths:
+            self._depths[name] = 0  # ends a circle, which another rule refuses
+            fragment = self.context.get_fragment(name)
+            self._depths[name] = self._depth(fragment.selection_set) if fragment else 0
+        return self._depths[name]
+
+
+class DefinitionsRule(ValidationRule):
+    """Every rule looks at every operation with all the fragments that it reaches."""
+
+    def enter_document(self, node: DocumentNode, *_args: Any) -> None:
+        count = len(node.definitions)
+        if count > MAX_DEFINITIONS:
+            self.report_error(GraphQLError(f"{count} operations and fragments found. Allowed: {MAX_DEFINITIONS}"))
+
+
+class MergesRule(ValidationRule):
+    """How often selections of one name come together, wherever in the document they stand.
+
+    They are compared with each other, and so is what they select (GraphQL, 5.3.2): 15 selections of a field that each
+    hold 28 of another make 420 of that one, which take 88,000 comparisons.
+    """
+
+    def __init__(self, context: ValidationContext) -> None:
+        super().__init__(context)
+        self._left = MAX_COMPARISONS
+        self._known: set[frozenset[int]] = set()
+
+    def enter_operation_definition(self, node: OperationDefinitionNode, *_args: Any) -> None:
+        self._look(node)
+
+    def enter_fragment_definition(self, node: FragmentDefinitionNode, *_args: Any) -> None:
+        self._look(node)
+
+    def _look(self, node: OperationDefinitionNode | FragmentDefinitionNode) -> None:
+        if self._left >= 0:
+            self._count([node.selection_set])
+            if self._left < 0:
+                message = f"Fields are selected together too often: more than {MAX_COMPARISONS} comparisons are needed."
+                self.report_error(GraphQLError(message, node))
+
+    def _count(self, sets: list[SelectionSetNode]) -> None:
+        """Takes what the selections of one place cost from what is left, and then those below each of their names."""
+        key = frozenset(map(id, sets))
+        if key in self._known or self._left < 0:
+            return
+        self._known.add(key)
+        below: defaultdict[str, list[SelectionSetNode]] = defaultdict(list)
+        names: Counter[str] = Counter()
+        for field in self._fields(sets):
+            name = (field.alias or field.name).value
+            self._left -= names[name]
+            names[name] += 1
+            if field.selection_set:
+                below[name].append(field.selection_set)
+        for selected in below.values():
+            self._count(selected)
+
+    def _fields(self, sets: Iterable[SelectionSetNode]) -> Iterable[FieldNode]:
+        """The fields of the sets, those of fragments included.
+
+        The fragments that one set spreads are compared with each other, and each that is reached with the fields.
+        """
+        left, seen = [*sets], set[str]()
+        while left and self._left >= 0:
+            spreads = 0
+            for selection in left.pop().selections:
+                if isinstance(selection, FieldNode):
+                    yield selection
+                elif isinstance(selection, InlineFragmentNode):
+                    left.append(selection.selection_set)
+                elif isinstance(selection, FragmentSpreadNode):
+                    self._left -= spreads
+                    spreads += 1
+                    if (name := selection.name.value) not in seen:
+                        seen.add(name)
+                        self._left -= 1
+                        left += [fragment.selection_set] if (fragment := self.context.get_fragment(name)) else []
+
+
+class IntrospectionRule(ValidationRule):
+    """The schema is told once in a document: under thirty aliases it would take half a second."""
+
+    def __init__(self, context: ValidationContext) -> None:
+        super().__init__(context)
+        self._count = 0
+
+    def enter_field(self, node: FieldNode, *_args: Any) -> None:
+        self._count += node.name.value in ("__schema", "__type")
+        parent = self.context.get_parent_type()
+        if node.alias and parent and parent.name.startswith("__"):
+            self.report_error(GraphQLError("Fields of the introspection can't have aliases.", node))
+
+    def leave_document(self, *_args: Any) -> None:
+        if self._count > 1:
+            self.report_error(GraphQLError("`__schema` and `__type` can be selected once in a document."))
+
+
+class NamesRule(ValidationRule):
+    """An alias comes back with every node of a list, a name in the message of what is wrong with it."""
+
+    def enter_name(self, node: NameNode, *_args: Any) -> None:
+        if len(node.value) > MAX_NAME:
+            self.report_error(GraphQLError(f"A name has at most {MAX_NAME} characters.", node))
+
+
+class LiteralsRule(ValidationRule):
+    """An object is printed for each of its fields that is wrong. Variables have no such cost."""
+
+    def enter_object_value(self, node: ObjectValueNode, *_args: Any) -> None:
+        if len(node.fields) > MAX_OBJECT_FIELDS:
+            message = f"An object literal has at most {MAX_OBJECT_FIELDS} fields: use a variable."
+            self.report_error(GraphQLError(message, node))
+
+
+LIMITS = (
+    DefinitionsRule,
+    AliasesRule,
+    RootMutationsRule,
+    SelectionsRule,
+    MergesRule,
+    IntrospectionRule,
+    NamesRule,
+    LiteralsRule,
+)
