@@ -21,6 +21,7 @@ import idna
 from mail.threads import in_thread
 from models.config import IMPLICIT_TLS_PORTS, STARTTLS_PORTS
 from models.errors import ErrorCode, MailFailure
+from models.fields import MAX_HOST
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -211,17 +212,20 @@ def canonical(server: str) -> str:
 
 def ascii_name(name: str) -> str:
     """A domain name in IDNA's ASCII form and in lower case; as it is, where it is no name."""
-    if ":" not in name and not name.isascii():
-        with contextlib.suppress(idna.IDNAError):
+    if ":" not in name and not name.isascii() and len(name) <= MAX_HOST:
+        with contextlib.suppress(UnicodeError):  # idna.IDNAError is one
             name = idna.encode(name, uts46=True).decode("ascii")
     return name.lower()
 
 
 @functools.lru_cache(256)
 def as_address(text: str) -> Address | None:
-    """The address that the text spells, in any way that a resolver takes: 127.1, 0x7f000001 and 2130706433 too."""
+    """The address that the text spells, in any way that a resolver takes: 127.1, 0x7f000001 and 2130706433 too.
+
+    None where it has a zone, which is of one machine and may be any text.
+    """
     try:
-        return ipaddress.ip_address(text)
+        return None if "%" in text else ipaddress.ip_address(text)
     except ValueError:
         pass
     if not _NUMBERS.fullmatch(text):

@@ -40,7 +40,7 @@ async def fetch(
     question = _Question(_judged(hosts, url), form, limit)
     try:
         async with asyncio.timeout(seconds):
-            addresses = await _resolved(hosts, question.target.host)
+            addresses = await _resolved(hosts, question.name)
             return await _ask_any(addresses, trust, question)
     except TimeoutError:
         message = f"{question.name} did not answer within {seconds:g} seconds."
@@ -57,7 +57,7 @@ class _Question:
 
     @property
     def name(self) -> str:
-        return canonical(self.target.host)
+        return canonical(_host(self.target))
 
     def request(self, client: httpx.AsyncClient, address: Address) -> httpx.Request:
         """A request to the address, in the name of the host."""
@@ -81,7 +81,7 @@ def _judged(hosts: Hosts, url: str) -> httpx.URL:
         target = httpx.URL(url)
     except httpx.InvalidURL:
         raise _not_allowed("The address can't be understood.", "It must start with https://.") from None
-    if target.scheme != "https" or target.userinfo or not target.host:
+    if target.scheme != "https" or target.userinfo or not target.raw_host:
         raise _not_allowed("Only https addresses are connected to.", "It must be https:// and the name of a host.")
     port = target.port or PORT
     # A port that the operator added to those of mail is one that may be connected to: 8443, say.
@@ -89,10 +89,15 @@ def _judged(hosts: Hosts, url: str) -> httpx.URL:
         hint = "Use 443, or let the operator add the port to EMAIL_INBOX_MAIL_PORTS."
         raise _not_allowed(f"Port {port} may not be connected to over HTTPS.", hint)
     try:
-        hosts.permit_host(target.host)
+        hosts.permit_host(_host(target))
     except MailFailure as failure:
         raise MailFailure(failure.kind, str(failure), hint=failure.hint) from None
     return target
+
+
+def _host(target: httpx.URL) -> str:
+    """The host as it stands in the URL. `target.host` would decode IDNA's form, and fail where it is none."""
+    return target.raw_host.decode("ascii")
 
 
 async def _resolved(hosts: Hosts, host: str) -> Sequence[Address]:

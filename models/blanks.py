@@ -5,6 +5,9 @@ import unicodedata
 
 _NAMES = {
     " ": "a space",
+    "\t": "a tab",
+    "\n": "a line break",
+    "\r": "a line break",
     "\u00a0": "a no-break space (U+00A0)",
     "\u202f": "a narrow no-break space (U+202F)",
     "\u200b": "a zero-width space (U+200B)",
