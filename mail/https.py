@@ -1,13 +1,14 @@
 """One HTTPS request to a host that somebody typed, under the policy for hosts. Knows neither tokens nor mail settings.
 
 What may not be reached over SMTP or IMAP is not reached over HTTPS either: the name is resolved once, what was resolved
-is connected to, the certificate must be for the name, and no redirect leads anywhere else.
+is connected to, the certificate must be for the name, and no redirect leads to another host.
 """
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import httpx
 
@@ -21,6 +22,7 @@ SECONDS = 10.0
 CONNECT_SECONDS = 3.0
 """How long one address is given before the next is tried."""
 LIMIT = 65_536
+MAX_URL = 2_000
 HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "email-inbox-server"}
 
 
@@ -32,16 +34,17 @@ async def fetch(
     form: Mapping[str, str] | None = None,
     seconds: float = SECONDS,
     limit: int = LIMIT,
+    redirects: int = 0,
 ) -> tuple[int, bytes]:
     """The status and the body of the answer to a GET, or to a POST of the form.
 
+    So many redirects of a GET are followed, each to the same host and port, which are judged again.
     Raises MailFailure without a field; nothing of what the host said is in it.
     """
-    question = _Question(_judged(hosts, url), form, limit)
+    question = _Question(_judged(hosts, url), form, limit, redirects if form is None else 0)
     try:
         async with asyncio.timeout(seconds):
-            addresses = await _resolved(hosts, question.name)
-            return await _ask_any(addresses, trust, question)
+            return await _answer(hosts, trust, question)
     except TimeoutError:
         message = f"{question.name} did not answer within {seconds:g} seconds."
         raise MailFailure(ErrorCode.TIMEOUT, message, hint="Try again later.") from None
@@ -49,11 +52,12 @@ async def fetch(
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """What is asked, and how long an answer may be."""
+    """What is asked, how long an answer may be, and how many redirects are followed."""
 
     target: httpx.URL
     form: Mapping[str, str] | None
     limit: int
+    redirects: int = 0
 
     @property
     def name(self) -> str:
@@ -73,6 +77,36 @@ class _Question:
         return MailFailure(
             ErrorCode.PROTOCOL_ERROR, f"{self.name} {rest}.", hint="Check that the address is the right one."
         )
+
+
+class _Redirected(Exception):
+    """The answer is a redirect to `location`."""
+
+    def __init__(self, location: str) -> None:
+        super().__init__()
+        self.location = location
+
+
+async def _answer(hosts: Hosts, trust: Trust, question: _Question) -> tuple[int, bytes]:
+    addresses = await _resolved(hosts, question.name)
+    try:
+        return await _ask_any(addresses, trust, question)
+    except _Redirected as redirected:
+        location = redirected.location
+    return await _answer(hosts, trust, _followed(hosts, question, location))
+
+
+def _followed(hosts: Hosts, question: _Question, location: str) -> _Question:
+    """What is asked next. Raises MailFailure where that is not asked of the same host, or one redirect too many."""
+    with contextlib.suppress(httpx.InvalidURL, ValueError):
+        target = question.target.join(location[:MAX_URL])
+        if location and question.redirects > 0 and _origin(target) == _origin(question.target):
+            return replace(question, target=_judged(hosts, str(target)), redirects=question.redirects - 1)
+    raise question.misunderstood("answers with a redirect, which is not followed")
+
+
+def _origin(target: httpx.URL) -> tuple[str, str, int | None]:
+    return target.scheme, canonical(_host(target)), target.port
 
 
 def _judged(hosts: Hosts, url: str) -> httpx.URL:
@@ -122,6 +156,8 @@ async def _ask_any(addresses: Sequence[Address], trust: Trust, question: _Questi
                 kind = ErrorCode.TIMEOUT if isinstance(error, httpx.ConnectTimeout) else ErrorCode.CONNECTION_REFUSED
             except ssl.SSLError as error:  # after hands were shaken: a certificate of ours is missed, say
                 raise _tls_failure(error, question.name) from None
+            except (httpx.InvalidURL, UnicodeError):  # the client looks at where a redirect leads, whatever it is told
+                raise question.misunderstood("answers with a redirect, which is not followed") from None
             except httpx.HTTPError:
                 raise question.misunderstood("does not answer as an HTTPS server does") from None
     raise MailFailure(
@@ -139,7 +175,7 @@ async def _ask(client: httpx.AsyncClient, request: httpx.Request, question: _Que
     response = await client.send(request, stream=True)
     try:
         if 300 <= response.status_code < 400:
-            raise question.misunderstood("answers with a redirect, which is not followed")
+            raise _Redirected(response.headers.get("Location", ""))
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise question.misunderstood("compresses its answer without being asked to")
         body = bytearray()
