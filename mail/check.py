@@ -15,6 +15,7 @@ from functools import partial
 from ipaddress import ip_address
 from typing import Generic, TypeVar
 
+from mail import pasted
 from mail.hosts import Address, canonical
 from mail.imap import ImapSession
 from mail.providers import provider_of_server
@@ -237,6 +238,8 @@ class Dial(Generic[SessionT]):
             provider = provider_of_server(self._name)
             if failure.field == ("password",) and provider and provider.hint:
                 failure.hint = provider.hint
+            if failure.field == ("password",) and (odd := pasted.hint(self._account.username, password.reveal())):
+                failure.hint = f"{odd} {failure.hint}"
             raise
 
     async def _login_by_token(self, session: SessionT, grant: Grant) -> None:

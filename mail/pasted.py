@@ -7,7 +7,7 @@ from models import blanks
 def hint(username: str, password: str) -> str | None:
     """What to try first; None where the login looks as it should. For a login that was refused."""
     found = [*_about("username", username), *_about("password", password)]
-    if not found and blanks.in_groups(password) and "-" not in password:
+    if not found and blanks.in_groups(password):
         found.append("The password is in groups with blanks between them: try it without the blanks.")
     international = _ascii_domain(username)
     if international != username:

@@ -17,7 +17,7 @@ _JOINERS = "\u200c\u200d"
 """Invisible, and part of words in some scripts; domain names may hold them (RFC 5892, A.1 and A.2)."""
 _LOOK_BLANK = "\u115f\u1160\u2800\u3164\uffa0"
 """Letters and symbols that show nothing."""
-_GROUPS = re.compile(r"[A-Za-z0-9]{3,8}(?:[ \u00a0\u202f-][A-Za-z0-9]{3,8}){2,7}")
+_GROUPS = re.compile("[A-Za-z0-9]{4}( [A-Za-z0-9]{4}){2,7}")
 
 
 def is_blank(character: str) -> bool:
