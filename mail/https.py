@@ -14,7 +14,7 @@ import httpx
 
 from mail.hosts import MAIL_PORTS, Address, Hosts, canonical
 from mail.threads import in_thread
-from mail.tls import EXPIRED, OF_ANOTHER_NAME, Trust
+from mail.tls import EXPIRED, OF_ANOTHER_NAME, SELF_SIGNED, Trust, weakness
 from models.errors import ErrorCode, MailFailure
 
 PORT = 443
@@ -197,17 +197,20 @@ def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
 
 def _tls_failure(error: ssl.SSLError, name: str) -> MailFailure:
     if not isinstance(error, ssl.SSLCertVerificationError):
-        return MailFailure(
-            ErrorCode.TLS_FAILED,
-            f"{name} and this server could not agree on TLS.",
-            hint="Check the port of the address.",
-        )
+        weak = weakness(error)
+        rest = weak.rest if weak else "and this server could not agree on TLS"
+        hint = weak.hint if weak else "Check the port of the address."
+        return MailFailure(ErrorCode.TLS_FAILED, f"{name} {rest}.", hint=hint)
     if error.verify_code in OF_ANOTHER_NAME:
         why, hint = f"is not for {name}", "Use the name that the certificate is for."
     elif error.verify_code == EXPIRED:
         why, hint = "has expired", "The operator of that server must renew it."
+    elif error.verify_code == SELF_SIGNED:
+        why, hint = "is self-signed", "The operator can name it in EMAIL_INBOX_CA_FILE."
     else:
-        why, hint = "is not trusted here", "The operator can name its authority in EMAIL_INBOX_CA_FILE."
+        why = "is not trusted here"
+        hint = "The operator of this server can name its authority in EMAIL_INBOX_CA_FILE. Or that server sends no "
+        hint += "intermediate certificate."
     return MailFailure(ErrorCode.CERTIFICATE_INVALID, f"The certificate of {name} {why}.", hint=hint)
 
 

@@ -199,6 +199,18 @@ async def test_the_certificate_is_verified(at: At, certificates: Certificates, t
     assert server.requests == []
 
 
+async def test_why_it_is_not_trusted_is_named(certificates: Certificates, trust: Trust) -> None:
+    for at, part in ((At.SELF_SIGNED, "is self-signed"), (At.STRANGER, "sends no intermediate certificate")):
+        async with answering(certificates, ok(b""), at) as server:
+            work = fetch(hosts_for(server, addresses=[at]), trust, f"https://{NAME}:{server.port}/")
+            found = await failure(work)
+            assert part in f"{found} {found.hint}"
+    with scripted(certificates.old_context("DHE-RSA-AES128-GCM-SHA256"), secure()) as weak:
+        found = await failure(fetch(hosts_for(Server(weak.port)), trust, f"https://{NAME}:{weak.port}/"))
+        assert found.kind is ErrorCode.TLS_FAILED
+        assert "weak DH" in str(found)
+
+
 async def test_an_authority_is_trusted_by_the_file_alone(certificates: Certificates) -> None:
     async with answering(certificates, ok(b"found")) as server:
         work = fetch(hosts_for(server), Trust(), f"https://{NAME}:{server.port}/")
