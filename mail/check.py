@@ -124,7 +124,7 @@ class Dial(Generic[SessionT]):
     async def session(self) -> AsyncIterator[SessionT]:
         """A session that is logged in. Raises MailFailure."""
         async with self._stage(StageName.POLICY):
-            self._mail.hosts.permit(self._account.server, self._account.port)
+            await self._mail.hosts.admit(self._account.server, self._account.port)
         async with self._stage(StageName.DNS):
             self._addresses = await self._mail.hosts.resolve(self._account.server)
         context = await self._mail.trust.context_for(self._account)

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 
 import httpx
 
-from mail.hosts import MAIL_PORTS, Address, Hosts, canonical
+from mail.hosts import Address, Hosts, canonical
 from mail.threads import in_thread
 from mail.tls import EXPIRED, OF_ANOTHER_NAME, SELF_SIGNED, Trust, weakness
+from models.config import MAIL_PORTS
 from models.errors import ErrorCode, MailFailure
 
 PORT = 443
@@ -120,7 +121,7 @@ def _judged(hosts: Hosts, url: str) -> httpx.URL:
     port = target.port or PORT
     # A port that the operator added to those of mail is one that may be connected to: 8443, say.
     if port != PORT and port not in hosts.ports - MAIL_PORTS:
-        hint = "Use 443, or let the operator add the port to EMAIL_INBOX_MAIL_PORTS."
+        hint = f"Use 443, or let the operator of this server add it: EMAIL_INBOX_MAIL_PORTS=+{port}."
         raise _not_allowed(f"Port {port} may not be connected to over HTTPS.", hint)
     try:
         hosts.permit_host(_host(target))

@@ -33,6 +33,7 @@ EVERY_DEPARTMENT = "All"
 DEFAULT_RETRIES = 10
 STARTTLS_PORTS = frozenset({25, 143, 587, 2525})
 IMPLICIT_TLS_PORTS = frozenset({465, 993})
+MAIL_PORTS = STARTTLS_PORTS | IMPLICIT_TLS_PORTS
 
 IDENTITY = ("server", "port", "username", "secure")
 """The fields of a server config that decide where a password is sent."""

@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 
 from mail import autoconfig, discovery
 from mail.discovery import settings_for
-from mail.hosts import MAIL_PORTS, Hosts
+from mail.hosts import Hosts
 from mail.names import Names, Service
 from mail.oauth2 import AccessTokens
 from mail.proposals import Confidence, Proposal, Proposals, ProposalSource
@@ -33,7 +33,7 @@ from mail.providers import (
 )
 from mail.service import Mail
 from mail.tls import Trust
-from models.config import InboxConfig
+from models.config import MAIL_PORTS, InboxConfig
 from models.user import Permission
 from models.validation import accepted
 from resolvers.turns import LOOKUPS

@@ -19,8 +19,8 @@ import resolvers.rocketchat  # noqa: F401 - only the shell loads it, and its rul
 import server as composition
 from edge import admission, body, protocol
 from mail import check, report
-from mail.hosts import MAIL_PORTS
 from models import change, database, paging, reader, token
+from models.config import MAIL_PORTS
 from models.errors import ErrorCode, ProductError
 from resolvers import events, inbox, throttle, turns, upkeep
 from resolvers.access import RULES

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from mail.hosts import MAIL_PORTS, Hosts
+from mail.hosts import Hosts
 from mail.https import LIMIT, fetch
 from mail.tls import Trust
+from models.config import MAIL_PORTS
 from models.errors import ErrorCode, MailFailure
 from tests.mail.addresses import NAME, At
 from tests.mail.certificates import Certificates

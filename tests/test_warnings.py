@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 
-from mail.hosts import MAIL_PORTS
 from mail.warnings import warnings
-from models.config import InboxConfig
+from models.config import MAIL_PORTS, InboxConfig
 from models.errors import ErrorCode
 from models.validation import validated
 from tests.api import SET
