@@ -36,6 +36,10 @@ MESSAGE_SECONDS = 30.0
 LOOK_SECONDS = 3.0
 """How long a server may take to show once more the certificate that was refused."""
 LEAVE_SECONDS = 1.0
+NO_RELAY = (
+    "Mail is sent without a login, since username and password are empty: set both, or have the operator of the mail "
+    "server let this server relay."
+)
 EXPIRES_SOON_DAYS = 30
 
 SessionT = TypeVar("SessionT", bound=Session)
@@ -58,6 +62,8 @@ class Checking:
             async with asyncio.timeout_at(min(asyncio.get_running_loop().time() + STAGE_SECONDS, self.ends_at)):
                 yield stage
         except MailFailure as failure:
+            if name is StageName.SENDER and not account.username:
+                failure.hint = NO_RELAY
             stage.fail(failure)
             raise
         except TimeoutError:
@@ -221,6 +227,9 @@ class Dial(Generic[SessionT]):
     async def _login(self, session: SessionT) -> None:
         account = self._account
         async with self._stage(StageName.AUTHENTICATE) as stage:
+            if not account.username:
+                stage.hint = "Skipped: username and password are empty, so mail is sent without a login."
+                return
             if isinstance(account.login, Secret):
                 await self._login_by_password(session, account.login)
             else:

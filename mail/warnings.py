@@ -87,7 +87,7 @@ def _port(protocol: Protocol, server: ServerConfig, ports: Collection[int]) -> I
 
 
 def _secure(server: ServerConfig) -> Iterator[Found]:
-    if server.secure or server.port in IMPLICIT_TLS_PORTS:
+    if server.secure or server.port in IMPLICIT_TLS_PORTS or not server.username:
         return
     if server.tls_fingerprint is not None:
         yield ("tlsFingerprint",), "protects nothing while secure is false: a login in clear is then taken, too"
@@ -96,6 +96,9 @@ def _secure(server: ServerConfig) -> Iterator[Found]:
 
 
 def _username(protocol: Protocol, server: ServerConfig, email: str, provider: Provider | None) -> Iterator[Found]:
+    if not server.username:
+        yield ("username",), "is empty: mail is sent without a login, which servers take from networks they trust only"
+        return
     kind = provider.username if provider else None
     is_address = "@" in server.username
     if provider and kind is UsernameKind.FULL_ADDRESS and not is_address:
@@ -107,7 +110,7 @@ def _username(protocol: Protocol, server: ServerConfig, email: str, provider: Pr
 
 
 def _login(server: ServerConfig, provider: Provider | None) -> Iterator[Found]:
-    if provider is None:
+    if provider is None or not server.username:
         return
     consent = server.oauth2.provider if server.oauth2 else None
     if consent and consent is not _CONSENT_OF.get(provider.name):

@@ -266,6 +266,9 @@ Username = Annotated[
 Password = Annotated[
     str, Field(max_length=1_000), AfterValidator(_one_line), AfterValidator(_not_empty), _PLAIN, _FILLED
 ]
+RelayUsername = Annotated[str, Field(max_length=1_000), AfterValidator(_one_line), AfterValidator(_not_blank), _PLAIN]
+RelayPassword = Annotated[str, Field(max_length=1_000), AfterValidator(_one_line), AfterValidator(_not_empty), _PLAIN]
+"""Those of a server that may ask for no login: whether both are empty is seen where both are known."""
 LongSecret = Annotated[
     str, Field(max_length=10_000), AfterValidator(_one_line), AfterValidator(_not_empty), _PLAIN, _FILLED
 ]
