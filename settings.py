@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, Sett
 
 from edge.origins import Origin
 from edge.same_origin import own_hosts
+from models.config import MAIL_PORTS
 from models.database import sqlite_path
 from models.errors import StartError
 from models.fields import Address, Identifier, invalid
@@ -66,17 +67,25 @@ def _parts(value: object) -> object:
 
 
 def _ports(value: object) -> object:
-    """Ports and ranges of them, such as 25,587,2525-2530."""
+    """Ports and ranges of them, such as 25,587,2525-2530; with a plus before them, in addition to the default ones."""
     if not isinstance(value, str):
         return value
-    ports: set[int] = set()
-    for part in filter(None, map(str.strip, value.split(","))):
-        found = _PORTS.fullmatch(part)
-        first, last = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
-        ports.update(range(first, last + 1) if 1 <= first <= last <= 65_535 else (0,))
-    if not ports or 0 in ports:
-        raise invalid("must be ports from 1 to 65535 and ranges of them, such as 25,587,2525-2530")
-    return ports
+    parts = list(filter(None, map(str.strip, value.split(","))))
+    adds = bool(parts) and parts[0].startswith("+")
+    found = set().union(*(_range(part.removeprefix("+") if adds else part) for part in parts))
+    if not found or 0 in found:
+        raise invalid(
+            "must be ports from 1 to 65535 and ranges of them, such as 25,587,2525-2530; a plus before the first adds "
+            "them to the default ones: +2526"
+        )
+    return frozenset(found | MAIL_PORTS) if adds else frozenset(found)
+
+
+def _range(part: str) -> set[int]:
+    """The ports from the first to the last; 0 where they are none."""
+    found = _PORTS.fullmatch(part.strip())
+    first, last = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    return set(range(first, last + 1)) if 1 <= first <= last <= 65_535 else {0}
 
 
 def _origin(value: object) -> object:

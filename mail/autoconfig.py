@@ -3,7 +3,6 @@
 It is written by whoever runs the domain: nothing of it is passed on that is not a host, a port or the address itself.
 """
 
-import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,12 +30,20 @@ _HOST, _PORT = TypeAdapter(Host), TypeAdapter(Port)
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A server that the domain names. It speaks TLS."""
+    """A server that the domain names. It speaks TLS. Without a username: the one that is usual."""
 
     server: str
     port: int
     username: str
     login: MailLogin
+
+
+def offer(server: object, port: object, username: str = "", login: MailLogin = MailLogin.PASSWORD) -> Offer | None:
+    """What a domain offers, where host and port are such as an inbox may be set with; else nothing, told to nobody."""
+    try:
+        return Offer(_HOST.validate_python(server), _PORT.validate_python(port), username, login)
+    except ValidationError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +71,8 @@ def _offers(root: Element, path: str, email: str) -> Iterator[Offer]:
         if _text(server, "socketType").upper() not in ("SSL", "STARTTLS") or username is None:
             continue
         name = _text(server, "hostname").replace("%EMAILDOMAIN%", email.rpartition("@")[2])
-        with contextlib.suppress(ValidationError):
-            yield Offer(
-                _HOST.validate_python(name), _PORT.validate_python(_text(server, "port")), username, _login(server)
-            )
+        if found := offer(name, _text(server, "port"), username, _login(server)):
+            yield found
 
 
 def _text(server: Element, name: str) -> str:

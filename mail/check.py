@@ -15,6 +15,7 @@ from functools import partial
 from ipaddress import ip_address
 from typing import Generic, TypeVar
 
+from mail import pasted
 from mail.hosts import Address, canonical
 from mail.imap import ImapSession
 from mail.providers import provider_of_server
@@ -35,6 +36,10 @@ MESSAGE_SECONDS = 30.0
 LOOK_SECONDS = 3.0
 """How long a server may take to show once more the certificate that was refused."""
 LEAVE_SECONDS = 1.0
+NO_RELAY = (
+    "Mail is sent without a login, since username and password are empty: set both, or have the operator of the mail "
+    "server let this server relay."
+)
 EXPIRES_SOON_DAYS = 30
 
 SessionT = TypeVar("SessionT", bound=Session)
@@ -57,6 +62,8 @@ class Checking:
             async with asyncio.timeout_at(min(asyncio.get_running_loop().time() + STAGE_SECONDS, self.ends_at)):
                 yield stage
         except MailFailure as failure:
+            if name is StageName.SENDER and not account.username:
+                failure.hint = NO_RELAY
             stage.fail(failure)
             raise
         except TimeoutError:
@@ -123,7 +130,7 @@ class Dial(Generic[SessionT]):
     async def session(self) -> AsyncIterator[SessionT]:
         """A session that is logged in. Raises MailFailure."""
         async with self._stage(StageName.POLICY):
-            self._mail.hosts.permit(self._account.server, self._account.port)
+            await self._mail.hosts.admit(self._account.server, self._account.port)
         async with self._stage(StageName.DNS):
             self._addresses = await self._mail.hosts.resolve(self._account.server)
         context = await self._mail.trust.context_for(self._account)
@@ -220,6 +227,9 @@ class Dial(Generic[SessionT]):
     async def _login(self, session: SessionT) -> None:
         account = self._account
         async with self._stage(StageName.AUTHENTICATE) as stage:
+            if not account.username:
+                stage.hint = "Skipped: username and password are empty, so mail is sent without a login."
+                return
             if isinstance(account.login, Secret):
                 await self._login_by_password(session, account.login)
             else:
@@ -237,6 +247,8 @@ class Dial(Generic[SessionT]):
             provider = provider_of_server(self._name)
             if failure.field == ("password",) and provider and provider.hint:
                 failure.hint = provider.hint
+            if failure.field == ("password",) and (odd := pasted.hint(self._account.username, password.reveal())):
+                failure.hint = f"{odd} {failure.hint}"
             raise
 
     async def _login_by_token(self, session: SessionT, grant: Grant) -> None:

@@ -12,13 +12,12 @@ from itertools import chain
 import structlog
 
 from mail import autoconfig
-from mail.autoconfig import PLACES, Offer
+from mail.autoconfig import PLACES, Offer, offer
 from mail.hosts import Hosts, canonical
 from mail.https import fetch
 from mail.proposals import Confidence, Proposal, Proposals, ProposalSource
 from mail.providers import (
     Endpoint,
-    MailLogin,
     Provider,
     UsernameKind,
     provider_of_domain,
@@ -93,10 +92,8 @@ async def _from_srv(mail: Mail, box: _Mailbox) -> Proposals:
 
     async def of(protocol: str) -> list[Proposal]:
         asked = (mail.names.srv(service, box.domain) for service in SERVICES[protocol])
-        offers = [
-            Offer(service.target, service.port, "", MailLogin.PASSWORD)
-            for service in chain.from_iterable(await asyncio.gather(*asked))
-        ]
+        services = chain.from_iterable(await asyncio.gather(*asked))
+        offers = [found for service in services if (found := offer(service.target, service.port))]
         return await _connectable(mail.hosts, box, offers, ProposalSource.SRV)
 
     smtp, imap = await asyncio.gather(of("smtp"), of("imap"))
@@ -105,7 +102,7 @@ async def _from_srv(mail: Mail, box: _Mailbox) -> Proposals:
 
 async def _from_autoconfig(mail: Mail, box: _Mailbox, place: str) -> Proposals:
     url = place.format(domain=box.domain)
-    status, body = await fetch(mail.hosts, mail.trust, url, seconds=FETCH_SECONDS, limit=FILE_LIMIT)
+    status, body = await fetch(mail.hosts, mail.trust, url, seconds=FETCH_SECONDS, limit=FILE_LIMIT, redirects=1)
     if status != 200:
         return Proposals()
     offers = await in_thread(autoconfig.parse, body, box.email)
@@ -119,26 +116,26 @@ async def _from_autoconfig(mail: Mail, box: _Mailbox, place: str) -> Proposals:
 async def _connectable(hosts: Hosts, box: _Mailbox, offers: Sequence[Offer], source: ProposalSource) -> list[Proposal]:
     """Proposals of the offers that the policy lets through and that have an address."""
 
-    async def judged(offer: Offer) -> Proposal | None:
+    async def judged(offered: Offer) -> Proposal | None:
         try:
-            hosts.permit(offer.server, offer.port)
-            await hosts.resolve(offer.server)
+            hosts.permit(offered.server, offered.port)
+            await hosts.resolve(offered.server)
         except MailFailure:
             return None
-        return _proposal(box, offer, source)
+        return _proposal(box, offered, source)
 
     return [found for found in await asyncio.gather(*map(judged, offers)) if found]
 
 
-def _proposal(box: _Mailbox, offer: Offer, source: ProposalSource) -> Proposal:
-    server, provider = canonical(offer.server), provider_of_server(offer.server)
+def _proposal(box: _Mailbox, offered: Offer, source: ProposalSource) -> Proposal:
+    server, provider = canonical(offered.server), provider_of_server(offered.server)
     is_sure = source is ProposalSource.AUTOCONFIG or box.is_at_home(server)
     return Proposal(
         server,
-        offer.port,
+        offered.port,
         secure=True,
-        username=offer.username or box.username(provider),
-        login=provider.login if provider else offer.login,
+        username=offered.username or box.username(provider),
+        login=provider.login if provider else offered.login,
         source=source,
         confidence=Confidence.MEDIUM if is_sure else Confidence.LOW,
     )

@@ -4,6 +4,7 @@ Knows no protocol and no certificate. By default only public addresses are conne
 address that somebody types must not become a way into the network of the server (OWASP: server-side request forgery).
 """
 
+import asyncio
 import contextlib
 import errno
 import functools
@@ -18,18 +19,21 @@ from typing import Any
 import aiohappyeyeballs
 import idna
 
+from mail.policy_refusals import host_not_allowed, neither_allowed, port_not_allowed
 from mail.threads import in_thread
-from models.config import IMPLICIT_TLS_PORTS, STARTTLS_PORTS
+from models.config import MAIL_PORTS
 from models.errors import ErrorCode, MailFailure
+from models.fields import MAX_HOST
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 Lookup = Callable[[str], Awaitable[Sequence[str]]]
 """From a host name to the spellings of its addresses. Raises OSError where there are none."""
 
-MAIL_PORTS = STARTTLS_PORTS | IMPLICIT_TLS_PORTS
 HAPPY_EYEBALLS_SECONDS = 0.25
 """How long one address is given before the next is tried beside it (RFC 8305, 5)."""
+LOOK_UP_SECONDS = 3.0
+"""How long a name is looked up that need not be."""
 
 SPECIAL: list[Network] = [
     # IANA, IPv4 Special-Purpose Address Registry, and multicast.
@@ -90,17 +94,22 @@ class Hosts:
             self._allow(entry)
 
     def permit(self, server: str, port: int) -> None:
-        """Judges what was typed, before any name is looked up. Raises MailFailure."""
-        self.permit_host(server)
+        """Judges what was typed, before any name is looked up. Raises MailFailure, which tells of host and port."""
+        try:
+            self.permit_host(server)
+        except MailFailure as failure:
+            raise failure if port in self.ports else neither_allowed(canonical(server), port) from None
         if port not in self.ports:
-            raise MailFailure(
-                ErrorCode.HOST_NOT_ALLOWED,
-                f"Port {port} is no port of mail that this server may connect to.",
-                "port",
-                hint="Use one of "
-                + ", ".join(map(str, sorted(self.ports)[:20]))
-                + ", or let the operator add the port to EMAIL_INBOX_MAIL_PORTS.",
-            )
+            raise port_not_allowed(port, self.ports)
+
+    async def admit(self, server: str, port: int) -> None:
+        """The same. A name is looked up where its port is refused, so that both are told at once."""
+        try:
+            self.permit(server, port)
+        except MailFailure as failure:
+            if failure.field == ("port",) and await self._leads_inside(server):
+                raise neither_allowed(canonical(server), port) from None
+            raise
 
     def permit_host(self, server: str) -> None:
         """The same, whatever the port."""
@@ -150,10 +159,21 @@ class Hosts:
         except (OSError, RuntimeError) as error:
             raise _refused(port) if _is_refusal(error) else _unreachable() from None
 
+    async def _leads_inside(self, server: str) -> bool:
+        """Whether the host has no address that may be connected to, as far as that is known in time."""
+        try:
+            async with asyncio.timeout(LOOK_UP_SECONDS):
+                await self.resolve(server)
+        except MailFailure as failure:
+            return failure.kind is ErrorCode.HOST_NOT_ALLOWED
+        except TimeoutError:
+            pass
+        return False
+
     def _judge(self, addresses: Sequence[Address], server: str) -> list[Address]:
         permitted = [address for address in addresses if self._is_permitted(address)]
         if not permitted:
-            raise _not_allowed(server)
+            raise host_not_allowed(canonical(server))
         return permitted
 
     def _is_permitted(self, address: Address) -> bool:
@@ -211,17 +231,20 @@ def canonical(server: str) -> str:
 
 def ascii_name(name: str) -> str:
     """A domain name in IDNA's ASCII form and in lower case; as it is, where it is no name."""
-    if ":" not in name and not name.isascii():
-        with contextlib.suppress(idna.IDNAError):
+    if ":" not in name and not name.isascii() and len(name) <= MAX_HOST:
+        with contextlib.suppress(UnicodeError):  # idna.IDNAError is one
             name = idna.encode(name, uts46=True).decode("ascii")
     return name.lower()
 
 
 @functools.lru_cache(256)
 def as_address(text: str) -> Address | None:
-    """The address that the text spells, in any way that a resolver takes: 127.1, 0x7f000001 and 2130706433 too."""
+    """The address that the text spells, in any way that a resolver takes: 127.1, 0x7f000001 and 2130706433 too.
+
+    None where it has a zone, which is of one machine and may be any text.
+    """
     try:
-        return ipaddress.ip_address(text)
+        return None if "%" in text else ipaddress.ip_address(text)
     except ValueError:
         pass
     if not _NUMBERS.fullmatch(text):
@@ -256,16 +279,6 @@ def _within(address: Address, networks: Iterable[Network]) -> bool:
 def _is_loopback_name(name: str) -> bool:
     """RFC 6761, 6.3."""
     return name in _LOOPBACK_NAMES or name.endswith(".localhost")
-
-
-def _not_allowed(server: str) -> MailFailure:
-    return MailFailure(
-        ErrorCode.HOST_NOT_ALLOWED,
-        f"{canonical(server)} is no public address.",
-        "server",
-        hint="This server connects to public addresses only. "
-        "Let the operator add the host or its network to EMAIL_INBOX_MAIL_HOSTS_ALLOW.",
-    )
 
 
 def _no_answer(name: str) -> MailFailure:

@@ -1,19 +1,21 @@
 """One HTTPS request to a host that somebody typed, under the policy for hosts. Knows neither tokens nor mail settings.
 
 What may not be reached over SMTP or IMAP is not reached over HTTPS either: the name is resolved once, what was resolved
-is connected to, the certificate must be for the name, and no redirect leads anywhere else.
+is connected to, the certificate must be for the name, and no redirect leads to another host.
 """
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import httpx
 
-from mail.hosts import MAIL_PORTS, Address, Hosts, canonical
+from mail.hosts import Address, Hosts, canonical
 from mail.threads import in_thread
-from mail.tls import EXPIRED, OF_ANOTHER_NAME, Trust
+from mail.tls import EXPIRED, OF_ANOTHER_NAME, SELF_SIGNED, Trust, weakness
+from models.config import MAIL_PORTS
 from models.errors import ErrorCode, MailFailure
 
 PORT = 443
@@ -21,6 +23,7 @@ SECONDS = 10.0
 CONNECT_SECONDS = 3.0
 """How long one address is given before the next is tried."""
 LIMIT = 65_536
+MAX_URL = 2_000
 HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "email-inbox-server"}
 
 
@@ -32,16 +35,17 @@ async def fetch(
     form: Mapping[str, str] | None = None,
     seconds: float = SECONDS,
     limit: int = LIMIT,
+    redirects: int = 0,
 ) -> tuple[int, bytes]:
     """The status and the body of the answer to a GET, or to a POST of the form.
 
+    So many redirects of a GET are followed, each to the same host and port, which are judged again.
     Raises MailFailure without a field; nothing of what the host said is in it.
     """
-    question = _Question(_judged(hosts, url), form, limit)
+    question = _Question(_judged(hosts, url), form, limit, redirects if form is None else 0)
     try:
         async with asyncio.timeout(seconds):
-            addresses = await _resolved(hosts, question.target.host)
-            return await _ask_any(addresses, trust, question)
+            return await _answer(hosts, trust, question)
     except TimeoutError:
         message = f"{question.name} did not answer within {seconds:g} seconds."
         raise MailFailure(ErrorCode.TIMEOUT, message, hint="Try again later.") from None
@@ -49,15 +53,16 @@ async def fetch(
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """What is asked, and how long an answer may be."""
+    """What is asked, how long an answer may be, and how many redirects are followed."""
 
     target: httpx.URL
     form: Mapping[str, str] | None
     limit: int
+    redirects: int = 0
 
     @property
     def name(self) -> str:
-        return canonical(self.target.host)
+        return canonical(_host(self.target))
 
     def request(self, client: httpx.AsyncClient, address: Address) -> httpx.Request:
         """A request to the address, in the name of the host."""
@@ -75,24 +80,59 @@ class _Question:
         )
 
 
+class _Redirected(Exception):
+    """The answer is a redirect to `location`."""
+
+    def __init__(self, location: str) -> None:
+        super().__init__()
+        self.location = location
+
+
+async def _answer(hosts: Hosts, trust: Trust, question: _Question) -> tuple[int, bytes]:
+    addresses = await _resolved(hosts, question.name)
+    try:
+        return await _ask_any(addresses, trust, question)
+    except _Redirected as redirected:
+        location = redirected.location
+    return await _answer(hosts, trust, _followed(hosts, question, location))
+
+
+def _followed(hosts: Hosts, question: _Question, location: str) -> _Question:
+    """What is asked next. Raises MailFailure where that is not asked of the same host, or one redirect too many."""
+    with contextlib.suppress(httpx.InvalidURL, ValueError):
+        target = question.target.join(location[:MAX_URL])
+        if location and question.redirects > 0 and _origin(target) == _origin(question.target):
+            return replace(question, target=_judged(hosts, str(target)), redirects=question.redirects - 1)
+    raise question.misunderstood("answers with a redirect, which is not followed")
+
+
+def _origin(target: httpx.URL) -> tuple[str, str, int | None]:
+    return target.scheme, canonical(_host(target)), target.port
+
+
 def _judged(hosts: Hosts, url: str) -> httpx.URL:
     """The URL, which leads where it may. Raises MailFailure."""
     try:
         target = httpx.URL(url)
     except httpx.InvalidURL:
         raise _not_allowed("The address can't be understood.", "It must start with https://.") from None
-    if target.scheme != "https" or target.userinfo or not target.host:
+    if target.scheme != "https" or target.userinfo or not target.raw_host:
         raise _not_allowed("Only https addresses are connected to.", "It must be https:// and the name of a host.")
     port = target.port or PORT
     # A port that the operator added to those of mail is one that may be connected to: 8443, say.
     if port != PORT and port not in hosts.ports - MAIL_PORTS:
-        hint = "Use 443, or let the operator add the port to EMAIL_INBOX_MAIL_PORTS."
+        hint = f"Use 443, or let the operator of this server add it: EMAIL_INBOX_MAIL_PORTS=+{port}."
         raise _not_allowed(f"Port {port} may not be connected to over HTTPS.", hint)
     try:
-        hosts.permit_host(target.host)
+        hosts.permit_host(_host(target))
     except MailFailure as failure:
         raise MailFailure(failure.kind, str(failure), hint=failure.hint) from None
     return target
+
+
+def _host(target: httpx.URL) -> str:
+    """The host as it stands in the URL. `target.host` would decode IDNA's form, and fail where it is none."""
+    return target.raw_host.decode("ascii")
 
 
 async def _resolved(hosts: Hosts, host: str) -> Sequence[Address]:
@@ -117,6 +157,8 @@ async def _ask_any(addresses: Sequence[Address], trust: Trust, question: _Questi
                 kind = ErrorCode.TIMEOUT if isinstance(error, httpx.ConnectTimeout) else ErrorCode.CONNECTION_REFUSED
             except ssl.SSLError as error:  # after hands were shaken: a certificate of ours is missed, say
                 raise _tls_failure(error, question.name) from None
+            except (httpx.InvalidURL, UnicodeError):  # the client looks at where a redirect leads, whatever it is told
+                raise question.misunderstood("answers with a redirect, which is not followed") from None
             except httpx.HTTPError:
                 raise question.misunderstood("does not answer as an HTTPS server does") from None
     raise MailFailure(
@@ -134,7 +176,7 @@ async def _ask(client: httpx.AsyncClient, request: httpx.Request, question: _Que
     response = await client.send(request, stream=True)
     try:
         if 300 <= response.status_code < 400:
-            raise question.misunderstood("answers with a redirect, which is not followed")
+            raise _Redirected(response.headers.get("Location", ""))
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise question.misunderstood("compresses its answer without being asked to")
         body = bytearray()
@@ -156,17 +198,20 @@ def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
 
 def _tls_failure(error: ssl.SSLError, name: str) -> MailFailure:
     if not isinstance(error, ssl.SSLCertVerificationError):
-        return MailFailure(
-            ErrorCode.TLS_FAILED,
-            f"{name} and this server could not agree on TLS.",
-            hint="Check the port of the address.",
-        )
+        weak = weakness(error)
+        rest = weak.rest if weak else "and this server could not agree on TLS"
+        hint = weak.hint if weak else "Check the port of the address."
+        return MailFailure(ErrorCode.TLS_FAILED, f"{name} {rest}.", hint=hint)
     if error.verify_code in OF_ANOTHER_NAME:
         why, hint = f"is not for {name}", "Use the name that the certificate is for."
     elif error.verify_code == EXPIRED:
         why, hint = "has expired", "The operator of that server must renew it."
+    elif error.verify_code == SELF_SIGNED:
+        why, hint = "is self-signed", "The operator can name it in EMAIL_INBOX_CA_FILE."
     else:
-        why, hint = "is not trusted here", "The operator can name its authority in EMAIL_INBOX_CA_FILE."
+        why = "is not trusted here"
+        hint = "The operator of this server can name its authority in EMAIL_INBOX_CA_FILE. Or that server sends no "
+        hint += "intermediate certificate."
     return MailFailure(ErrorCode.CERTIFICATE_INVALID, f"The certificate of {name} {why}.", hint=hint)
 
 

@@ -1,7 +1,7 @@
 """Access tokens for mail servers: fetched with the grant of an inbox, kept while they are good (RFC 6749, 5 and 6).
 
 Knows no inbox and no mail server. A grant that was withdrawn is told apart from everything that passes by itself: only
-the token endpoint can say the first, and only with the code that the standard has for it.
+the token endpoint can say the first. `mail/token_refusals.py` says what its refusals mean.
 """
 
 import asyncio
@@ -16,9 +16,12 @@ import orjson
 import structlog
 from cachetools import LRUCache
 
+from mail import pasted
 from mail.hosts import Hosts
 from mail.threads import loaded
 from mail.tls import Trust
+from mail.token_meanings import NO_TOKEN, TOKEN_UNREADABLE
+from mail.token_refusals import failure_of
 from models.account import Grant
 from models.errors import ErrorCode, MailFailure, where
 from models.secrets import Secret
@@ -124,7 +127,7 @@ class AccessTokens:
         answer = await self._ask(consent.grant)
         token = _token(answer.get("access_token"))
         if token is None or str(answer.get("token_type", "bearer")).lower() != "bearer":
-            raise _not_understood()
+            raise NO_TOKEN.failure()
         if rotated := _token(answer.get("refresh_token")):
             consent.grant = replace(consent.grant, refresh_token=rotated)
             # Asked with the old one or with the new one, it is the same consent.
@@ -142,7 +145,7 @@ class AccessTokens:
             raise MailFailure(failure.kind, str(failure), "oauth2", "tokenUrl", hint=failure.hint) from None
         answer = _object(body)
         if status != 200 or "error" in answer:
-            raise _failure(status, answer.get("error"), grant)
+            raise _refused(status, answer, grant)
         return answer
 
     async def _store(self, grant: Grant, rotated: Secret) -> None:
@@ -208,74 +211,18 @@ def _good_for(expires_in: object) -> float:
     return max(seconds - MARGIN_SECONDS, seconds / 2)
 
 
-def _failure(status: int, error: object, grant: Grant) -> MailFailure:
-    """What the endpoint's refusal means. Of its text nothing is repeated: only what was understood of it."""
-    match error if isinstance(error, str) else None:
-        case _ if status >= 500 or status == 429:
-            return _not_now(f"status {status}")
-        case "temporarily_unavailable" | "slow_down" | "server_error" as passing:
-            return _not_now(passing)
-        case "invalid_grant" | "interaction_required" | "consent_required" | "login_required":
-            return _consent_required()
-        case "invalid_client":
-            return _client_refused("clientSecret" if grant.client_secret else "clientId")
-        case "unauthorized_client":
-            return _client_refused("clientId")
-        case "invalid_scope":
-            return _scope_refused()
-        case "invalid_request" | "unsupported_grant_type" as wrong:
-            return _not_understood(f"refuses the request ({wrong})")
-        case _:
-            return _not_understood(f"gave no access token and no reason that is known (status {status})")
-
-
-def _consent_required() -> MailFailure:
-    return MailFailure(
-        ErrorCode.CONSENT_REQUIRED,
-        "The refresh token is good for nothing any more: the consent was withdrawn or has ended.",
-        "oauth2",
-        "refreshToken",
-        hint="Let the mailbox's owner consent again, and set the refresh token that comes of it. A new password ends a "
-        "consent, as a long time without use does; at Google, seven days do while the application is in testing.",
-    )
-
-
-def _client_refused(field: str) -> MailFailure:
-    return MailFailure(
-        ErrorCode.AUTHENTICATION_FAILED,
-        "The token endpoint refuses the application, whatever the consent.",
-        "oauth2",
-        field,
-        hint="Compare clientId and clientSecret with those of the registered application. A client secret may have "
-        "expired: make a new one.",
-    )
-
-
-def _scope_refused() -> MailFailure:
-    return MailFailure(
-        ErrorCode.AUTHENTICATION_FAILED,
-        "The token endpoint refuses the scope.",
-        "oauth2",
-        "scope",
-        hint="Ask for what was consented to, or leave the scope out.",
-    )
-
-
-def _not_now(why: str) -> MailFailure:
-    return MailFailure(
-        ErrorCode.PROTOCOL_ERROR,
-        f"The token endpoint gives no tokens at the moment ({why}).",
-        "oauth2",
-        "tokenUrl",
-        hint="Try again later. Nothing is known to be wrong with the consent.",
-    )
-
-
-def _not_understood(rest: str = "gave nothing that can be used as an access token") -> MailFailure:
-    return MailFailure(
-        ErrorCode.PROTOCOL_ERROR,
-        f"The token endpoint {rest}.",
-        "oauth2",
-        "tokenUrl",
-        hint="Check that tokenUrl is the token endpoint of the provider, with the right tenant.",
-    )
+def _refused(status: int, answer: Mapping[str, Any], grant: Grant) -> MailFailure:
+    """What the refusal means. What a paste has left in the value that is refused is told first."""
+    failure = failure_of(status, answer, has_secret=grant.client_secret is not None)
+    field = failure.field[-1] if failure.field else ""
+    values = {
+        "clientId": grant.client_id,
+        "clientSecret": grant.client_secret.reveal() if grant.client_secret else "",
+        "refreshToken": grant.refresh_token.reveal(),
+        "scope": grant.scope or "",
+    }
+    if field in values and (odd := pasted.about(field, values[field])):
+        if failure.kind is ErrorCode.CONSENT_REQUIRED:  # a consent that was pasted wrongly has not ended
+            failure = TOKEN_UNREADABLE.failure()
+        failure.hint = f"{odd} {failure.hint}"
+    return failure

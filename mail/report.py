@@ -29,7 +29,10 @@ class StageName(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """What a server's certificate says. The fingerprint is its SHA-256 in 64 lower-case hexadecimal digits."""
+    """What a server's certificate says. The fingerprint is its SHA-256 in 64 lower-case hexadecimal digits.
+
+    `is_alone`: the server sent no other with it, as far as that is known.
+    """
 
     subject: str
     issuer: str
@@ -37,6 +40,7 @@ class Certificate:
     valid_from: datetime
     expires_at: datetime
     fingerprint: str
+    is_alone: bool = False
 
     def days_left(self) -> int:
         return (self.expires_at - datetime.now(UTC)).days

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from mail.hosts import MAIL_PORTS, Hosts
+from mail.hosts import Hosts
 from mail.names import Names
 from mail.oauth2 import AccessTokens
 from mail.tls import Trust
+from models.config import MAIL_PORTS
 from models.errors import StartError
 
 

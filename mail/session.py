@@ -7,6 +7,7 @@ import re
 import socket
 import ssl
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Protocol
 
 from mail.certificate import certificate
@@ -191,4 +192,13 @@ def starttls_unavailable(port: int) -> MailFailure:
 
 def read_certificate(tls: ssl.SSLObject | ssl.SSLSocket | None) -> Certificate:
     """The certificate of the peer."""
-    return certificate(tls.getpeercert(binary_form=True) if tls else None)
+    found = certificate(tls.getpeercert(binary_form=True) if tls else None)
+    return replace(found, is_alone=_chain_length(tls) == 1)
+
+
+def _chain_length(tls: object) -> int | None:
+    """How many certificates the peer sent; None where Python does not say. Before 3.13 only its inner object does."""
+    for source in (tls, getattr(tls, "_sslobj", None)):
+        if chain := getattr(source, "get_unverified_chain", None):
+            return len(chain() or ())
+    return None

@@ -5,6 +5,7 @@ EMAIL_INBOX_CA_FILE, for the name that was typed; or it is the one whose fingerp
 """
 
 import ssl
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -23,8 +24,58 @@ CLEAR_TEXT = {
 """What OpenSSL makes of a peer that greets in clear."""
 
 # The codes of verification errors: OpenSSL, x509_vfy.h.
-EXPIRED, _NOT_YET_VALID, _SELF_SIGNED = 10, 9, 18
+EXPIRED, _NOT_YET_VALID, SELF_SIGNED, _SELF_SIGNED_ABOVE = 10, 9, 18, 19
 OF_ANOTHER_NAME = (62, 64)
+UNKNOWN_ISSUER = (2, 20, 21)
+_NOT_FOR_SERVERS = 26
+_TOO_WEAK = (66, 67, 68)
+
+
+@dataclass(frozen=True, slots=True)
+class Weakness:
+    """What is too old or too weak: OpenSSL's names for it, how a sentence about the server goes on, and the fix."""
+
+    reasons: str
+    rest: str
+    hint: str
+
+
+_BRING_UP = "Have the operator of the server bring its TLS up to date"
+_WEAK_CERTIFICATE = Weakness(
+    "EE_KEY_TOO_SMALL CA_KEY_TOO_SMALL CA_MD_TOO_WEAK",
+    "has a certificate with a key that is too small, or a signature that is too weak",
+    "The operator of the server needs a new certificate: RSA of at least 2048 bits, signed with SHA-256.",
+)
+_WEAKNESSES = (
+    _WEAK_CERTIFICATE,
+    Weakness(
+        "DH_KEY_TOO_SMALL BAD_DH_VALUE MODULUS_TOO_SMALL",
+        "has a Diffie-Hellman key that is too small (weak DH)",
+        f"{_BRING_UP}: Diffie-Hellman parameters of at least 2048 bits, or elliptic curves (ECDHE).",
+    ),
+    Weakness(
+        "UNSUPPORTED_PROTOCOL TLSV1_ALERT_PROTOCOL_VERSION WRONG_SSL_VERSION VERSION_TOO_LOW",
+        "speaks only old versions of TLS: 1.2 or newer is needed",
+        f"{_BRING_UP}: TLS 1.0 and 1.1 are not safe any more (RFC 8996).",
+    ),
+    Weakness(
+        "SSLV3_ALERT_HANDSHAKE_FAILURE TLSV1_ALERT_INSUFFICIENT_SECURITY NO_CIPHERS_AVAILABLE WRONG_CIPHER_RETURNED "
+        "UNKNOWN_CIPHER_RETURNED WRONG_SIGNATURE_TYPE LEGACY_SIGALG_DISALLOWED_OR_UNSUPPORTED",
+        "offers none of the ciphers that are safe today",
+        f"{_BRING_UP}: TLS 1.3, or TLS 1.2 with ECDHE and AES-GCM. Old ciphers (RC4, 3DES, SHA-1) are not accepted, "
+        "nor those without forward secrecy.",
+    ),
+    Weakness(
+        "UNSAFE_LEGACY_RENEGOTIATION_DISABLED",
+        "speaks a TLS that is open to attack: it does not know secure renegotiation (RFC 5746)",
+        f"{_BRING_UP}.",
+    ),
+)
+
+_TRUST = (
+    "The operator of this server can name the authority in EMAIL_INBOX_CA_FILE. Or set tlsFingerprint to trust this "
+    "certificate alone, once the operator of the mail server has confirmed its fingerprint."
+)
 
 
 class Trust:
@@ -99,12 +150,20 @@ def failure_of(error: OSError, account: Account, seen: Certificate | None) -> Ma
             "port",
             hint="STARTTLS is on 587 for SMTP and on 143 for IMAP; TLS from the first byte on 465 and 993.",
         )
+    if weak := weakness(error):
+        return MailFailure(ErrorCode.TLS_FAILED, f"The server {weak.rest}.", "server", hint=weak.hint)
     return MailFailure(
         ErrorCode.TLS_FAILED,
         "The server and this one could not agree on TLS.",
         "port",
         hint="TLS 1.2 or newer is needed. Check the port, or have the mail server brought up to date.",
     )
+
+
+def weakness(error: OSError) -> Weakness | None:
+    """What is too old or too weak about the server with which TLS could not be agreed on."""
+    reason = error.reason if isinstance(error, ssl.SSLError) else None
+    return next((weak for weak in _WEAKNESSES if reason in weak.reasons.split()), None)
 
 
 def _why_refused(code: int, account: Account, seen: Certificate | None) -> tuple[str, str]:
@@ -119,10 +178,20 @@ def _why_refused(code: int, account: Account, seen: Certificate | None) -> tuple
         return f"The server's certificate has expired{when}.", "The operator of the mail server must renew it."
     if code == _NOT_YET_VALID:
         return "The server's certificate is not valid yet.", "Check the clocks of both servers."
-    trust = (
-        "The operator can name the authority in EMAIL_INBOX_CA_FILE; or set tlsFingerprint to trust this certificate "
-        "alone, once the operator of the mail server has confirmed its fingerprint."
-    )
-    if code == _SELF_SIGNED:
-        return "The server's certificate is signed by itself.", trust
-    return "The server's certificate was not issued by an authority that is trusted here.", trust
+    if code in _TOO_WEAK:
+        return f"The server {_WEAK_CERTIFICATE.rest}.", _WEAK_CERTIFICATE.hint
+    if code == _NOT_FOR_SERVERS:
+        return "The server's certificate is not one for servers.", "The operator of the mail server needs another one."
+    return _why_untrusted(code, seen)
+
+
+def _why_untrusted(code: int, seen: Certificate | None) -> tuple[str, str]:
+    if code == SELF_SIGNED:
+        return "The server's certificate is self-signed.", _TRUST
+    if code == _SELF_SIGNED_ABOVE:
+        return "The server's certificate was issued by a private authority, which is not trusted here.", _TRUST
+    if code in UNKNOWN_ISSUER and seen and seen.is_alone:
+        issuer = f"{seen.issuer}, which issued its certificate, is not known here"
+        hint = f"The operator of the mail server must have it send the whole chain (fullchain.pem). {_TRUST}"
+        return f"The server sends no intermediate certificate, and {issuer}.", hint
+    return "The server's certificate was not issued by an authority that is trusted here.", _TRUST

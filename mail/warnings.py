@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from mail.hosts import as_address, canonical, embedded, is_public
 from mail.providers import MailLogin, Provider, UsernameKind, provider_of_server
+from models.blanks import has_hidden, has_outer
 from models.config import IMPLICIT_TLS_PORTS, STARTTLS_PORTS, InboxConfig, Protocol, ServerConfig
 from models.errors import ErrorCode, Problem
 from models.fields import address_key
@@ -28,6 +29,7 @@ _UNLIKE: Mapping[Protocol, str] = {
 _CONSENT_OF = {"Google": OAuth2Provider.GOOGLE} | dict.fromkeys(
     ("Microsoft 365", "Outlook.com"), OAuth2Provider.MICROSOFT
 )
+_LEFT = "which pasting may have left: set it without, unless it belongs there"
 _PRIVATE_NAMES = ("localhost", "local", "lan", "internal", "home.arpa", "test")
 # App passwords are made by a machine, of at least 16 letters and digits.
 _APP_PASSWORD = re.compile("[A-Za-z0-9]{16,}")
@@ -43,11 +45,25 @@ def warnings(config: InboxConfig, ports: Collection[int]) -> list[Problem]:
 
 def _of_server(protocol: Protocol, server: ServerConfig, email: str, ports: Collection[int]) -> Iterator[Problem]:
     provider = provider_of_server(server.server)
-    found = [*_server(server), *_port(protocol, server, ports), *_secure(server)]
+    found = [*_pasted(server), *_server(server), *_port(protocol, server, ports), *_secure(server)]
     found += [*_username(protocol, server, email, provider), *_login(server, provider)]
-    for field, rest in found:
+    first = dict(reversed(found))  # about each field
+    for field, rest in ((field, first.pop(field)) for field, _ in found if field in first):
         path = ("input", protocol, *field)
         yield Problem(ErrorCode.UNUSUAL, sentence(path, rest), path)
+
+
+def _pasted(server: ServerConfig) -> Iterator[Found]:
+    values: dict[tuple[str, ...], str | None] = {("username",): server.username, ("password",): server.password}
+    if consent := server.oauth2:
+        values["oauth2", "clientId"] = consent.client_id
+        values["oauth2", "clientSecret"] = consent.client_secret
+        values["oauth2", "refreshToken"] = consent.refresh_token
+    for field, value in values.items():
+        if value and has_outer(value):
+            yield field, f"begins or ends with a blank, {_LEFT}"
+        elif value and has_hidden(value):
+            yield field, f"holds a no-break space or another invisible character, {_LEFT}"
 
 
 def _server(server: ServerConfig) -> Iterator[Found]:
@@ -59,7 +75,8 @@ def _port(protocol: Protocol, server: ServerConfig, ports: Collection[int]) -> I
     port = server.port
     if port not in ports:
         known = ", ".join(map(str, sorted(ports)[:20]))
-        yield ("port",), f"{port} is not one that this server connects to: choose from {known}, or ask the operator"
+        ask = f"let the operator of this server add it (EMAIL_INBOX_MAIL_PORTS=+{port})"
+        yield ("port",), f"{port} is not one that this server connects to: choose from {known}, or {ask}"
     elif wrong := _FOREIGN_PORTS[protocol].get(port):
         yield ("port",), f"{port} {wrong}"
     elif server.secure and port in STARTTLS_PORTS:
@@ -70,7 +87,7 @@ def _port(protocol: Protocol, server: ServerConfig, ports: Collection[int]) -> I
 
 
 def _secure(server: ServerConfig) -> Iterator[Found]:
-    if server.secure or server.port in IMPLICIT_TLS_PORTS:
+    if server.secure or server.port in IMPLICIT_TLS_PORTS or not server.username:
         return
     if server.tls_fingerprint is not None:
         yield ("tlsFingerprint",), "protects nothing while secure is false: a login in clear is then taken, too"
@@ -79,6 +96,9 @@ def _secure(server: ServerConfig) -> Iterator[Found]:
 
 
 def _username(protocol: Protocol, server: ServerConfig, email: str, provider: Provider | None) -> Iterator[Found]:
+    if not server.username:
+        yield ("username",), "is empty: mail is sent without a login, which servers take from networks they trust only"
+        return
     kind = provider.username if provider else None
     is_address = "@" in server.username
     if provider and kind is UsernameKind.FULL_ADDRESS and not is_address:
@@ -90,7 +110,7 @@ def _username(protocol: Protocol, server: ServerConfig, email: str, provider: Pr
 
 
 def _login(server: ServerConfig, provider: Provider | None) -> Iterator[Found]:
-    if provider is None:
+    if provider is None or not server.username:
         return
     consent = server.oauth2.provider if server.oauth2 else None
     if consent and consent is not _CONSENT_OF.get(provider.name):

@@ -4,9 +4,10 @@ A field added here is a field of the GraphQL input types (`schema/inbox.py`) and
 Knows no stored inbox: whether a password may be left out is for `models/inbox.py`.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, ValidatorFunctionWrapHandler, field_validator, model_validator
 
 from models.account import Account, Grant
 from models.fields import (
@@ -20,6 +21,8 @@ from models.fields import (
     Name,
     Password,
     Port,
+    RelayPassword,
+    RelayUsername,
     Retries,
     Text,
     Username,
@@ -33,6 +36,7 @@ EVERY_DEPARTMENT = "All"
 DEFAULT_RETRIES = 10
 STARTTLS_PORTS = frozenset({25, 143, 587, 2525})
 IMPLICIT_TLS_PORTS = frozenset({465, 993})
+MAIL_PORTS = STARTTLS_PORTS | IMPLICIT_TLS_PORTS
 
 IDENTITY = ("server", "port", "username", "secure")
 """The fields of a server config that decide where a password is sent."""
@@ -92,8 +96,43 @@ class ServerConfig(Input):
         return stored
 
 
+_NO_LOGIN = object()
+
+
 class SmtpConfig(ServerConfig):
     """How outgoing mail is sent."""
+
+    username: Annotated[
+        RelayUsername,
+        Field(
+            description="Login name at the mail server, at most 1,000 characters. Empty, together with an empty "
+            "password: a relay that asks for no login."
+        ),
+    ]
+    password: Annotated[
+        RelayPassword | None,
+        Field(
+            description="Password at the mail server; it can never be read again. Required to create, unless oauth2 is "
+            "given; empty together with username, for a relay that asks for no login. Left out later, the stored one "
+            "is kept, which is allowed only while server, port, username and secure stay as they are and no other "
+            "certificate is trusted.",
+            repr=False,
+        ),
+    ] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _both_empty_is_no_login(cls, values: Any) -> Any:
+        """Each alone must not be empty, and neither of their validators knows the other."""
+        is_relay = isinstance(values, Mapping) and values.get("username") == "" and values.get("oauth2") is None
+        if not is_relay or values.get("password") not in ("", None):
+            return values
+        return {**values, "username": _NO_LOGIN} | ({"password": _NO_LOGIN} if values.get("password") == "" else {})
+
+    @field_validator("username", "password", mode="wrap")
+    @classmethod
+    def _empty_where_there_is_no_login(cls, given: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        return "" if given is _NO_LOGIN else handler(given)
 
 
 class ImapConfig(ServerConfig):

@@ -12,6 +12,7 @@ import idna
 from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError
 
+from models.blanks import where_blank
 from models.errors import ErrorCode
 
 ID_ALPHABET = "23456789ABCDEFGHJKLMNPQRSTWXYZabcdefghijkmnopqrstuvwxyz"
@@ -25,6 +26,7 @@ _DRAWN = 32
 MAX_KEY = 600
 MAX_ADDRESS = 254
 MAX_PASSWORD = 1_000
+MAX_HOST = 253
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -51,6 +53,9 @@ _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,15}")
 _FINGERPRINT = re.compile("([Ss][Hh][Aa]-?256( [Ff]ingerprint)?[:=] ?)?([0-9A-Fa-f]{2}([ :-]?[0-9A-Fa-f]{2}){31})")
 _HTTPS_URL = re.compile(r"https://(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9_.-]{1,253})(:[0-9]{1,5})?([/?][!$-~]*)?")
 _HOST_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?")
+_READ_OTHERWISE = re.compile(r"""=\?|[\s()<>\[\]:;@\\,"]""")
+"""What within a local part begins an encoded word (RFC 2047) or ends an atom (RFC 5322, 3.2.3): whoever reads it in a
+header field, or once it was normalized, reads another address."""
 
 
 class Published:
@@ -79,8 +84,11 @@ def folded(text: str) -> str:
 def address_key(address: str) -> str:
     """The form under which an e-mail address is unique: local part folded, domain in IDNA's ASCII form.
 
-    Raises ValueError where `address` is no address (RFC 5321, 6531).
+    Raises ValueError where `address` is no address (RFC 5321, 6531). Its length is judged before anything else: to
+    normalize a text, or to put it in IDNA's form, takes time that grows with the square of its length.
     """
+    if len(address) > MAX_ADDRESS:
+        raise ValueError("too long")
     if _PLAIN_ADDRESS.fullmatch(address):
         return address.lower()
     found = _parser()(address)
@@ -163,12 +171,25 @@ def _identifier(text: str) -> str:
     return text
 
 
-def _address(text: str) -> str:
-    try:
-        address_key(text)
-    except ValueError:
-        raise invalid("must be an e-mail address, such as support@example.org") from None
+def _without_blanks(text: str) -> str:
+    """What is seen is what is meant: IDNA leaves some invisible characters out without a word."""
+    if found := where_blank(text):
+        raise invalid(f"{found}: remove it")
     return text
+
+
+def _address(text: str) -> str:
+    if not _is_address(text):
+        raise invalid("must be an e-mail address, such as support@example.org")
+    return text
+
+
+def _is_address(text: str) -> bool:
+    try:
+        local = address_key(text).rpartition("@")[0]
+    except ValueError:
+        return False
+    return not _READ_OTHERWISE.search(local)
 
 
 def _host(text: str) -> str:
@@ -178,14 +199,21 @@ def _host(text: str) -> str:
 
 
 def _is_host(text: str) -> bool:
+    """Whether this names a host: an address, without a zone, or labels that can be looked up (RFC 1123, RFC 5891)."""
     if ":" in text:
-        return _is_ipv6(text.removeprefix("[").removesuffix("]"))
+        return "%" not in text and _is_ipv6(text.removeprefix("[").removesuffix("]"))
     try:
         name = text if text.isascii() else idna.encode(text, uts46=True).decode("ascii")
-    except idna.IDNAError:
+        return all(map(_is_label, name.removesuffix(".").split(".")))
+    except UnicodeError:  # idna.IDNAError is one
         return False
-    labels = name.removesuffix(".").split(".")
-    return all(len(label) <= 63 and _HOST_LABEL.fullmatch(label) for label in labels)
+
+
+def _is_label(label: str) -> bool:
+    """Raises UnicodeError where the label says that it is in IDNA's form, and is not."""
+    if label[:4].lower() == "xn--":
+        idna.ulabel(label)
+    return len(label) <= 63 and _HOST_LABEL.fullmatch(label) is not None
 
 
 def _is_ipv6(text: str) -> bool:
@@ -244,14 +272,16 @@ Address = Annotated[
     Field(max_length=MAX_ADDRESS),
     AfterValidator(_one_line),
     AfterValidator(_foldable),
+    AfterValidator(_without_blanks),
     AfterValidator(_address),
     Published(format="idn-email"),
 ]
 Host = Annotated[
     str,
-    Field(max_length=253),
+    Field(max_length=MAX_HOST),
     AfterValidator(_one_line),
     AfterValidator(_not_blank),
+    AfterValidator(_without_blanks),
     AfterValidator(_host),
     Published(format="host"),
 ]
@@ -261,12 +291,20 @@ Username = Annotated[
 Password = Annotated[
     str, Field(max_length=MAX_PASSWORD), AfterValidator(_one_line), AfterValidator(_not_empty), _PLAIN, _FILLED
 ]
+RelayUsername = Annotated[str, Field(max_length=1_000), AfterValidator(_one_line), AfterValidator(_not_blank), _PLAIN]
+RelayPassword = Annotated[str, Field(max_length=1_000), AfterValidator(_one_line), AfterValidator(_not_empty), _PLAIN]
+"""Those of a server that may ask for no login: whether both are empty is seen where both are known."""
 LongSecret = Annotated[
     str, Field(max_length=10_000), AfterValidator(_one_line), AfterValidator(_not_empty), _PLAIN, _FILLED
 ]
 LongLine = Annotated[str, Field(max_length=2_000), AfterValidator(_one_line), _PLAIN]
 HttpsUrl = Annotated[
-    str, Field(max_length=2_000), AfterValidator(_https_url), Published(pattern=f"^{_HTTPS_URL.pattern}$")
+    str,
+    Field(max_length=2_000),
+    AfterValidator(_no_surrogates),
+    AfterValidator(_without_blanks),
+    AfterValidator(_https_url),
+    Published(pattern=f"^{_HTTPS_URL.pattern}$"),
 ]
 Fingerprint = Annotated[
     str, Field(max_length=200), AfterValidator(_fingerprint), Published(pattern=f"^{_FINGERPRINT.pattern}$")

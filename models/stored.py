@@ -85,7 +85,7 @@ class StoredInbox(NamedTuple):
             self.smtp_port,
             self.smtp_username,
             self.smtp_secure,
-            self.smtp_password != NO_SECRET,
+            self.smtp_password != NO_SECRET and self.smtp_username != "",  # an empty one is none: a relay
             0,
             self.smtp_tls_fingerprint,
             _oauth2(self.smtp_oauth2, self.smtp_client_secret),

@@ -39,7 +39,10 @@ class Server(TypedDict):
     port: int
     username: str
     secure: bool
-    hasPassword: Annotated[bool, Field(description="Whether a password is stored; false where there is oauth2.")]
+    hasPassword: Annotated[
+        bool,
+        Field(description="Whether a password is stored; false where there is oauth2, and for a relay without login."),
+    ]
     tlsFingerprint: NotRequired[Annotated[str, Field(description="There where one certificate is trusted.")]]
     oauth2: NotRequired[Annotated[Consent, Field(description="There where a consent stands in for the password.")]]
 

@@ -82,7 +82,9 @@ class SmtpConfig:
     port: int = strawberry.field(description="Port.")
     username: str = strawberry.field(description="Login name.")
     secure: bool = strawberry.field(description="Whether TLS is required.")
-    has_password: bool = strawberry.field(description="Whether a password is stored; false where there is oauth2.")
+    has_password: bool = strawberry.field(
+        description="Whether a password is stored; false where there is oauth2, and for a relay without login."
+    )
     tls_fingerprint: str | None = strawberry.field(
         description="SHA-256 fingerprint of the one certificate that is trusted; null: it must be verified."
     )

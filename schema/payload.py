@@ -26,16 +26,16 @@ described_enum(
         ErrorCode.TLS_FAILED: "TLS could not be agreed on with the mail server or the token endpoint.",
         ErrorCode.CERTIFICATE_INVALID: "The certificate of the mail server or of the token endpoint can't be trusted.",
         ErrorCode.STARTTLS_UNAVAILABLE: "TLS is required, and the mail server offers none.",
-        ErrorCode.AUTHENTICATION_FAILED: "The mail server refused the login, or the token endpoint the application or "
-        "its scope. Of `login`: the username or the password is wrong.",
+        ErrorCode.AUTHENTICATION_FAILED: "The mail server refused the login, or the token endpoint the application, "
+        "its secret, tenant or scope, or the account. Of `login`: the username or the password is wrong.",
         ErrorCode.MAILBOX_NOT_FOUND: "The account has no INBOX.",
         ErrorCode.SENDER_REJECTED: "The mail server refused the sender's address.",
         ErrorCode.RECIPIENT_REJECTED: "The mail server refused the recipient's address.",
         ErrorCode.PROTOCOL_ERROR: "The mail server or the token endpoint speaks another protocol, hung up, has no time "
         "at the moment, or refused the message. The message of the error says whether to try later.",
         ErrorCode.HOST_NOT_ALLOWED: "This server may not connect to that mail server or token endpoint.",
-        ErrorCode.CONSENT_REQUIRED: "The consent was withdrawn or has ended: the mailbox's owner must give it again. "
-        "Nothing else is told by this code.",
+        ErrorCode.CONSENT_REQUIRED: "The mailbox's owner must consent again: the consent was withdrawn, has ended or "
+        "is not enough any more. Nothing else is told by this code.",
         ErrorCode.UNUSUAL: "Saved all the same, but worth a look.",
     },
 )

@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 
 from mail import autoconfig, discovery
 from mail.discovery import settings_for
-from mail.hosts import MAIL_PORTS, Hosts
+from mail.hosts import Hosts
 from mail.names import Names, Service
 from mail.oauth2 import AccessTokens
 from mail.proposals import Confidence, Proposal, Proposals, ProposalSource
@@ -33,7 +33,7 @@ from mail.providers import (
 )
 from mail.service import Mail
 from mail.tls import Trust
-from models.config import InboxConfig
+from models.config import MAIL_PORTS, InboxConfig
 from models.user import Permission
 from models.validation import accepted
 from resolvers.turns import LOOKUPS
@@ -274,6 +274,35 @@ async def test_a_server_that_does_not_exist_is_not_proposed(world: World) -> Non
     assert (await world.settings()).imap == []
 
 
+@pytest.mark.parametrize(
+    "target",
+    [
+        "<img\\032src=x>.evil.example",
+        "a\\046b.example",
+        "-",
+        "xn--a.example",
+        "\\208\\160.example",
+        "*.example",
+        "",
+        "a b",
+    ],
+)
+async def test_a_target_that_is_no_host_is_left_out(target: str, world: World) -> None:
+    """A name server may answer with any bytes; dnspython shows them escaped."""
+    world.offers("_imaps", (target, 993), (f"imap.{DOMAIN}", 993))
+    world.offers("_submissions", (target, 465))
+    found = await world.settings()
+    assert shown(found.imap) == [(f"imap.{DOMAIN}", 993, Confidence.MEDIUM)]
+    assert found.smtp == []
+
+
+@pytest.mark.parametrize("port", [0, 65_536, -1])
+async def test_a_port_that_is_none_is_left_out(port: int, world: World) -> None:
+    world.mail.hosts.ports |= {port}
+    world.offers("_imaps", (f"imap.{DOMAIN}", port))
+    assert (await world.settings()).imap == []
+
+
 # -------------------------------------------------------------------------------------------------------- autoconfig
 
 CONFIG = """<?xml version="1.0" encoding="UTF-8"?>
@@ -317,6 +346,7 @@ class WebServer:
 
     status: int = 200
     body: str | bytes = CONFIG
+    moved_to: str | None = None
     requests: list[str] = field(default_factory=list)
 
 
@@ -335,6 +365,10 @@ async def serving(
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         web.requests.append((await reader.readuntil(b"\r\n\r\n")).decode())
+        if web.moved_to and f"GET {web.moved_to} " not in web.requests[-1]:
+            writer.write(f"HTTP/1.1 301 x\r\nLocation: {web.moved_to}\r\nContent-Length: 0\r\n\r\n".encode())
+            writer.close()
+            return
         body = web.body.encode() if isinstance(web.body, str) else web.body
         writer.write(f"HTTP/1.1 {web.status} x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
         writer.close()
@@ -377,6 +411,18 @@ async def test_the_other_place_of_the_file_is_read(
     assert request.startswith("GET /.well-known/autoconfig/mail/config-v1.1.xml HTTP/1.1\r\n")
 
 
+async def test_the_file_may_have_moved_within_the_host(
+    world: World, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(world, certificates, monkeypatch) as web:
+        web.moved_to = "/autoconfig.xml"
+        assert shown((await world.settings()).imap) == [("mail.example.test", 993, Confidence.MEDIUM)]
+        assert len(web.requests) == 2
+        web.moved_to = "https://autoconfig.example.org/"
+        assert (await world.settings()).imap == []
+        assert len(web.requests) == 3
+
+
 async def test_what_comes_over_https_may_be_elsewhere(
     world: World, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -406,6 +452,10 @@ OUTSIDE = '<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]>'
         config(imap(host="mail.example.test/path")),
         config(imap(host="unknown.example.test")),
         config(imap(host="")),
+        config(imap(host="xn--a.example.test")),
+        config(imap(host="fe80::1%eth0")),
+        config(imap(host="mail.&#x200b;example.test")),
+        config(imap(host="&lt;img src=x&gt;.example.test")),
         config(imap(port="22")),
         config(imap(port="0")),
         config(imap(port="993x")),
@@ -423,7 +473,7 @@ OUTSIDE = '<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]>'
         "<a>" * 5_000,
         config(imap()) + " " * discovery.FILE_LIMIT,
     ],
-    ids=range(28),
+    ids=range(32),
 )
 async def test_what_can_not_be_used_of_a_file_is_left_out(
     body: str | bytes, world: World, certificates: Certificates, monkeypatch: pytest.MonkeyPatch

@@ -19,8 +19,8 @@ import resolvers.rocketchat  # noqa: F401 - only the shell loads it, and its rul
 import server as composition
 from edge import admission, body, protocol, websocket
 from mail import check, report
-from mail.hosts import MAIL_PORTS
 from models import change, database, fields, paging, reader, token
+from models.config import MAIL_PORTS
 from models.errors import ErrorCode, ProductError
 from resolvers import events, inbox, throttle, turns, upkeep, windows
 from resolvers.access import RULES

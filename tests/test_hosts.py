@@ -5,7 +5,7 @@ import errno
 import re
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from random import Random
@@ -16,7 +16,10 @@ from hypothesis import strategies as st
 
 import mail.hosts
 from mail.hosts import Address, Hosts, Network, system_lookup
-from models.errors import ErrorCode, MailFailure
+from mail.service import Mail
+from models.config import MAIL_PORTS
+from models.errors import ErrorCode, MailFailure, StartError
+from settings import read_settings
 from tests.process import until
 
 PUBLIC, PUBLIC_6 = "93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c"
@@ -340,6 +343,78 @@ def test_the_operator_says_which_ports_are_of_mail() -> None:
     hosts.permit(PUBLIC, 10_993)
     with pytest.raises(MailFailure):
         hosts.permit(PUBLIC, 993)
+
+
+@pytest.mark.parametrize(
+    ("value", "ports"),
+    [
+        ("10996", {10_996}),
+        ("25,465,10996", {25, 465, 10_996}),
+        ("+10996", MAIL_PORTS | {10_996}),
+        ("+10996, +10997", MAIL_PORTS | {10_996, 10_997}),
+        (" + 8025-8027,10996", MAIL_PORTS | {8_025, 8_026, 8_027, 10_996}),
+        ("+25", MAIL_PORTS),
+    ],
+)
+def test_ports_are_added_or_replaced(value: str, ports: set[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMAIL_INBOX_MAIL_PORTS", value)
+    assert read_settings().mail_ports == frozenset(ports)
+
+
+@pytest.mark.parametrize("value", ["+", "+0", "25,+10996", "+-1", "++1", "+65536", "+25-", "smtp", "+smtp", ","])
+def test_ports_that_are_none(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMAIL_INBOX_MAIL_PORTS", value)
+    with pytest.raises(StartError, match=r"EMAIL_INBOX_MAIL_PORTS: must be ports .* \+2526"):
+        read_settings()
+
+
+async def test_the_hint_of_a_port_does_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And takes no port away from the inboxes that are there."""
+    with pytest.raises(MailFailure) as raised:
+        await Hosts().admit(PUBLIC, 10_996)
+    assert raised.value.field == ("port",)
+    name, _, value = str(raised.value.hint).partition("EMAIL_INBOX_")[2].rstrip(".").partition("=")
+    monkeypatch.setenv(f"EMAIL_INBOX_{name}", value)
+    hosts = Mail.of(ports=read_settings().mail_ports).hosts
+    for port in (10_996, *MAIL_PORTS):
+        await hosts.admit(PUBLIC, port)
+
+
+@pytest.mark.parametrize("server", ["10.0.0.1", "localhost", "mail.internal"])
+async def test_host_and_port_are_told_together(server: str, connections: list[str]) -> None:
+    """And what the hint says lets both through."""
+
+    async def lookup(name: str) -> Sequence[str]:
+        return ["10.0.0.1"]
+
+    with pytest.raises(MailFailure) as raised:
+        await Hosts(lookup=lookup).admit(server, 10_996)
+    assert raised.value.kind is ErrorCode.HOST_NOT_ALLOWED
+    assert raised.value.field == ("server",)
+    for text in (str(raised.value), str(raised.value.hint)):
+        assert server in text
+        assert "10996" in text
+    assert f"EMAIL_INBOX_MAIL_HOSTS_ALLOW={server} and EMAIL_INBOX_MAIL_PORTS=+10996" in str(raised.value.hint)
+    await Hosts([server], MAIL_PORTS | {10_996}, lookup).admit(server, 10_996)
+    assert connections == []
+
+
+@pytest.mark.parametrize("answer", [[], ["93.184.216.34"], OSError(), None])
+async def test_a_name_of_which_nothing_is_known_hides_no_port(
+    answer: list[str] | OSError | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mail.hosts, "LOOK_UP_SECONDS", 0.05)
+
+    async def lookup(_: str) -> Sequence[str]:
+        if answer is None:
+            await asyncio.Event().wait()
+        if isinstance(answer, OSError):
+            raise answer
+        return answer or []
+
+    with pytest.raises(MailFailure) as raised:
+        await Hosts(lookup=lookup).admit("mail.example.org", 10_996)
+    assert raised.value.field == ("port",)
 
 
 # --------------------------------------------------------------------------------------------------- random spellings

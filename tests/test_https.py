@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from mail.hosts import MAIL_PORTS, Hosts
+from mail.hosts import Hosts
 from mail.https import LIMIT, fetch
 from mail.tls import Trust
+from models.config import MAIL_PORTS
 from models.errors import ErrorCode, MailFailure
 from tests.mail.addresses import NAME, At
 from tests.mail.certificates import Certificates
@@ -199,6 +200,18 @@ async def test_the_certificate_is_verified(at: At, certificates: Certificates, t
     assert server.requests == []
 
 
+async def test_why_it_is_not_trusted_is_named(certificates: Certificates, trust: Trust) -> None:
+    for at, part in ((At.SELF_SIGNED, "is self-signed"), (At.STRANGER, "sends no intermediate certificate")):
+        async with answering(certificates, ok(b""), at) as server:
+            work = fetch(hosts_for(server, addresses=[at]), trust, f"https://{NAME}:{server.port}/")
+            found = await failure(work)
+            assert part in f"{found} {found.hint}"
+    with scripted(certificates.old_context("DHE-RSA-AES128-GCM-SHA256"), secure()) as weak:
+        found = await failure(fetch(hosts_for(Server(weak.port)), trust, f"https://{NAME}:{weak.port}/"))
+        assert found.kind is ErrorCode.TLS_FAILED
+        assert "weak DH" in str(found)
+
+
 async def test_an_authority_is_trusted_by_the_file_alone(certificates: Certificates) -> None:
     async with answering(certificates, ok(b"found")) as server:
         work = fetch(hosts_for(server), Trust(), f"https://{NAME}:{server.port}/")
@@ -251,6 +264,82 @@ async def test_a_redirect_is_not_followed(certificates: Certificates, trust: Tru
             work = fetch(hosts_for(server, other), trust, f"https://{NAME}:{server.port}/", form={"a": "b"})
             assert (await failure(work)).kind is ErrorCode.PROTOCOL_ERROR
     assert other.connections == 0
+
+
+def redirect(location: str, status: int = 301) -> bytes:
+    return f"HTTP/1.1 {status} x\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode()
+
+
+@asynccontextmanager
+async def redirecting(certificates: Certificates, location: str, times: int = 1) -> AsyncIterator[Server]:
+    """So many answers lead to `location`, in which {port} is the server's own; then it is found."""
+    answers = 0
+
+    async def write(writer: asyncio.StreamWriter) -> None:
+        nonlocal answers
+        answers += 1
+        there = redirect(location.format(port=server.port, canary=CANARY), 302)
+        writer.write(there if answers <= times else ok(b"found"))
+
+    async with answering(certificates, write) as server:
+        yield server
+
+
+@pytest.mark.parametrize("location", ["/{canary}", f"https://{NAME}:{{port}}/x", f"https://{NAME.upper()}.:{{port}}/x"])
+async def test_one_redirect_within_the_host_is_followed_where_it_may_be(
+    location: str, certificates: Certificates, trust: Trust
+) -> None:
+    async with redirecting(certificates, location) as server:
+        found = await fetch(hosts_for(server), trust, f"https://{NAME}:{server.port}/", redirects=1)
+        assert found == (200, b"found")
+        assert len(server.requests) == 2
+    async with redirecting(certificates, location, times=2) as server:
+        work = fetch(hosts_for(server), trust, f"https://{NAME}:{server.port}/", redirects=1)
+        assert (await failure(work)).kind is ErrorCode.PROTOCOL_ERROR
+        assert len(server.requests) == 2
+    async with redirecting(certificates, location) as server:
+        work = fetch(hosts_for(server), trust, f"https://{NAME}:{server.port}/", form={"a": "b"}, redirects=1)
+        assert (await failure(work)).kind is ErrorCode.PROTOCOL_ERROR
+        assert len(server.requests) == 1, "a secret is never handed on"
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "",
+        f"http://{NAME}:{{port}}/",
+        f"https://{NAME}/",
+        "https://localhost:{port}/",
+        "https://127.0.0.1:{port}/",
+        f"//www.{NAME}:{{port}}/",
+        f"https://user:password@{NAME}:{{port}}/",
+        "https://xn--a/",
+        "https://[::1",
+        "javascript:{canary}",
+    ],
+)
+async def test_a_redirect_that_leads_elsewhere_is_not_followed(
+    location: str, certificates: Certificates, trust: Trust
+) -> None:
+    async with redirecting(certificates, location, times=2) as server:
+        for allowed in (1, 0):
+            found = await failure(fetch(hosts_for(server), trust, f"https://{NAME}:{server.port}/", redirects=allowed))
+            assert found.kind in (ErrorCode.PROTOCOL_ERROR, ErrorCode.HOST_NOT_ALLOWED)
+        assert len(server.requests) == 2
+
+
+async def test_where_a_redirect_leads_is_judged_again(certificates: Certificates, trust: Trust) -> None:
+    """A name that leads to a private address by now (DNS rebinding)."""
+    answers = [["127.0.0.1"], ["10.0.0.1"]]
+
+    async def lookup(_name: str) -> Sequence[str]:
+        return answers.pop(0)
+
+    async with redirecting(certificates, "/x") as server:
+        hosts = Hosts(["127.0.0.0/8"], MAIL_PORTS | {server.port}, lookup)
+        work = fetch(hosts, trust, f"https://{NAME}:{server.port}/", redirects=1)
+        assert (await failure(work)).kind is ErrorCode.HOST_NOT_ALLOWED
+        assert len(server.requests) == 1
 
 
 async def test_no_proxy_of_the_environment_is_used(

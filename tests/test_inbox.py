@@ -391,7 +391,7 @@ def test_a_plain_address_is_judged_as_the_library_judges_it(address: str) -> Non
             address, check_deliverability=False, globally_deliverable=False, allow_smtputf8=True
         )
     except email_validator.EmailNotValidError:
-        with pytest.raises(email_validator.EmailNotValidError):
+        with pytest.raises(ValueError, match=r"long|address|@|[Pp]art"):
             address_key(address)
     else:
         assert address_key(address) == f"{folded(found.local_part)}@{found.ascii_domain.lower()}"

@@ -14,10 +14,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from mail import oauth2
-from mail.hosts import MAIL_PORTS, Hosts
+from mail.hosts import Hosts
 from mail.oauth2 import MAX_TOKEN, AccessTokens
 from mail.tls import Trust
 from models.account import Grant
+from models.config import MAIL_PORTS
 from models.errors import ErrorCode, MailFailure
 from models.secrets import Secret
 from tests.mail.addresses import At

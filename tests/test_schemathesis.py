@@ -167,6 +167,7 @@ def beyond_schemas(detail: dict[str, Any], body: Any) -> bool:
         detail["code"] in ("PASSWORD_REQUIRED", "CONFLICT", "TAKEN")
         or detail["field"].rpartition(".")[2] in ("email", "server", "tokenUrl", "oauth2")
         or "blank" in detail["message"]
+        or detail["message"].startswith("smtp.password must not be empty")
         or "compared without regard to case" in detail["message"]
         or (isinstance(place, str) and place.lstrip("+-").isdecimal())
     )

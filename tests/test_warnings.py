@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 
-from mail.hosts import MAIL_PORTS
 from mail.warnings import warnings
-from models.config import InboxConfig
+from models.config import MAIL_PORTS, InboxConfig
 from models.errors import ErrorCode
 from models.validation import validated
 from tests.api import SET
@@ -115,6 +114,39 @@ def test_what_is_odd_is_told_once_about_its_field(changes: dict[str, Any], field
     problems = found(**changes)
     assert list(problems) == [field]
     assert part in problems[field]
+
+
+BLANKS = [" ", "\u00a0", "\u202f", "\u200b", "\ufeff", "\u3000", "\u2800", "\u00ad"]
+
+
+@pytest.mark.parametrize("blank", BLANKS, ids=lambda blank: f"U+{ord(blank):04X}")
+def test_what_a_paste_has_left_is_told_and_saved_all_the_same(blank: str) -> None:
+    outer = found(smtp__username=f"support{blank}", smtp__password=f"{blank}a", imap__password=f"a{blank}")
+    assert list(outer) == ["smtp.username", "smtp.password", "imap.password"]
+    assert all("begins or ends with a blank" in told for told in outer.values())
+    inner = found(smtp__username=f"sup{blank}port", imap__password=f"a{blank}b")
+    assert list(inner) == ([] if blank == " " else ["smtp.username", "imap.password"])
+    assert all("invisible character" in told for told in inner.values())
+
+
+def test_blanks_in_a_consent_are_told() -> None:
+    spoilt = consent(clientId="client-1 ", clientSecret=" s", refreshToken="r\u200br")
+    told = found(**{**CONSENTS, "smtp__oauth2": spoilt})
+    assert list(told) == ["smtp.oauth2.clientId", "smtp.oauth2.clientSecret", "smtp.oauth2.refreshToken"]
+
+
+@pytest.mark.parametrize(
+    "text", ["a b", "p\u00e4ss w\u00f6rd", "\u0646\u0627\u0645\u0647\u200c\u0627\u06cc", "abcd efgh ijkl mnop", "-"]
+)
+def test_ordinary_passwords_say_nothing(text: str) -> None:
+    assert found(smtp__password=text, imap__username=text) == {}
+
+
+def test_a_field_is_told_of_once() -> None:
+    told = found(**at("yahoo", "support ", smtp__password=" secret", imap__password="secret\u00a0"))
+    assert all("blank" in sentence for sentence in told.values())
+    assert not any("secret" in sentence for sentence in told.values())
+    assert list(told) == ["smtp.username", "smtp.password", "imap.username", "imap.password"]
 
 
 def test_no_sentence_repeats_a_secret() -> None:

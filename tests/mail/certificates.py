@@ -2,6 +2,7 @@
 
 import hashlib
 import ssl
+import warnings
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from ssl import DER_cert_to_PEM_cert, PEM_cert_to_DER_cert
@@ -9,10 +10,18 @@ from ssl import DER_cert_to_PEM_cert, PEM_cert_to_DER_cert
 import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from tests.mail.addresses import NAME, OTHER_NAME, At
 
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+WEAK_DH = """-----BEGIN DH PARAMETERS-----
+MIGHAoGBAP//////////yQ/aoiFowjTExmKLgNwc0SkCTgiKZ8x0Agu+pjsTmyJR
+Sgh5jjQE3e+VGbPNOkMbMCsKbfJfFDdP4TVtbVHCReSFtXZiXn7G9ExC6aY37WsL
+/1y29Aa37e44a/taiZ+lrp8kEXxLH+ZJKGZR7OZTgf//////////AgEC
+-----END DH PARAMETERS-----
+"""
+"""Parameters of 1024 bits, by which servers of old agree on keys (RFC 2409, 6.2)."""
 DAYS_LEFT = 20
 """How long the certificate at `At.ENDING` is good."""
 SPOILED = {
@@ -65,6 +74,38 @@ class Certificates:
         context.load_verify_locations(self.ca_file)
         return context
 
+    def alone_context(self) -> ssl.SSLContext:
+        """That of a server which sends its certificate without the intermediate one that signed it."""
+        leaf = self.authority.create_child_ca().issue_cert(NAME)
+        return self._context(leaf.private_key_pem.bytes() + leaf.cert_chain_pems[0].bytes())
+
+    def whole_context(self) -> ssl.SSLContext:
+        """That of a server which sends the intermediate certificate along, of an authority that nobody knows."""
+        return self._context(pem_of(trustme.CA().create_child_ca().issue_cert(NAME)))
+
+    def old_context(self, ciphers: str, newest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2) -> ssl.SSLContext:
+        """That of a server which offers these ciphers and no newer version; its Diffie-Hellman key has 1024 bits."""
+        context = self._context(pem_of(self.authority.issue_cert(NAME, key_type=trustme.KeyType.RSA)))
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+            context.minimum_version = ssl.TLSVersion.TLSv1
+            context.maximum_version = newest
+        context.set_ciphers(f"{ciphers}:@SECLEVEL=0")
+        parameters = self.folder / "dh.pem"
+        parameters.write_text(WEAK_DH)
+        context.load_dh_params(str(parameters))
+        return context
+
+    def weak_key_context(self) -> ssl.SSLContext:
+        """That of a server whose certificate has an RSA key of 1024 bits."""
+        return self._context(
+            self_signed([NAME], datetime.now(UTC), rsa.generate_private_key(65_537, 1_024)), "@SECLEVEL=0"
+        )
+
+    def _context(self, pem: bytes, ciphers: str = "") -> ssl.SSLContext:
+        file = self.folder / "made.pem"
+        file.write_bytes(pem)
+        return context_of(file, ciphers)
+
     def spoiled_context(self, spoiled: str) -> tuple[ssl.SSLContext, str]:
         """That of a server with such a certificate, and the certificate's fingerprint."""
         key, begin, text = self.file(At.SELF_SIGNED).read_text().partition("-----BEGIN CERTIFICATE")
@@ -76,8 +117,10 @@ class Certificates:
         return context_of(file), hashlib.sha256(found).hexdigest()
 
 
-def context_of(file: Path) -> ssl.SSLContext:
+def context_of(file: Path, ciphers: str = "") -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if ciphers:
+        context.set_ciphers(f"DEFAULT:{ciphers}")
     context.load_cert_chain(file)
     return context
 
@@ -86,9 +129,9 @@ def pem_of(certificate: trustme.LeafCert) -> bytes:
     return certificate.private_key_and_cert_chain_pem.bytes()
 
 
-def self_signed(names: list[str], now: datetime) -> bytes:
+def self_signed(names: list[str], now: datetime, key: PrivateKey | None = None) -> bytes:
     """A key and a certificate that nobody but itself vouches for."""
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = key or ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, names[0])])
     builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
     builder = builder.not_valid_before(now - timedelta(1)).not_valid_after(now + timedelta(365))

@@ -1,0 +1,34 @@
+"""What a paste may have spoilt about a login that was refused. Tells nothing of a secret but that blanks are in it."""
+
+from mail.hosts import ascii_name
+from models import blanks
+
+
+def hint(username: str, password: str) -> str | None:
+    """What to try first; None where the login looks as it should. For a login that was refused."""
+    found = [*_about("username", username), *_about("password", password)]
+    if not found and blanks.in_groups(password):
+        found.append("The password is in groups with blanks between them: try it without the blanks.")
+    international = _ascii_domain(username)
+    if international != username:
+        found.append(f"Some servers know the domain of a username only in its ASCII form: {international}.")
+    return " ".join(found) or None
+
+
+def about(name: str, value: str) -> str | None:
+    """The same for one value, whose field is called `name`."""
+    return " ".join(_about(name, value)) or None
+
+
+def _about(name: str, value: str) -> list[str]:
+    if blanks.has_outer(value):
+        return [f"The {name} begins or ends with a blank: set it without."]
+    if blanks.has_hidden(value):
+        return [f"The {name} holds a no-break space or another invisible character: type it instead of pasting it."]
+    return []
+
+
+def _ascii_domain(username: str) -> str:
+    """The username with its domain in IDNA's ASCII form, where it has one that is not."""
+    local, at, domain = username.rpartition("@")
+    return username if domain.isascii() else f"{local}{at}{ascii_name(domain)}"

@@ -1,0 +1,53 @@
+"""Blanks and invisible characters that a paste leaves in a text. Knows no noun."""
+
+import re
+import unicodedata
+
+_NAMES = {
+    " ": "a space",
+    "\t": "a tab",
+    "\n": "a line break",
+    "\r": "a line break",
+    "\u00a0": "a no-break space (U+00A0)",
+    "\u202f": "a narrow no-break space (U+202F)",
+    "\u200b": "a zero-width space (U+200B)",
+    "\ufeff": "a byte order mark (U+FEFF)",
+}
+_JOINERS = "\u200c\u200d"
+"""Invisible, and part of words in some scripts; domain names may hold them (RFC 5892, A.1 and A.2)."""
+_LOOK_BLANK = "\u115f\u1160\u2800\u3164\uffa0"
+"""Letters and symbols that show nothing."""
+_GROUPS = re.compile("[A-Za-z0-9]{4}( [A-Za-z0-9]{4}){2,7}")
+
+
+def is_blank(character: str) -> bool:
+    """Whether nothing is seen of the character: spaces, controls, and what only formats."""
+    return character.isspace() or character in _LOOK_BLANK or unicodedata.category(character) in ("Cc", "Cf")
+
+
+def has_outer(text: str) -> bool:
+    """Whether the text begins or ends with a blank."""
+    return bool(text) and (is_blank(text[0]) or is_blank(text[-1]))
+
+
+def has_hidden(text: str) -> bool:
+    """Whether there is a blank in the text that is not a plain space: nobody types one."""
+    return not text.isascii() and any(is_blank(character) for character in text if character not in " " + _JOINERS)
+
+
+def where_blank(text: str) -> str | None:
+    """How a sentence about a blank of the text goes on: `begins with a space`. For texts that are no secrets."""
+    for place, character in (("begins with", text[:1]), ("ends with", text[-1:])):
+        if character and is_blank(character):
+            return f"{place} {_name(character)}"
+    found = next((character for character in text if character not in _JOINERS and is_blank(character)), None)
+    return f"holds {_name(found)}" if found else None
+
+
+def in_groups(text: str) -> bool:
+    """Whether the text looks like an app password, as providers show them: `abcd efgh ijkl mnop`."""
+    return _GROUPS.fullmatch(text) is not None
+
+
+def _name(character: str) -> str:
+    return _NAMES.get(character, f"an invisible character (U+{ord(character):04X})")
