@@ -101,7 +101,7 @@ async def world(settings: Settings, observer: Observer | None = None) -> AsyncIt
         standing = await inspect(database)
         keyring = _keyring(settings, first_start=not standing.keys)
         key.hold_against(standing.keys, keyring)
-        await migrate(database)
+        await migrate(database, keyring)
         await database.write(lambda session: key.register(session, keyring))
         mail.tokens.on_rotation = keeping(database, keyring)
         try:

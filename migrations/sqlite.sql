@@ -1,4 +1,4 @@
--- What the migrations up to 0003 make of an empty SQLite database. Printed by `make schema`.
+-- What the migrations up to 0004 make of an empty SQLite database. Printed by `make schema`.
 
 CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL,
@@ -109,7 +109,9 @@ CREATE INDEX ix_email_inbox_created_at ON email_inbox (created_at, id);
 
 CREATE INDEX ix_email_inbox_created_by_id ON email_inbox (created_by_id);
 
-CREATE INDEX ix_email_inbox_department ON email_inbox (department);
+CREATE INDEX ix_email_inbox_department ON email_inbox (department, name_key, id);
+
+CREATE INDEX ix_email_inbox_inactive ON email_inbox (name_key, id) WHERE active IS 0;
 
 CREATE INDEX ix_email_inbox_search_by_name ON email_inbox (name_key, id, search_key);
 

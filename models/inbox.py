@@ -4,12 +4,11 @@ Knows no caller's permission and opens no transaction.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, ClassVar
 
-from sqlalchemy import ColumnElement, Index, Text, bindparam, insert, or_
+from sqlalchemy import Boolean, ColumnElement, Index, Integer, Text, bindparam, column, insert, or_
 from sqlalchemy import delete as sql_delete
 from sqlalchemy import select as select_columns
 from sqlalchemy import update as sql_update
@@ -17,23 +16,54 @@ from sqlmodel import Field, SQLModel, col, func, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from models.columns import Timestamp, json_object, now, sortable
-from models.config import EVERY_DEPARTMENT, IDENTITY, ImapConfig, InboxConfig, Protocol, ServerConfig, SmtpConfig
+from models.config import (
+    EVERY_DEPARTMENT,
+    IDENTITY,
+    INBOX_FIELDS,
+    SERVER_CONFIGS,
+    SERVER_FIELDS,
+    InboxConfig,
+    Protocol,
+    ServerConfig,
+)
 from models.errors import ErrorCode, FieldPath, Problem
 from models.fields import address_key, folded, random_id
 from models.oauth2 import StoredOAuth2, public_part
 from models.paging import Order, Paged
 from models.prepared import Prepared
-from models.secrets import DecryptionError, Keyring, Secret
-from models.stored import NO_SECRET, PROTOCOLS, StoredInbox, StoredServer, secret_of, secret_place
+from models.secrets import Keyring, Secret
+from models.stored import (
+    NO_SECRET,
+    PROTOCOLS,
+    SECRETS,
+    StoredInbox,
+    StoredServer,
+    lost_secrets,
+    secret_of,
+    secret_place,
+)
 from models.transaction import Transaction
 from models.validation import accepted, sentence
 
-_CONFIGS: Mapping[Protocol, type[ServerConfig]] = {"smtp": SmtpConfig, "imap": ImapConfig}
 _NOTHING: dict[str, Any] = dict.fromkeys(
-    f"{protocol}_{name}" for protocol in PROTOCOLS for name in ("oauth2", "refresh_token", "client_secret")
+    f"{protocol}_{name}" for protocol in PROTOCOLS for name in ("oauth2", *SECRETS)
 )
-"""What a new inbox has where its config says nothing."""
+"""What a new inbox has where its config says nothing, and until its secrets are encrypted."""
+_COLUMNS: Mapping[Protocol, Sequence[tuple[str, str]]] = {
+    protocol: [(f"{protocol}_{name}", name) for name in SERVER_FIELDS[protocol]] for protocol in PROTOCOLS
+}
+"""The columns of a server, each with the field that it is set from."""
+_NONE: Mapping[str, bytes | None] = {"password": NO_SECRET, "refresh_token": None, "client_secret": None}
+_OUTSIDE = {
+    "password": ("password",),
+    "refresh_token": ("oauth2", "refreshToken"),
+    "client_secret": ("oauth2", "clientSecret"),
+}
 _MOVED = "when server, port, username, secure or the trusted certificate change"
+_LOST = (
+    "is stored, but can't be decrypted: it was set for another server, or its key is missing. Check the server, then "
+    "set it again"
+)
 
 
 class EmailInbox(SQLModel, table=True):
@@ -41,7 +71,17 @@ class EmailInbox(SQLModel, table=True):
 
     __tablename__: ClassVar[str] = "email_inbox"
     # The index by name is not the same on both databases: migration 0002.
-    __table_args__ = tuple(Index(f"ix_email_inbox_{name}", name, "id") for name in ("created_at", "updated_at"))
+    __table_args__ = (
+        *(Index(f"ix_email_inbox_{name}", name, "id") for name in ("created_at", "updated_at")),
+        Index("ix_email_inbox_department", "department", "name_key", "id"),
+        Index(
+            "ix_email_inbox_inactive",
+            "name_key",
+            "id",
+            sqlite_where=column("active", Boolean).is_(False),
+            postgresql_where=column("active", Boolean).is_(False),
+        ),
+    )
 
     id: str = Field(primary_key=True, sa_type=sortable(64))
     name: str = Field(max_length=200)
@@ -52,7 +92,7 @@ class EmailInbox(SQLModel, table=True):
     active: bool
     description: str | None = Field(default=None, max_length=2_000)
     sender_info: str | None = Field(default=None, max_length=200)
-    department: str | None = Field(default=None, max_length=200, index=True)
+    department: str | None = Field(default=None, max_length=200)
 
     smtp_server: str = Field(max_length=253)
     smtp_port: int
@@ -110,6 +150,14 @@ TO_CHANGE: Prepared[StoredInbox] = Prepared(
     _READ.where(_TABLE.c.id == bindparam("id")).with_for_update(), StoredInbox._make
 )
 """The inbox with an id, which nobody else changes until the transaction ends."""
+NEXT_TO_CHANGE: Prepared[StoredInbox] = Prepared(
+    _READ.where(_TABLE.c.id > bindparam("after"))
+    .order_by(_TABLE.c.id)
+    .limit(bindparam("size", type_=Integer()))
+    .with_for_update(),
+    StoredInbox._make,
+)
+"""The same of the inboxes that follow an id."""
 
 _TAKEN: Prepared[Any] = Prepared(select_columns(_TABLE.c.id).where(_TABLE.c.email_key == bindparam("email_key")), tuple)
 _INSERT: Prepared[Any] = Prepared(insert(_TABLE), tuple, columns=_TABLE.c.keys())
@@ -153,15 +201,40 @@ def sorted_by(orders: Sequence[tuple[InboxOrder, Order]]) -> Any:
 # -------------------------------------------------------------------------------------- rules about the stored inbox
 
 
-def password_problems(values: Mapping[str, Any], stored: StoredInbox | None) -> list[Problem]:
-    """A secret may be left out only where a stored one would go to the very place that it was set for."""
+def password_problems(values: Mapping[str, Any], stored: StoredInbox | None, keyring: Keyring) -> list[Problem]:
+    """A secret may be left out only where a stored one would go to the very place that it was set for.
+
+    That it was set for it is proved by decrypting it: somebody may have written the database past this server.
+    """
     problems = []
     for protocol in PROTOCOLS:
         given = values.get(protocol)
         if isinstance(given, Mapping):
             server = stored.server(protocol) if stored else None
-            problems += _secret_problems(protocol, given, server)
+            found = _secret_problems(protocol, given, server)
+            if stored and server and not found:
+                lost = lost_secrets(stored, protocol, _kept(given, server), keyring)
+                found = [lost_problem(protocol, name, "input") for name in lost]
+            problems += found
     return problems
+
+
+def lost_problem(protocol: Protocol, name: str, *path: str) -> Problem:
+    """What is told of one of the `SECRETS` that is needed and can't be decrypted."""
+    field = (*path, protocol, *_OUTSIDE[name])
+    return Problem(ErrorCode.PASSWORD_REQUIRED, sentence(field, _LOST), field)
+
+
+def _kept(given: Mapping[str, Any], stored: StoredServer) -> list[str]:
+    """Which of the `SECRETS` an input without problems leaves as they are stored."""
+    consent = given.get("oauth2")
+    if given.get("password") is not None:
+        return []
+    if stored.oauth2 is None:
+        return stored.secrets if consent is None else []
+    changes = consent if isinstance(consent, Mapping) else {}
+    renewed = {"refresh_token": changes.get("refreshToken") is not None, "client_secret": "clientSecret" in changes}
+    return [name for name in stored.secrets if not renewed.get(name)]
 
 
 def _secret_problems(protocol: Protocol, given: Mapping[str, Any], stored: StoredServer | None) -> list[Problem]:
@@ -220,7 +293,7 @@ def version_problems(values: Mapping[str, Any], stored: StoredInbox | None) -> l
 
 def _stays(protocol: Protocol, given: Mapping[str, Any], stored: StoredServer) -> bool:
     """Whether a secret would go where it goes now. To trust one more certificate is to let somebody else read it."""
-    config = _CONFIGS[protocol]
+    config = SERVER_CONFIGS[protocol]
     trusted = given.get("tlsFingerprint")
     if trusted is not None and accepted(config, "tls_fingerprint", trusted) != stored.tls_fingerprint:
         return False
@@ -241,13 +314,13 @@ def store(
     """Writes a valid config over the stored inbox, or as a new one, and returns what is stored now."""
     moment = now()
     if stored:
-        columns = _columns(config, stored.id, keyring) | {"version": stored.version + 1, "updated_at": moment}
-        return _change(transaction, stored, columns)
-    inbox_id = config.id or random_id()
-    columns = _NOTHING | _columns(config, inbox_id, keyring)
-    columns |= {"id": inbox_id, "version": 1, "created_at": moment, "updated_at": moment, "created_by_id": by}
-    inbox = StoredInbox(**columns)
-    transaction.run(_INSERT, search_key=inbox.search_key, **columns)
+        changed = {"version": stored.version + 1, "updated_at": moment}
+        inbox = stored._replace(**changed, **_columns(config, stored.id))
+        return change(transaction, stored, _sealed(inbox, config, stored, keyring))
+    made = {"version": 1, "created_at": moment, "updated_at": moment, "created_by_id": by}
+    inbox = StoredInbox(**_NOTHING | made | _columns(config, config.id or random_id()))
+    inbox = _sealed(inbox, config, None, keyring)
+    transaction.run(_INSERT, search_key=inbox.search_key, **inbox._asdict())
     return inbox
 
 
@@ -255,32 +328,15 @@ def delete(transaction: Transaction, inbox_id: str) -> None:
     transaction.run(_DELETE, row=inbox_id)
 
 
-def _change(transaction: Transaction, stored: StoredInbox, columns: Mapping[str, Any]) -> StoredInbox:
+def change(transaction: Transaction, stored: StoredInbox, inbox: StoredInbox) -> StoredInbox:
     """Writes the columns whose values are others now, so that no index is touched without need."""
-    changed = {name: value for name, value in columns.items() if value != getattr(stored, name)}
-    inbox = stored._replace(**changed)
+    both = zip(StoredInbox._fields, stored, inbox, strict=True)
+    changed = {name: value for name, before, value in both if value != before}
     if inbox.search_key != stored.search_key:
         changed["search_key"] = inbox.search_key
     if changed:
         transaction.run(_update(tuple(changed)), row=stored.id, **changed)
     return inbox
-
-
-def _columns(config: InboxConfig, inbox_id: str, keyring: Keyring) -> dict[str, Any]:
-    """What the config says. The columns of secrets that are left out are left alone."""
-    return {
-        "name": config.name,
-        "name_key": folded(config.name),
-        "email": config.email,
-        "email_key": address_key(config.email),
-        "active": config.active,
-        "description": config.description,
-        "sender_info": config.sender_info,
-        "department": _department(config.department),
-        "imap_max_retries": config.imap.max_retries,
-        **_server_columns("smtp", config.smtp, inbox_id, keyring),
-        **_server_columns("imap", config.imap, inbox_id, keyring),
-    }
 
 
 def rotate_refresh_token(transaction: Transaction, inbox_id: str, old: Secret, new: Secret, keyring: Keyring) -> None:
@@ -291,35 +347,56 @@ def rotate_refresh_token(transaction: Transaction, inbox_id: str, old: Secret, n
     for inbox in transaction.run(TO_CHANGE, id=inbox_id):
         columns = {}
         for protocol in PROTOCOLS:
-            with suppress(DecryptionError):
-                if secret_of(inbox, protocol, "refresh_token", keyring).reveal() == old.reveal():
-                    place = secret_place(inbox_id, protocol, "refresh_token")
-                    columns[f"{protocol}_refresh_token"] = keyring.encrypt(new, place)
-        _change(transaction, inbox, columns)
+            if lost_secrets(inbox, protocol, ["refresh_token"], keyring):
+                continue
+            if secret_of(inbox, protocol, "refresh_token", keyring).reveal() == old.reveal():
+                place = secret_place(inbox, protocol, "refresh_token")
+                columns[f"{protocol}_refresh_token"] = keyring.encrypt(new, place)
+        change(transaction, inbox, inbox._replace(**columns))
 
 
-def _server_columns(protocol: Protocol, config: ServerConfig, inbox_id: str, keyring: Keyring) -> dict[str, Any]:
-    columns = {name: getattr(config, name) for name in (*IDENTITY, "tls_fingerprint")}
-    columns |= _secret_columns(protocol, config, inbox_id, keyring)
-    return {f"{protocol}_{name}": value for name, value in columns.items()}
+def _columns(config: InboxConfig, inbox_id: str) -> dict[str, Any]:
+    """What the config says, its secrets aside."""
+    columns = {name: getattr(config, name) for name in INBOX_FIELDS}
+    columns |= {"id": inbox_id, "name_key": folded(config.name), "email_key": address_key(config.email)}
+    columns["department"] = _department(config.department)
+    for protocol in PROTOCOLS:
+        server: ServerConfig = getattr(config, protocol)
+        columns |= {place: getattr(server, name) for place, name in _COLUMNS[protocol]}
+        if server.oauth2:
+            columns[f"{protocol}_oauth2"] = public_part(server.oauth2)
+        elif server.password is not None:
+            columns[f"{protocol}_oauth2"] = None
+    return columns
 
 
-def _secret_columns(protocol: Protocol, config: ServerConfig, inbox_id: str, keyring: Keyring) -> dict[str, Any]:
-    """The columns of the secrets: those of what is left out are left alone."""
+def _sealed(inbox: StoredInbox, config: InboxConfig, stored: StoredInbox | None, keyring: Keyring) -> StoredInbox:
+    """The inbox with its secrets: those that are given, and those that are kept, encrypted for where they go now."""
+    columns: dict[str, bytes | None] = {}
+    for protocol in PROTOCOLS:
+        server: ServerConfig = getattr(config, protocol)
+        secrets = _given_secrets(server)
+        if stored and secret_place(inbox, protocol, "") != secret_place(stored, protocol, ""):
+            kept = [name for name in SECRETS if name not in secrets and getattr(stored, f"{protocol}_{name}")]
+            secrets |= {name: secret_of(stored, protocol, name, keyring) for name in kept}
+        for name, value in secrets.items():
+            place = secret_place(inbox, protocol, name)
+            columns[f"{protocol}_{name}"] = keyring.encrypt(value, place) if value else _NONE[name]
+    return inbox._replace(**columns)
 
-    def encrypted(name: str, value: str | None) -> bytes | None:
-        return keyring.encrypt(Secret(value), secret_place(inbox_id, protocol, name)) if value is not None else None
 
-    if config.oauth2:
-        columns: dict[str, Any] = {"password": NO_SECRET, "oauth2": public_part(config.oauth2)}
-        if config.oauth2.refresh_token is not None:
-            columns["refresh_token"] = encrypted("refresh_token", config.oauth2.refresh_token)
-        if "client_secret" in config.oauth2.model_fields_set:
-            columns["client_secret"] = encrypted("client_secret", config.oauth2.client_secret)
-        return columns
-    if config.password is not None:
-        password = encrypted("password", config.password)
-        return {"password": password, "oauth2": None, "refresh_token": None, "client_secret": None}
+def _given_secrets(server: ServerConfig) -> dict[str, Secret | None]:
+    """The secrets that are set; None: there is to be none. What is left out is not among them."""
+    if server.oauth2:
+        given: dict[str, Secret | None] = {"password": None}
+        if server.oauth2.refresh_token is not None:
+            given["refresh_token"] = Secret(server.oauth2.refresh_token)
+        if "client_secret" in server.oauth2.model_fields_set:
+            secret = server.oauth2.client_secret
+            given["client_secret"] = None if secret is None else Secret(secret)
+        return given
+    if server.password is not None:
+        return {"password": Secret(server.password), "refresh_token": None, "client_secret": None}
     return {}
 
 

@@ -14,7 +14,7 @@ from models.account import Grant
 from models.errors import ErrorCode
 from models.fields import HttpsUrl, LongLine, LongSecret, Password, Username, invalid
 from models.secrets import Secret
-from models.validation import Input, accepted, patch_of
+from models.validation import Input, accepted, names_of, patch_of
 
 
 class OAuth2Provider(StrEnum):
@@ -22,6 +22,9 @@ class OAuth2Provider(StrEnum):
 
     GOOGLE = "GOOGLE"
     MICROSOFT = "MICROSOFT"
+
+
+_PROVIDERS: Mapping[str, OAuth2Provider] = {provider.value: provider for provider in OAuth2Provider}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +115,12 @@ class OAuth2Config(Input):
         return stored.client_secret if stored and "client_secret" not in self.model_fields_set else None
 
 
+_PUBLIC = names_of(OAuth2Config, but=("client_secret", "refresh_token"))
+
+
 def public_part(config: OAuth2Config) -> dict[str, Any]:
     """What is stored of a consent in clear."""
-    return config.model_dump(include={"provider", "token_url", "client_id", "scope"}, mode="json")
+    return config.model_dump(include={*_PUBLIC}, mode="json")
 
 
 OAuth2Patch = patch_of(
@@ -134,17 +140,17 @@ class StoredOAuth2:
 
     @classmethod
     def of(cls, stored: Mapping[str, Any], *, has_client_secret: bool) -> Self:
-        """Reads back a `public_part`."""
-        provider = OAuth2Provider(stored["provider"]) if stored["provider"] else None
-        return cls(provider, stored["token_url"], stored["client_id"], stored["scope"], has_client_secret)
+        """Reads back a `public_part`, whatever somebody else made of it in the database."""
+        provider = _PROVIDERS.get(str(stored.get("provider")))
+        token_url, client_id = stored.get("token_url") or "", stored.get("client_id") or ""
+        return cls(provider, token_url, client_id, stored.get("scope"), has_client_secret)
 
     def as_values(self) -> dict[str, Any]:
         """The input that would set this again, secrets left out, and what the provider gives by itself."""
-        values = {"provider": self.provider, "clientId": self.client_id}
-        if self.token_url != _preset(self.provider, "token_url"):
-            values["tokenUrl"] = self.token_url
-        if self.scope != _preset(self.provider, "scope"):
-            values["scope"] = self.scope
+        values = {outside: getattr(self, name) for name, outside in _PUBLIC.items()}
+        for name in ("token_url", "scope"):
+            if values[_PUBLIC[name]] == _preset(self.provider, name):
+                del values[_PUBLIC[name]]
         return values
 
     def is_client_of(self, values: Mapping[str, Any]) -> bool:

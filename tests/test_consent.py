@@ -27,6 +27,7 @@ from tests.inboxes import (
     inbox_values,
 )
 from tests.running import Running
+from tests.stored import stored_of
 
 GOOGLE = {
     "provider": "GOOGLE",
@@ -447,7 +448,7 @@ async def test_a_key_that_one_of_them_needs_is_not_forgotten(stored: Running, na
     def unit(session: Any) -> set[str]:
         register(session, Keyring(lambda: [older, *keys]))
         inbox = session.get(EmailInbox, "a")
-        place = stored_rows.secret_place("a", "imap", name)
+        place = stored_rows.secret_place(stored_of(inbox), "imap", name)
         setattr(inbox, f"imap_{name}", older.encrypt(Secret("x"), place))
         session.flush()
         retire(session, Keyring(lambda: [*keys, older]))

@@ -37,6 +37,7 @@ from models.migration import HEAD, SCRIPTS, STRUCTURE, inspect, migrate, revisio
 from models.observer import Observer
 from models.paging import Order, Window
 from models.search import listing
+from models.secrets import Keyring
 from models.stored import PROTOCOLS, account
 from models.transaction import SqliteTransaction
 from resolvers.inbox import set_in
@@ -51,6 +52,7 @@ from tests.stored import box_values, inboxes_of, keyring_of, passwords_of
 
 NUMBERS = itertools.count()
 NEXT = f"{int(HEAD) + 1:04}"
+NO_KEYS = Keyring(list)
 
 
 def test_the_newest_revision_is_the_one_the_code_asks_for() -> None:
@@ -71,14 +73,14 @@ def test_a_list_and_an_object_that_may_be_null_are_kept_apart_by_the_cache() -> 
 
 def test_the_structure_is_what_the_migrations_make() -> None:
     with create_engine("sqlite://").begin() as connection:
-        upgrade(connection)
+        upgrade(connection, NO_KEYS)
         assert structure(connection) == STRUCTURE.read_text("utf-8"), "run make schema"
 
 
 async def test_an_empty_sqlite_database_is_made_from_the_structure(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'empty.sqlite3'}"
     async with opened(url) as database:
-        await migrate(database)
+        await migrate(database, NO_KEYS)
         async with database.engine.connect() as connection:
             assert await connection.run_sync(structure) == STRUCTURE.read_text("utf-8")
         assert (await inspect(database)).revision == HEAD
@@ -97,7 +99,7 @@ async def test_instead_of_a_structure_the_migrations_are_run(
     upgrades = Mock(wraps=upgrade)
     monkeypatch.setattr(models.migration, "upgrade", upgrades)
     async with opened(f"sqlite:///{tmp_path / 'empty.sqlite3'}") as database:
-        await migrate(database)
+        await migrate(database, NO_KEYS)
         async with database.engine.connect() as connection:
             assert await connection.run_sync(structure) == STRUCTURE.read_text("utf-8")
     assert upgrades.call_count == 1
@@ -148,7 +150,7 @@ def broken_scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_migration_that_fails_has_changed_nothing(empty_url: str, broken_scripts: None) -> None:
     async with opened(empty_url) as database:
         with pytest.raises(StartError):
-            await migrate(database)
+            await migrate(database, NO_KEYS)
         assert await tables_of(database.engine) == set()
         assert (await inspect(database)).revision is None
 
@@ -157,11 +159,11 @@ async def test_a_failed_upgrade_leaves_the_database_as_it_was(
     empty_url: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     async with opened(empty_url) as database:
-        await migrate(database)
+        await migrate(database, NO_KEYS)
         before = await tables_of(database.engine)
         request.getfixturevalue("broken_scripts")
         with pytest.raises(StartError):
-            await migrate(database)
+            await migrate(database, NO_KEYS)
         assert await tables_of(database.engine) == before
         assert (await inspect(database)).revision == HEAD
 
@@ -169,7 +171,7 @@ async def test_a_failed_upgrade_leaves_the_database_as_it_was(
 async def test_migrating_twice_is_migrating_once(settings: Settings) -> None:
     async with opened(settings.url) as database:
         before = await tables_of(database.engine)
-        await migrate(database)
+        await migrate(database, NO_KEYS)
         assert await tables_of(database.engine) == before
 
 
@@ -339,12 +341,12 @@ async def test_an_extension_that_is_missing_is_named_and_nothing_is_changed(poor
     url, as_superuser = poor
     async with opened(url) as database:
         with pytest.raises(StartError, match="run CREATE EXTENSION pg_trgm in it as a superuser") as refused:
-            await migrate(database)
+            await migrate(database, NO_KEYS)
         assert "\n" not in str(refused.value)
         assert await tables_of(database.engine) == set()
     as_superuser("CREATE SCHEMA extensions; GRANT USAGE ON SCHEMA extensions TO poor")
     as_superuser("CREATE EXTENSION pg_trgm SCHEMA extensions")
     async with opened(url) as database:
-        await migrate(database)
+        await migrate(database, NO_KEYS)
         assert (await inspect(database)).revision == HEAD
         await listing(database, EmailInbox, "abc", (), Window(), InboxOrder.NAME, Order.ASC)
