@@ -314,8 +314,7 @@ def store(
     """Writes a valid config over the stored inbox, or as a new one, and returns what is stored now."""
     moment = now()
     if stored:
-        changed = {"version": stored.version + 1, "updated_at": moment}
-        inbox = stored._replace(**changed, **_columns(config, stored.id))
+        inbox = stored._replace(version=stored.version + 1, updated_at=moment, **_columns(config, stored.id))
         return change(transaction, stored, _sealed(inbox, config, stored, keyring))
     made = {"version": 1, "created_at": moment, "updated_at": moment, "created_by_id": by}
     inbox = StoredInbox(**_NOTHING | made | _columns(config, config.id or random_id()))
@@ -345,7 +344,7 @@ def rotate_refresh_token(transaction: Transaction, inbox_id: str, old: Secret, n
     The version stays, and no change is recorded: nobody set anything, and nothing that can be read is another.
     """
     for inbox in transaction.run(TO_CHANGE, id=inbox_id):
-        columns = {}
+        columns: dict[str, Any] = {}
         for protocol in PROTOCOLS:
             if lost_secrets(inbox, protocol, ["refresh_token"], keyring):
                 continue
@@ -372,7 +371,7 @@ def _columns(config: InboxConfig, inbox_id: str) -> dict[str, Any]:
 
 def _sealed(inbox: StoredInbox, config: InboxConfig, stored: StoredInbox | None, keyring: Keyring) -> StoredInbox:
     """The inbox with its secrets: those that are given, and those that are kept, encrypted for where they go now."""
-    columns: dict[str, bytes | None] = {}
+    columns: dict[str, Any] = {}
     for protocol in PROTOCOLS:
         server: ServerConfig = getattr(config, protocol)
         secrets = _given_secrets(server)

@@ -7,7 +7,7 @@ mail. Knows no key file.
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import product
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from sqlalchemy import text
 from sqlmodel import Field, Session, SQLModel, col, func, or_, select
@@ -96,7 +96,7 @@ def unfinished(session: Session, keyring: Keyring) -> bool:
 
 
 def _turn_over(transaction: Transaction, inbox: StoredInbox, keyring: Keyring) -> bool:
-    columns = {}
+    columns: dict[str, Any] = {}
     for protocol, name in product(PROTOCOLS, SECRETS):
         column, place = f"{protocol}_{name}", secret_place(inbox, protocol, name)
         stored: bytes | None = getattr(inbox, column)
