@@ -109,9 +109,9 @@ CREATE INDEX ix_email_inbox_created_at ON email_inbox (created_at, id);
 
 CREATE INDEX ix_email_inbox_created_by_id ON email_inbox (created_by_id);
 
-CREATE INDEX ix_email_inbox_department ON email_inbox (department, name_key, id);
+CREATE INDEX ix_email_inbox_department ON email_inbox (department, name_key, id, active);
 
-CREATE INDEX ix_email_inbox_inactive ON email_inbox (name_key, id) WHERE active IS 0;
+CREATE INDEX ix_email_inbox_inactive ON email_inbox (name_key, id, department) WHERE active IS 0;
 
 CREATE INDEX ix_email_inbox_search_by_name ON email_inbox (name_key, id, search_key);
 

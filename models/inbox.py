@@ -73,11 +73,12 @@ class EmailInbox(SQLModel, table=True):
     # The index by name is not the same on both databases: migration 0002.
     __table_args__ = (
         *(Index(f"ix_email_inbox_{name}", name, "id") for name in ("created_at", "updated_at")),
-        Index("ix_email_inbox_department", "department", "name_key", "id"),
+        Index("ix_email_inbox_department", "department", "name_key", "id", "active"),
         Index(
             "ix_email_inbox_inactive",
             "name_key",
             "id",
+            "department",
             sqlite_where=column("active", Boolean).is_(False),
             postgresql_where=column("active", Boolean).is_(False),
         ),

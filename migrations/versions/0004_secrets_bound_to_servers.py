@@ -44,14 +44,14 @@ def upgrade() -> None:
 
 
 def make_indexes() -> None:
-    """A department, and the few that are not active, by name without a sort."""
+    """A department, and the few that are not active, by name: without a sort, and without a look at rows in between."""
     op.drop_index("ix_email_inbox_department", "email_inbox")
-    op.create_index("ix_email_inbox_department", "email_inbox", ["department", "name_key", "id"])
+    op.create_index("ix_email_inbox_department", "email_inbox", ["department", "name_key", "id", "active"])
     inactive = sa.column("active", sa.Boolean).is_(False)
     op.create_index(
         "ix_email_inbox_inactive",
         "email_inbox",
-        ["name_key", "id"],
+        ["name_key", "id", "department"],
         sqlite_where=inactive,
         postgresql_where=inactive,
     )
