@@ -47,7 +47,7 @@ from models.migration import inspect, migrate
 from models.observer import Observer
 from models.secrets import Key, Keyring
 from resolvers.access import Authenticator
-from resolvers.consent import keeping
+from resolvers.consent import Consents
 from resolvers.context import Context
 from resolvers.events import Events
 from resolvers.setup import Administrator, make_administrator
@@ -103,7 +103,8 @@ async def world(settings: Settings, observer: Observer | None = None) -> AsyncIt
         key.hold_against(standing.keys, keyring)
         await migrate(database, keyring)
         await database.write(lambda session: key.register(session, keyring))
-        mail.tokens.on_rotation = keeping(database, keyring)
+        consents = Consents(database, keyring)
+        mail.tokens.alone, mail.tokens.on_rotation = consents.alone, consents.keep
         try:
             yield Context(database, keyring, Events(database, observer), Throttle(observer), mail, Turns(), observer)
         finally:

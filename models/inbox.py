@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, ClassVar
 
-from sqlalchemy import Boolean, ColumnElement, Index, Integer, Text, bindparam, column, insert, or_
+from sqlalchemy import Boolean, ColumnElement, Index, Integer, Text, bindparam, column, insert, or_, text
 from sqlalchemy import delete as sql_delete
 from sqlalchemy import select as select_columns
 from sqlalchemy import update as sql_update
@@ -28,7 +28,7 @@ from models.config import (
 )
 from models.errors import ErrorCode, FieldPath, Problem
 from models.fields import address_key, folded, random_id
-from models.oauth2 import StoredOAuth2, public_part
+from models.oauth2 import CONSENT_ID, StoredOAuth2, consent_id, public_part
 from models.paging import Order, Paged
 from models.prepared import Prepared
 from models.secrets import Keyring, Secret
@@ -46,7 +46,7 @@ from models.transaction import Transaction
 from models.validation import accepted, sentence
 
 _NOTHING: dict[str, Any] = dict.fromkeys(
-    f"{protocol}_{name}" for protocol in PROTOCOLS for name in ("oauth2", *SECRETS)
+    f"{protocol}_{name}" for protocol in PROTOCOLS for name in ("oauth2", "consent_id", *SECRETS)
 )
 """What a new inbox has where its config says nothing, and until its secrets are encrypted."""
 _COLUMNS: Mapping[Protocol, Sequence[tuple[str, str]]] = {
@@ -82,6 +82,15 @@ class EmailInbox(SQLModel, table=True):
             sqlite_where=column("active", Boolean).is_(False),
             postgresql_where=column("active", Boolean).is_(False),
         ),
+        *(
+            Index(
+                f"ix_email_inbox_{name}",
+                name,
+                sqlite_where=text(f"{name} IS NOT NULL"),
+                postgresql_where=text(f"{name} IS NOT NULL"),
+            )
+            for name in ("smtp_consent_id", "imap_consent_id")
+        ),
     )
 
     id: str = Field(primary_key=True, sa_type=sortable(64))
@@ -104,6 +113,7 @@ class EmailInbox(SQLModel, table=True):
     smtp_oauth2: dict[str, Any] | None = Field(default=None, sa_type=json_object())
     smtp_refresh_token: bytes | None = None
     smtp_client_secret: bytes | None = None
+    smtp_consent_id: str | None = Field(default=None, max_length=CONSENT_ID)
 
     imap_server: str = Field(max_length=253)
     imap_port: int
@@ -114,6 +124,7 @@ class EmailInbox(SQLModel, table=True):
     imap_oauth2: dict[str, Any] | None = Field(default=None, sa_type=json_object())
     imap_refresh_token: bytes | None = None
     imap_client_secret: bytes | None = None
+    imap_consent_id: str | None = Field(default=None, max_length=CONSENT_ID)
     imap_max_retries: int
 
     version: int
@@ -159,6 +170,9 @@ NEXT_TO_CHANGE: Prepared[StoredInbox] = Prepared(
     StoredInbox._make,
 )
 """The same of the inboxes that follow an id."""
+
+_HOLDS = or_(*(_TABLE.c[f"{protocol}_consent_id"] == bindparam("consent") for protocol in PROTOCOLS))
+_OF_CONSENT: Prepared[StoredInbox] = Prepared(_READ.where(_HOLDS).with_for_update(), StoredInbox._make)
 
 _TAKEN: Prepared[Any] = Prepared(select_columns(_TABLE.c.id).where(_TABLE.c.email_key == bindparam("email_key")), tuple)
 _INSERT: Prepared[Any] = Prepared(insert(_TABLE), tuple, columns=_TABLE.c.keys())
@@ -339,15 +353,16 @@ def change(transaction: Transaction, stored: StoredInbox, inbox: StoredInbox) ->
     return inbox
 
 
-def rotate_refresh_token(transaction: Transaction, inbox_id: str, old: Secret, new: Secret, keyring: Keyring) -> None:
-    """Stores the refresh token that a provider gave in place of `old`, wherever the inbox still holds that one.
+def rotate_refresh_token(transaction: Transaction, consent: str, old: Secret, new: Secret, keyring: Keyring) -> None:
+    """Stores the refresh token that a provider gave in place of `old`, in every inbox that still holds that one.
 
     The version stays, and no change is recorded: nobody set anything, and nothing that can be read is another.
     """
-    for inbox in transaction.run(TO_CHANGE, id=inbox_id):
+    for inbox in transaction.run(_OF_CONSENT, consent=consent):
         columns: dict[str, Any] = {}
         for protocol in PROTOCOLS:
-            if lost_secrets(inbox, protocol, ["refresh_token"], keyring):
+            is_of_it = getattr(inbox, f"{protocol}_consent_id") == consent
+            if not is_of_it or lost_secrets(inbox, protocol, ["refresh_token"], keyring):
                 continue
             if secret_of(inbox, protocol, "refresh_token", keyring).reveal() == old.reveal():
                 place = secret_place(inbox, protocol, "refresh_token")
@@ -363,11 +378,16 @@ def _columns(config: InboxConfig, inbox_id: str) -> dict[str, Any]:
     for protocol in PROTOCOLS:
         server: ServerConfig = getattr(config, protocol)
         columns |= {place: getattr(server, name) for place, name in _COLUMNS[protocol]}
-        if server.oauth2:
-            columns[f"{protocol}_oauth2"] = public_part(server.oauth2)
-        elif server.password is not None:
-            columns[f"{protocol}_oauth2"] = None
+        columns |= {f"{protocol}_{name}": value for name, value in _consent(server).items()}
     return columns
+
+
+def _consent(server: ServerConfig) -> dict[str, Any]:
+    """What is stored in clear of a consent; nothing where it is left out."""
+    if server.oauth2:
+        public, token = public_part(server.oauth2), server.oauth2.refresh_token
+        return {"oauth2": public} | ({} if token is None else {"consent_id": consent_id(public, token)})
+    return {} if server.password is None else {"oauth2": None, "consent_id": None}
 
 
 def _sealed(inbox: StoredInbox, config: InboxConfig, stored: StoredInbox | None, keyring: Keyring) -> StoredInbox:

@@ -3,11 +3,13 @@
 Knows no stored inbox, and fetches nothing.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
+import orjson
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from models.account import Grant
@@ -15,6 +17,9 @@ from models.errors import ErrorCode
 from models.fields import HttpsUrl, LongLine, LongSecret, Password, Username, invalid
 from models.secrets import Secret
 from models.validation import Input, accepted, names_of, patch_of
+
+CONSENT_ID = 32
+"""Hexadecimal digits of the name of a consent."""
 
 
 class OAuth2Provider(StrEnum):
@@ -103,11 +108,11 @@ class OAuth2Config(Input):
         """What access tokens are fetched with; secrets that were left out are the stored ones."""
         assert self.token_url, "the validator saw to it"
         if self.refresh_token is not None:
-            refresh_token = Secret(self.refresh_token)
+            refresh_token, origin = Secret(self.refresh_token), None
         else:
             assert stored, "the rules of models/inbox.py refuse it"
-            refresh_token = stored.refresh_token
-        return Grant(self.token_url, self.client_id, self._secret(stored), refresh_token, self.scope)
+            refresh_token, origin = stored.refresh_token, stored.origin
+        return Grant(self.token_url, self.client_id, self._secret(stored), refresh_token, self.scope, origin)
 
     def _secret(self, stored: Grant | None) -> Secret | None:
         if self.client_secret is not None:
@@ -116,6 +121,15 @@ class OAuth2Config(Input):
 
 
 _PUBLIC = names_of(OAuth2Config, but=("client_secret", "refresh_token"))
+
+
+def consent_id(public: Mapping[str, Any], refresh_token: str) -> str:
+    """Names a consent by its first refresh token: inboxes that are set from the same one find each other by it.
+
+    It stays while the token is rotated. Refresh tokens are random, as access tokens are: a digest tells nothing of one.
+    """
+    parts = ("consent", public["token_url"], public["client_id"], refresh_token)
+    return hashlib.sha256(orjson.dumps(parts)).hexdigest()[:CONSENT_ID]
 
 
 def public_part(config: OAuth2Config) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from models.account import Account, Grant
+from models.account import Account, Grant, Origin
 from models.config import IDENTITY, INBOX_FIELDS, SERVER_FIELDS, Protocol
 from models.fields import folded
 from models.oauth2 import StoredOAuth2
@@ -65,6 +65,7 @@ class StoredInbox(NamedTuple):
     smtp_oauth2: dict[str, Any] | None
     smtp_refresh_token: bytes | None
     smtp_client_secret: bytes | None
+    smtp_consent_id: str | None
 
     imap_server: str
     imap_port: int
@@ -75,6 +76,7 @@ class StoredInbox(NamedTuple):
     imap_oauth2: dict[str, Any] | None
     imap_refresh_token: bytes | None
     imap_client_secret: bytes | None
+    imap_consent_id: str | None
     imap_max_retries: int
 
     version: int
@@ -149,7 +151,9 @@ def account(inbox: StoredInbox, protocol: Protocol, keyring: Keyring) -> Account
     if consent:
         client_secret = secret_of(inbox, protocol, "client_secret", keyring) if consent.has_client_secret else None
         refresh_token = secret_of(inbox, protocol, "refresh_token", keyring)
-        login = Grant(consent.token_url, consent.client_id, client_secret, refresh_token, consent.scope)
+        consent_id: str | None = getattr(inbox, f"{protocol}_consent_id")
+        origin = Origin(inbox.id, protocol, consent_id) if consent_id else None
+        login = Grant(consent.token_url, consent.client_id, client_secret, refresh_token, consent.scope, origin)
     else:
         login = secret_of(inbox, protocol, "password", keyring)
     return Account(server.server, server.port, server.username, server.secure, login, server.tls_fingerprint)

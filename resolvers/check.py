@@ -22,7 +22,6 @@ from models.stored import PROTOCOLS, StoredInbox, account, lost_secrets
 from models.user import Permission
 from models.validation import accepted, examine, sentence
 from resolvers.access import requires
-from resolvers.consent import on_behalf_of
 from resolvers.context import Context
 from resolvers.turns import CHECKS
 
@@ -61,8 +60,7 @@ async def check_email_inbox(context: Context, values: Mapping[str, Any]) -> Chec
     config = _examined(values, stored, context.keyring)
     accounts = _accounts(config, stored, context.keyring)
     async with context.turns.taken(CHECKS, user_id):
-        with on_behalf_of(stored.id if stored else None):
-            checked = await _ask(context, accounts, config.email or (stored.email if stored else ""))
+        checked = await _ask(context, accounts, config.email or (stored.email if stored else ""))
     log.info("inbox checked", inbox=stored.id if stored else "unsaved", **dict(_told(checked)))
     return checked
 

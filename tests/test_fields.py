@@ -167,7 +167,7 @@ def test_every_field_of_an_inbox_has_its_column() -> None:
     columns = set(EmailInbox.model_fields)
     of_inboxes = set(InboxConfig.model_fields) - {"smtp", "imap", "if_version"}
     of_servers = {f"{protocol}_{name}" for protocol, config in SERVER_CONFIGS.items() for name in config.model_fields}
-    secrets = {f"{protocol}_{name}" for protocol in PROTOCOLS for name in SECRETS}
+    secrets = {f"{protocol}_{name}" for protocol in PROTOCOLS for name in (*SECRETS, "consent_id")}
     of_the_server = {"name_key", "email_key", "search_key", "version", "created_at", "updated_at", "created_by_id"}
     assert columns == of_inboxes | of_servers | secrets | of_the_server
     assert set(StoredInbox._fields) == columns - {"search_key"}

@@ -1,9 +1,10 @@
-"""Binds every stored secret to the server that it is sent to, and makes two filters of the list fast.
+"""Binds every stored secret to the server that it is sent to, names consents, and makes two filters of the list fast.
 
 What a value was bound to before, and is from now on, is written down here as it was when this was written.
 """
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -12,7 +13,7 @@ import sqlalchemy as sa
 import structlog
 from alembic import context, op
 
-from models.columns import json_object
+from models.columns import Timestamp, json_object
 from models.secrets import DecryptionError, Keyring
 
 revision = "0004"
@@ -31,6 +32,7 @@ INBOX = sa.table(
     sa.column("id", sa.String),
     *(sa.column(f"{protocol}_{name}", sa.LargeBinary) for protocol, name in product(PROTOCOLS, SECRETS)),
     *(sa.column(f"{protocol}_oauth2", json_object()) for protocol in PROTOCOLS),
+    *(sa.column(f"{protocol}_consent_id", sa.String) for protocol in PROTOCOLS),
     *(sa.column(f"{protocol}_secure", sa.Boolean) for protocol in PROTOCOLS),
     *(sa.column(f"{protocol}_{name}") for protocol, name in product(PROTOCOLS, WHERE_TO) if name != "secure"),
 )
@@ -39,8 +41,21 @@ log = structlog.get_logger()
 
 
 def upgrade() -> None:
+    make_leases()
     bind_secrets(op.get_bind(), context.config.attributes["keyring"])
     make_indexes()
+
+
+def make_leases() -> None:
+    """By what several processes, and several inboxes, share a consent whose refresh token is good for one time."""
+    op.create_table(
+        "lease",
+        sa.Column("id", sa.String(64), primary_key=True),
+        sa.Column("holder", sa.String(64), nullable=False),
+        sa.Column("ends_at", Timestamp(), nullable=False),
+    )
+    for protocol in PROTOCOLS:
+        op.add_column("email_inbox", sa.Column(f"{protocol}_consent_id", sa.String(32)))
 
 
 def make_indexes() -> None:
@@ -55,6 +70,9 @@ def make_indexes() -> None:
         sqlite_where=inactive,
         postgresql_where=inactive,
     )
+    for column in (f"{protocol}_consent_id" for protocol in PROTOCOLS):
+        there = sa.text(f"{column} IS NOT NULL")
+        op.create_index(f"ix_email_inbox_{column}", "email_inbox", [column], sqlite_where=there, postgresql_where=there)
 
 
 def bind_secrets(connection: sa.Connection, keyring: Keyring) -> None:
@@ -97,20 +115,27 @@ def change_of(row: Any, keyring: Keyring, lost: list[str]) -> dict[str, Any]:
         if not row[column]:
             continue
         try:
-            change[column] = bound(row, protocol, column, keyring)
+            key = keyring.key_of(row[column])
+            text = key.unseal(row[column][KEY_ID_BYTES:], "\0".join(("email_inbox", row["id"], column)).encode())
         except DecryptionError:
             lost.append(f"{column} of {row['id']}")
+            continue
+        change[column] = key.id + FORM + key.seal(text, place_of(row, protocol, column))
+        if name == "refresh_token":
+            change[f"{protocol}_consent_id"] = consent_id(row[f"{protocol}_oauth2"] or {}, text.decode())
     return change
 
 
-def bound(row: Any, protocol: str, column: str, keyring: Keyring) -> bytes:
-    stored: bytes = row[column]
-    key = keyring.key_of(stored)
-    text = key.unseal(stored[KEY_ID_BYTES:], "\0".join(("email_inbox", row["id"], column)).encode())
+def place_of(row: Any, protocol: str, column: str) -> bytes:
     consent = row[f"{protocol}_oauth2"] or {}
     where_to = [row[f"{protocol}_{name}"] for name in WHERE_TO]
     place = [FORM[0], "email_inbox", row["id"], column, *where_to, consent.get("token_url"), consent.get("client_id")]
-    return key.id + FORM + key.seal(text, orjson.dumps(place))
+    return orjson.dumps(place)
+
+
+def consent_id(consent: Mapping[str, Any], refresh_token: str) -> str:
+    parts = ("consent", consent.get("token_url"), consent.get("client_id"), refresh_token)
+    return hashlib.sha256(orjson.dumps(parts)).hexdigest()[:32]
 
 
 def update_of(columns: Sequence[str]) -> Any:
