@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, ClassVar
 
-from sqlalchemy import Boolean, ColumnElement, Index, Integer, Text, bindparam, column, insert, or_, text
+from sqlalchemy import ColumnElement, Index, Integer, Text, bindparam, insert, or_
 from sqlalchemy import delete as sql_delete
 from sqlalchemy import select as select_columns
 from sqlalchemy import update as sql_update
@@ -28,7 +28,7 @@ from models.config import (
 )
 from models.errors import ErrorCode, FieldPath, Problem
 from models.fields import address_key, folded, random_id
-from models.oauth2 import CONSENT_ID, StoredOAuth2, consent_id, public_part
+from models.oauth2 import CONSENT_ID, OAuth2Config, StoredOAuth2, consent_id, public_part
 from models.paging import Order, Paged
 from models.prepared import Prepared
 from models.secrets import Keyring, Secret
@@ -53,6 +53,7 @@ _COLUMNS: Mapping[Protocol, Sequence[tuple[str, str]]] = {
     protocol: [(f"{protocol}_{name}", name) for name in SERVER_FIELDS[protocol]] for protocol in PROTOCOLS
 }
 """The columns of a server, each with the field that it is set from."""
+_NO_CONSENT = {protocol: {f"{protocol}_oauth2": None, f"{protocol}_consent_id": None} for protocol in PROTOCOLS}
 _NONE: Mapping[str, bytes | None] = {"password": NO_SECRET, "refresh_token": None, "client_secret": None}
 _OUTSIDE = {
     "password": ("password",),
@@ -70,27 +71,11 @@ class EmailInbox(SQLModel, table=True):
     """The table. Its rows are read as `StoredInbox`; the `_key` columns hold what is compared, searched and sorted."""
 
     __tablename__: ClassVar[str] = "email_inbox"
-    # The index by name is not the same on both databases: migration 0002.
+    # The index by name is not the same on both databases: migration 0002. For indexes of a part of the rows, migration
+    # 0004, SQLAlchemy would load the dialect of PostgreSQL.
     __table_args__ = (
         *(Index(f"ix_email_inbox_{name}", name, "id") for name in ("created_at", "updated_at")),
         Index("ix_email_inbox_department", "department", "name_key", "id", "active"),
-        Index(
-            "ix_email_inbox_inactive",
-            "name_key",
-            "id",
-            "department",
-            sqlite_where=column("active", Boolean).is_(False),
-            postgresql_where=column("active", Boolean).is_(False),
-        ),
-        *(
-            Index(
-                f"ix_email_inbox_{name}",
-                name,
-                sqlite_where=text(f"{name} IS NOT NULL"),
-                postgresql_where=text(f"{name} IS NOT NULL"),
-            )
-            for name in ("smtp_consent_id", "imap_consent_id")
-        ),
     )
 
     id: str = Field(primary_key=True, sa_type=sortable(64))
@@ -330,11 +315,12 @@ def store(
     moment = now()
     if stored:
         inbox = stored._replace(version=stored.version + 1, updated_at=moment, **_columns(config, stored.id))
-        return change(transaction, stored, _sealed(inbox, config, stored, keyring))
-    made = {"version": 1, "created_at": moment, "updated_at": moment, "created_by_id": by}
-    inbox = StoredInbox(**_NOTHING | made | _columns(config, config.id or random_id()))
-    inbox = _sealed(inbox, config, None, keyring)
-    transaction.run(_INSERT, search_key=inbox.search_key, **inbox._asdict())
+        return change(transaction, stored, inbox._replace(**_sealed(inbox, config, stored, keyring)))
+    columns = _NOTHING | _columns(config, config.id or random_id())
+    columns |= {"version": 1, "created_at": moment, "updated_at": moment, "created_by_id": by}
+    columns |= _sealed(StoredInbox(**columns), config, None, keyring)
+    inbox = StoredInbox(**columns)
+    transaction.run(_INSERT, search_key=inbox.search_key, **columns)
     return inbox
 
 
@@ -378,31 +364,32 @@ def _columns(config: InboxConfig, inbox_id: str) -> dict[str, Any]:
     for protocol in PROTOCOLS:
         server: ServerConfig = getattr(config, protocol)
         columns |= {place: getattr(server, name) for place, name in _COLUMNS[protocol]}
-        columns |= {f"{protocol}_{name}": value for name, value in _consent(server).items()}
+        if server.oauth2:
+            columns |= _consent(protocol, server.oauth2)
+        elif server.password is not None:
+            columns |= _NO_CONSENT[protocol]
     return columns
 
 
-def _consent(server: ServerConfig) -> dict[str, Any]:
-    """What is stored in clear of a consent; nothing where it is left out."""
-    if server.oauth2:
-        public, token = public_part(server.oauth2), server.oauth2.refresh_token
-        return {"oauth2": public} | ({} if token is None else {"consent_id": consent_id(public, token)})
-    return {} if server.password is None else {"oauth2": None, "consent_id": None}
+def _consent(protocol: Protocol, config: OAuth2Config) -> dict[str, Any]:
+    """What is stored in clear of a consent."""
+    public, token = public_part(config), config.refresh_token
+    columns: dict[str, Any] = {f"{protocol}_oauth2": public}
+    return columns if token is None else columns | {f"{protocol}_consent_id": consent_id(public, token)}
 
 
-def _sealed(inbox: StoredInbox, config: InboxConfig, stored: StoredInbox | None, keyring: Keyring) -> StoredInbox:
-    """The inbox with its secrets: those that are given, and those that are kept, encrypted for where they go now."""
+def _sealed(inbox: StoredInbox, config: InboxConfig, stored: StoredInbox | None, keyring: Keyring) -> dict[str, Any]:
+    """The columns of secrets: of those that are given, and of those that are kept, encrypted for where they go now."""
     columns: dict[str, Any] = {}
     for protocol in PROTOCOLS:
-        server: ServerConfig = getattr(config, protocol)
-        secrets = _given_secrets(server)
+        secrets = _given_secrets(getattr(config, protocol))
         if stored and secret_place(inbox, protocol, "") != secret_place(stored, protocol, ""):
             kept = [name for name in SECRETS if name not in secrets and getattr(stored, f"{protocol}_{name}")]
             secrets |= {name: secret_of(stored, protocol, name, keyring) for name in kept}
         for name, value in secrets.items():
-            place = secret_place(inbox, protocol, name)
-            columns[f"{protocol}_{name}"] = keyring.encrypt(value, place) if value else _NONE[name]
-    return inbox._replace(**columns)
+            column = f"{protocol}_{name}"
+            columns[column] = keyring.encrypt(value, secret_place(inbox, protocol, name)) if value else _NONE[name]
+    return columns
 
 
 def _given_secrets(server: ServerConfig) -> dict[str, Secret | None]:
