@@ -56,17 +56,17 @@ async def test_a_slow_read_lets_others_go_on_and_is_counted(settings: Settings) 
     async with running(settings) as server:
         database, window = server.context.database, Window(first=2)
         field, order = InboxOrder.CREATED_AT, Order.DESC
-        statement = _page(EmailInbox, conditions(None, False, "Sales"), window.shape, field, order)
+        statement = _page(EmailInbox, conditions(("Sales", "North")), window.shape, field, order)
         reading = asyncio.create_task(database.find(statement, **places(window, field)))
         turns = 0
         while not reading.done():
             await asyncio.sleep(0)
             turns += 1
-        assert await reading == []
+        assert [inbox.id for inbox in await reading] == ["id-100000", "id-099999", "id-099998"]
         assert turns > 10  # what is read on the event loop itself takes one
         assert await slow_reads(server) == 1
 
-        found = await server.graphql(LIST, filter={"active": False}, order=NEWEST)
+        found = await server.graphql(LIST, filter={"active": False}, order=NEWEST)  # fast or not, it is right
         assert [inbox["id"] for inbox in found["data"]["emailInboxes"]["nodes"]] == [
             "id-100000",
             "id-099900",
