@@ -55,7 +55,7 @@ from models.migration import Standing, inspect, migrate
 from models.observer import Observer
 from models.secrets import Key, Keyring
 from resolvers.access import Authenticator
-from resolvers.consent import keeping
+from resolvers.consent import Consents
 from resolvers.context import Context
 from resolvers.events import Events
 from resolvers.setup import Administrator, make_administrator
@@ -115,12 +115,13 @@ async def world(settings: Settings, observer: Observer | None = None, *, makes: 
             _must_exist(settings, standing)
         keyring = _keyring(settings, first_start=not standing.keys)
         key.hold_against(standing.keys, keyring)
-        await migrate(database)
+        await migrate(database, keyring)
         await database.write(lambda session: key.register(session, keyring))
         if database.path and is_open_to_all(database.path):
             fix = f"chmod 600 {database.path}"
             log.warning("database open to every user", path=str(database.path), fix=fix)
-        mail.tokens.on_rotation = keeping(database, keyring)
+        consents = Consents(database, keyring)
+        mail.tokens.alone, mail.tokens.on_rotation = consents.alone, consents.keep
         try:
             yield Context(database, keyring, Events(database, observer), Throttle(observer), mail, Turns(), observer)
         finally:

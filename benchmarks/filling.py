@@ -1,7 +1,7 @@
 """Fills a server's data folder with inboxes, quickly and alike for every server. Knows no table but by its name.
 
 The server itself makes the first inbox; the others are copies of its row, in which the tag of the first is replaced by
-theirs wherever it stands. Their encrypted passwords are copies too, which no work of the benchmark decrypts.
+theirs wherever it stands. Their passwords are encrypted anew where the server would miss that: `sealing.py`.
 """
 
 import json
@@ -12,7 +12,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks import postgresql
+from benchmarks import postgresql, sealing
 from benchmarks.failure import Failure
 from benchmarks.kinds import Kind
 from benchmarks.servers import URL, running
@@ -32,10 +32,11 @@ def fill(kind: Kind, folder: Path, inboxes: int, url: str | None = None) -> None
     if status != 200 or not json.loads(text).get("data", {}).get("setEmailInbox", {}).get("success"):
         raise Failure(f"{kind.name} did not make the first inbox: {status} {text}")
     if url:
-        postgresql.copy_first(url, inboxes, ID_OF_FIRST, TAG)
+        postgresql.copy_first(url, inboxes, ID_OF_FIRST, TAG, folder)
         return
     with closing(sqlite3.connect(folder / DATABASE)) as connection:
         _copy_first(connection, inboxes)
+        _seal(connection, folder)
         _merge_indexes(connection)
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -76,3 +77,14 @@ def _copy_first(connection: sqlite3.Connection, inboxes: int) -> None:
                 SELECT {", ".join(copies)} FROM numbers, email_inbox WHERE id = ?""",
             (inboxes, ID_OF_FIRST),
         )
+
+
+def _seal(connection: sqlite3.Connection, folder: Path) -> None:
+    connection.row_factory = sqlite3.Row
+    first = dict(connection.execute("SELECT * FROM email_inbox WHERE id = ?", (ID_OF_FIRST,)).fetchone())
+    if keys := sealing.keyring(folder, first):
+        rows = connection.execute(f"SELECT {', '.join(sealing.COLUMNS)} FROM email_inbox").fetchall()
+        change = "UPDATE email_inbox SET smtp_password = ?, imap_password = ? WHERE id = ?"
+        with connection:
+            connection.executemany(change, sealing.sealed(keys, first, [dict(row) for row in rows]))
+    connection.row_factory = None

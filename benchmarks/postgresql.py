@@ -4,10 +4,13 @@ import asyncio
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
+
+from benchmarks import sealing
 
 MAINTENANCE = "postgres"
 
@@ -36,12 +39,12 @@ def copy_of(url: str) -> Iterator[str]:
         yield copy
 
 
-def copy_first(url: str, inboxes: int, first: str, tag: str) -> None:
+def copy_first(url: str, inboxes: int, first: str, tag: str, folder: Path) -> None:
     """Copies the row of the first inbox, with its tag replaced by that of the copy, until there are so many."""
-    asyncio.run(_copy_first(url, inboxes, first, tag))
+    asyncio.run(_copy_first(url, inboxes, first, tag, folder))
 
 
-async def _copy_first(url: str, inboxes: int, first: str, tag: str) -> None:
+async def _copy_first(url: str, inboxes: int, first: str, tag: str, folder: Path) -> None:
     connection = await asyncpg.connect(url)
     row = await connection.fetchrow("SELECT * FROM email_inbox WHERE id = $1", first)
     columns = [f'"{column}"' for column in row.keys()]  # noqa: SIM118 - a record is no dict
@@ -54,6 +57,10 @@ async def _copy_first(url: str, inboxes: int, first: str, tag: str) -> None:
             SELECT {", ".join(copies)} FROM generate_series(1, {inboxes - 1}) AS number, email_inbox
             WHERE id = '{first}'"""
     )
+    if keys := sealing.keyring(folder, row):
+        rows = await connection.fetch(f"SELECT {', '.join(sealing.COLUMNS)} FROM email_inbox")
+        change = "UPDATE email_inbox SET smtp_password = $1, imap_password = $2 WHERE id = $3"
+        await connection.executemany(change, sealing.sealed(keys, row, rows))
     await connection.execute("VACUUM ANALYZE")
     await connection.close()
 

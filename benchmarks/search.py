@@ -28,6 +28,7 @@ from models.fields import folded
 from models.inbox import EmailInbox, InboxOrder
 from models.paging import Order, Window
 from models.search import listing
+from models.secrets import Keyring
 
 TEXTS = {
     "": "no search, the list alone",
@@ -140,7 +141,7 @@ async def fill(database: Database, inboxes: int) -> list[str]:
     """Fills an empty database, then upgrades it, and says how long that took."""
     head, models.migration.HEAD = models.migration.HEAD, "0001"
     if (await models.migration.inspect(database)).revision is None:
-        await models.migration.migrate(database)
+        await models.migration.migrate(database, Keyring(list))
         rows = made(inboxes)
         for done in range(0, inboxes, CHUNK):
             chunk = list(itertools.islice(rows, CHUNK))
@@ -148,7 +149,7 @@ async def fill(database: Database, inboxes: int) -> list[str]:
             print(f"\r{done + len(chunk):,} inboxes", end="", file=sys.stderr, flush=True)
     models.migration.HEAD = head
     began = time.perf_counter()
-    await models.migration.migrate(database)
+    await models.migration.migrate(database, Keyring(list))
     took = f"{time.perf_counter() - began:.0f} s to upgrade the database."
     count = (await database.read(select(func.count(col(EmailInbox.id)))))[0]
     return [f"{'SQLite' if database.path else 'PostgreSQL'}, {count:,} inboxes. {took}", ""]

@@ -144,6 +144,7 @@ class Metrics(Observer):
         self._waits = histogram("database_write_wait_seconds", "How long a unit waited for its turn.")
         self._writes = histogram("database_write_seconds", "How long a unit took, with its commit.")
         self._retries = counter("database_write_retries", "Units that lost a race and were run again.")
+        self._aside = counter("database_slow_reads", "Reads that were broken off and run again beside the event loop.")
         self._unavailable = counter("database_unavailable", "Reads and writes that the database could not do.")
         self._subscriptions = gauge("subscriptions_open", "Subscriptions open.")
         self._overload = counter("overload_refusals", "Requests refused because there was too much to do.")
@@ -198,6 +199,9 @@ class Metrics(Observer):
 
     def retried(self) -> None:
         self._retries.inc()
+
+    def read_aside(self) -> None:
+        self._aside.inc()
 
     def unavailable(self) -> None:
         self._unavailable.inc()

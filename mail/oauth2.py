@@ -9,6 +9,7 @@ import hashlib
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -40,6 +41,8 @@ GRANTS = 20_000
 
 OnRotation = Callable[[Grant, Secret], Awaitable[None]]
 """Stores the new refresh token in place of the one in the grant. It may be told twice."""
+Alone = Callable[[Grant], AbstractAsyncContextManager[Grant]]
+"""Keeps other processes from using the consent meanwhile, and gives the grant as it is stored by now."""
 
 log = structlog.get_logger()
 
@@ -55,6 +58,7 @@ class AccessTokens:
         on_rotation: OnRotation | None = None,
     ) -> None:
         self.on_rotation = on_rotation
+        self.alone: Alone = nullcontext
         self._hosts = hosts
         self._trust = trust
         self._clock = clock
@@ -114,26 +118,36 @@ class AccessTokens:
             task.exception()  # whoever asked may be gone: then asyncio would complain that nobody looked at it
 
     async def _obtained(self, grant: Grant, consent: "_Consent") -> Secret:
-        token = consent.token
+        token, has_asked = consent.token, False
         if token is None or self._clock() >= consent.good_until:
             if consent.fetching is None or consent.fetching.done():
-                consent.fetching = self._started(self._renewed(consent))
+                consent.fetching, has_asked = self._started(self._renewed(grant, consent)), True
             token = await consent.fetching
-        if consent.has_rotated(grant):
-            await self._store(grant, consent.grant.refresh_token)
+        if consent.has_rotated(grant) and not has_asked and not consent.is_stored_for(grant):
+            await self._store(grant, consent)
         return token
 
-    async def _renewed(self, consent: "_Consent") -> Secret:
-        answer = await self._ask(consent.grant)
-        token = _token(answer.get("access_token"))
-        if token is None or str(answer.get("token_type", "bearer")).lower() != "bearer":
-            raise NO_TOKEN.failure()
-        if rotated := _token(answer.get("refresh_token")):
-            consent.grant = replace(consent.grant, refresh_token=rotated)
-            # Asked with the old one or with the new one, it is the same consent.
-            self._consents[self._key(consent.grant)] = consent
-        consent.token, consent.good_until = token, self._clock() + _good_for(answer.get("expires_in"))
+    async def _renewed(self, grant: Grant, consent: "_Consent") -> Secret:
+        """Asks, and stores what replaces the refresh token before another process may ask."""
+        async with self.alone(grant) as stored:
+            # What is stored is older than what is known here, where that could not be stored.
+            newest = consent.grant if self._consents.get(self._key(stored)) is consent else stored
+            answer = await self._ask(newest)
+            token = _token(answer.get("access_token"))
+            if token is None or str(answer.get("token_type", "bearer")).lower() != "bearer":
+                raise NO_TOKEN.failure()
+            self._follow(consent, newest)
+            if rotated := _token(answer.get("refresh_token")):
+                self._follow(consent, replace(newest, refresh_token=rotated))
+            if consent.has_rotated(stored):
+                await self._store(stored, consent)
+            consent.token, consent.good_until = token, self._clock() + _good_for(answer.get("expires_in"))
         return token
+
+    def _follow(self, consent: "_Consent", newer: Grant) -> None:
+        """Asked with the old refresh token or with the new one, it is the same consent."""
+        consent.grant = newer
+        self._consents[self._key(newer)] = consent
 
     async def _ask(self, grant: Grant) -> Mapping[str, Any]:
         await loaded("mail.https")
@@ -148,11 +162,12 @@ class AccessTokens:
             raise _refused(status, answer, grant)
         return answer
 
-    async def _store(self, grant: Grant, rotated: Secret) -> None:
+    async def _store(self, grant: Grant, consent: "_Consent") -> None:
         if self.on_rotation is None:
             return
         try:
-            await self.on_rotation(grant, rotated)
+            await self.on_rotation(grant, consent.grant.refresh_token)
+            consent.stored = (grant, consent.grant)
         except Exception as error:  # it works until the next start: better than not at all
             log.error("refresh token not stored", error=type(error).__name__, where=where(error))
 
@@ -165,10 +180,21 @@ class _Consent:
     token: Secret | None = None
     good_until: float = 0.0
     fetching: asyncio.Task[Secret] | None = None
+    stored: tuple[Grant, Grant] | None = None
+    """The last grant whose refresh token was replaced in the store, and what it was replaced with."""
 
     def has_rotated(self, grant: Grant) -> bool:
         """Whether the refresh token of the grant was replaced since."""
         return self.grant.refresh_token.reveal() != grant.refresh_token.reveal()
+
+    def is_stored_for(self, grant: Grant) -> bool:
+        """Whether the newest refresh token was stored in place of the one of the grant."""
+        return self.stored is not None and _same(self.stored[0], grant) and _same(self.stored[1], self.grant)
+
+
+def _same(grant: Grant, other: Grant) -> bool:
+    ids = [each.origin.consent_id if each.origin else None for each in (grant, other)]
+    return ids[0] == ids[1] and grant.refresh_token.reveal() == other.refresh_token.reveal()
 
 
 def _form(grant: Grant) -> dict[str, str]:

@@ -6,6 +6,7 @@ from sqlmodel import SQLModel
 import models.change
 import models.inbox
 import models.key
+import models.lease
 import models.token
 import models.user  # noqa: F401 - importing the tables registers them
 

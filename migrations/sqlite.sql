@@ -1,4 +1,4 @@
--- What the migrations up to 0003 make of an empty SQLite database. Printed by `make schema`.
+-- What the migrations up to 0004 make of an empty SQLite database. Printed by `make schema`.
 
 CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL,
@@ -62,7 +62,7 @@ CREATE TABLE email_inbox (
 	version INTEGER NOT NULL,
 	created_at DATETIME NOT NULL,
 	updated_at DATETIME NOT NULL,
-	created_by_id VARCHAR(64), smtp_tls_fingerprint VARCHAR(64), smtp_oauth2 JSON, smtp_refresh_token BLOB, smtp_client_secret BLOB, imap_tls_fingerprint VARCHAR(64), imap_oauth2 JSON, imap_refresh_token BLOB, imap_client_secret BLOB,
+	created_by_id VARCHAR(64), smtp_tls_fingerprint VARCHAR(64), smtp_oauth2 JSON, smtp_refresh_token BLOB, smtp_client_secret BLOB, imap_tls_fingerprint VARCHAR(64), imap_oauth2 JSON, imap_refresh_token BLOB, imap_client_secret BLOB, smtp_consent_id VARCHAR(32), imap_consent_id VARCHAR(32),
 	PRIMARY KEY (id),
 	UNIQUE (email_key),
 	FOREIGN KEY(created_by_id) REFERENCES user (id) ON DELETE SET NULL
@@ -99,6 +99,13 @@ CREATE TABLE user_search (number INTEGER PRIMARY KEY, row_id VARCHAR(64) NOT NUL
 
 CREATE VIRTUAL TABLE user_search_terms USING fts5vocab(user_search_grams, instance);
 
+CREATE TABLE lease (
+	id VARCHAR(64) NOT NULL,
+	holder VARCHAR(64) NOT NULL,
+	ends_at DATETIME NOT NULL,
+	PRIMARY KEY (id)
+);
+
 CREATE INDEX ix_access_token_expires_at ON access_token (expires_at);
 
 CREATE INDEX ix_access_token_user_id ON access_token (user_id);
@@ -109,9 +116,15 @@ CREATE INDEX ix_email_inbox_created_at ON email_inbox (created_at, id);
 
 CREATE INDEX ix_email_inbox_created_by_id ON email_inbox (created_by_id);
 
-CREATE INDEX ix_email_inbox_department ON email_inbox (department);
+CREATE INDEX ix_email_inbox_department ON email_inbox (department, name_key, id, active);
+
+CREATE INDEX ix_email_inbox_imap_consent_id ON email_inbox (imap_consent_id) WHERE imap_consent_id IS NOT NULL;
+
+CREATE INDEX ix_email_inbox_inactive ON email_inbox (name_key, id, department) WHERE active IS 0;
 
 CREATE INDEX ix_email_inbox_search_by_name ON email_inbox (name_key, id, search_key);
+
+CREATE INDEX ix_email_inbox_smtp_consent_id ON email_inbox (smtp_consent_id) WHERE smtp_consent_id IS NOT NULL;
 
 CREATE INDEX ix_email_inbox_updated_at ON email_inbox (updated_at, id);
 

@@ -5,6 +5,7 @@ import sys
 from sqlalchemy import Connection, create_engine
 
 from models.migration import heading, upgrade
+from models.secrets import Keyring
 
 # SQLite makes by itself what it names so, and the tables that a search keeps itself in. Alembic makes the indexes of a
 # table in any order.
@@ -28,5 +29,5 @@ def _without_blank_lines(sql: str) -> str:
 
 if __name__ == "__main__":
     with create_engine("sqlite://").begin() as connection:
-        upgrade(connection)
+        upgrade(connection, Keyring(list))
         sys.stdout.write(structure(connection))

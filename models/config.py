@@ -1,6 +1,7 @@
 """What an inbox is set from: the one definition of the input of `setEmailInbox`, GraphQL's and REST's alike.
 
-A field added here is a field of the GraphQL input types (`schema/inbox.py`) and of the REST body.
+A field added here is a field of the GraphQL input types (`schema/inbox.py`) and of the REST body, and it is stored in a
+column of the same name.
 Knows no stored inbox: whether a password may be left out is for `models/inbox.py`.
 """
 
@@ -29,7 +30,7 @@ from models.fields import (
 )
 from models.oauth2 import OAuth2Config, OAuth2Patch
 from models.secrets import Secret
-from models.validation import Input, patch_of
+from models.validation import Input, names_of, patch_of
 
 Protocol = Literal["smtp", "imap"]
 EVERY_DEPARTMENT = "All"
@@ -147,6 +148,9 @@ class ImapConfig(ServerConfig):
     ] = DEFAULT_RETRIES
 
 
+SERVER_CONFIGS: Mapping[Protocol, type[ServerConfig]] = {"smtp": SmtpConfig, "imap": ImapConfig}
+
+
 class InboxConfig(Input):
     """Everything that an inbox is set from."""
 
@@ -203,3 +207,8 @@ InboxPatch = patch_of(
     smtp=(Annotated[SmtpConfigPatch | None, Field(description="Changes of the server for outgoing mail.")], None),
     imap=(Annotated[ImapConfigPatch | None, Field(description="Changes of the server for incoming mail.")], None),
 )
+
+INBOX_FIELDS = names_of(InboxConfig, but=("smtp", "imap", "if_version"))
+"""The fields that are columns of an inbox, with their names outside."""
+SERVER_FIELDS = {protocol: names_of(config, but=("password", "oauth2")) for protocol, config in SERVER_CONFIGS.items()}
+"""The same of a server, whose columns begin with its protocol. Secrets and consents have columns of their own."""

@@ -30,7 +30,7 @@ from models.faults import SQLITE_BUSY, is_reference, lost_a_race, sqlite_code, t
 from models.observer import Observer
 from models.postgresql import PostgresqlWriter
 from models.prepared import Prepared
-from models.reader import CONNECTIONS, PostgresqlReader, Reader, SqliteReader
+from models.reader import CONNECTIONS, PostgresqlReader, Reader, SqliteReader, took_too_long
 from models.transaction import Transaction
 from models.writer import Writer
 
@@ -84,7 +84,9 @@ class Database:
         arguments = compiled.arguments(values)
         try:
             found = await self._directly(compiled.text, arguments)
-        except Exception:  # the pool waits for what is in the way, or says what it is
+        except Exception as error:  # the pool waits for what is in the way, or says what it is
+            if took_too_long(error):
+                self._observer.read_aside()
             found = await self._through_the_pool(compiled.text, arguments)
         return compiled.rows(found)
 

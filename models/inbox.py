@@ -4,12 +4,11 @@ Knows no caller's permission and opens no transaction.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, ClassVar
 
-from sqlalchemy import ColumnElement, Index, Text, bindparam, insert, or_
+from sqlalchemy import ColumnElement, Index, Integer, Text, bindparam, insert, or_
 from sqlalchemy import delete as sql_delete
 from sqlalchemy import select as select_columns
 from sqlalchemy import update as sql_update
@@ -17,31 +16,67 @@ from sqlmodel import Field, SQLModel, col, func, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from models.columns import Timestamp, json_object, now, sortable
-from models.config import EVERY_DEPARTMENT, IDENTITY, ImapConfig, InboxConfig, Protocol, ServerConfig, SmtpConfig
+from models.config import (
+    EVERY_DEPARTMENT,
+    IDENTITY,
+    INBOX_FIELDS,
+    SERVER_CONFIGS,
+    SERVER_FIELDS,
+    InboxConfig,
+    Protocol,
+    ServerConfig,
+)
 from models.errors import ErrorCode, FieldPath, Problem
 from models.fields import address_key, folded, random_id
-from models.oauth2 import StoredOAuth2, public_part
+from models.oauth2 import CONSENT_ID, OAuth2Config, StoredOAuth2, consent_id, public_part
 from models.paging import Order, Paged
 from models.prepared import Prepared
-from models.secrets import DecryptionError, Keyring, Secret
-from models.stored import NO_SECRET, PROTOCOLS, StoredInbox, StoredServer, secret_of, secret_place
+from models.secrets import Keyring, Secret
+from models.stored import (
+    NO_SECRET,
+    PROTOCOLS,
+    SECRETS,
+    StoredInbox,
+    StoredServer,
+    lost_secrets,
+    secret_of,
+    secret_place,
+)
 from models.transaction import Transaction
 from models.validation import accepted, sentence
 
-_CONFIGS: Mapping[Protocol, type[ServerConfig]] = {"smtp": SmtpConfig, "imap": ImapConfig}
 _NOTHING: dict[str, Any] = dict.fromkeys(
-    f"{protocol}_{name}" for protocol in PROTOCOLS for name in ("oauth2", "refresh_token", "client_secret")
+    f"{protocol}_{name}" for protocol in PROTOCOLS for name in ("oauth2", "consent_id", *SECRETS)
 )
-"""What a new inbox has where its config says nothing."""
+"""What a new inbox has where its config says nothing, and until its secrets are encrypted."""
+_COLUMNS: Mapping[Protocol, Sequence[tuple[str, str]]] = {
+    protocol: [(f"{protocol}_{name}", name) for name in SERVER_FIELDS[protocol]] for protocol in PROTOCOLS
+}
+"""The columns of a server, each with the field that it is set from."""
+_NO_CONSENT = {protocol: {f"{protocol}_oauth2": None, f"{protocol}_consent_id": None} for protocol in PROTOCOLS}
+_NONE: Mapping[str, bytes | None] = {"password": NO_SECRET, "refresh_token": None, "client_secret": None}
+_OUTSIDE = {
+    "password": ("password",),
+    "refresh_token": ("oauth2", "refreshToken"),
+    "client_secret": ("oauth2", "clientSecret"),
+}
 _MOVED = "when server, port, username, secure or the trusted certificate change"
+_LOST = (
+    "is stored, but can't be decrypted: it was set for another server, or its key is missing. Check the server, then "
+    "set it again"
+)
 
 
 class EmailInbox(SQLModel, table=True):
     """The table. Its rows are read as `StoredInbox`; the `_key` columns hold what is compared, searched and sorted."""
 
     __tablename__: ClassVar[str] = "email_inbox"
-    # The index by name is not the same on both databases: migration 0002.
-    __table_args__ = tuple(Index(f"ix_email_inbox_{name}", name, "id") for name in ("created_at", "updated_at"))
+    # The index by name is not the same on both databases: migration 0002. For indexes of a part of the rows, migration
+    # 0004, SQLAlchemy would load the dialect of PostgreSQL.
+    __table_args__ = (
+        *(Index(f"ix_email_inbox_{name}", name, "id") for name in ("created_at", "updated_at")),
+        Index("ix_email_inbox_department", "department", "name_key", "id", "active"),
+    )
 
     id: str = Field(primary_key=True, sa_type=sortable(64))
     name: str = Field(max_length=200)
@@ -52,7 +87,7 @@ class EmailInbox(SQLModel, table=True):
     active: bool
     description: str | None = Field(default=None, max_length=2_000)
     sender_info: str | None = Field(default=None, max_length=200)
-    department: str | None = Field(default=None, max_length=200, index=True)
+    department: str | None = Field(default=None, max_length=200)
 
     smtp_server: str = Field(max_length=253)
     smtp_port: int
@@ -63,6 +98,7 @@ class EmailInbox(SQLModel, table=True):
     smtp_oauth2: dict[str, Any] | None = Field(default=None, sa_type=json_object())
     smtp_refresh_token: bytes | None = None
     smtp_client_secret: bytes | None = None
+    smtp_consent_id: str | None = Field(default=None, max_length=CONSENT_ID)
 
     imap_server: str = Field(max_length=253)
     imap_port: int
@@ -73,6 +109,7 @@ class EmailInbox(SQLModel, table=True):
     imap_oauth2: dict[str, Any] | None = Field(default=None, sa_type=json_object())
     imap_refresh_token: bytes | None = None
     imap_client_secret: bytes | None = None
+    imap_consent_id: str | None = Field(default=None, max_length=CONSENT_ID)
     imap_max_retries: int
 
     version: int
@@ -109,6 +146,17 @@ TO_CHANGE: Prepared[StoredInbox] = Prepared(
     _READ.where(_TABLE.c.id == bindparam("id")).with_for_update(), StoredInbox._make
 )
 """The inbox with an id, which nobody else changes until the transaction ends."""
+NEXT_TO_CHANGE: Prepared[StoredInbox] = Prepared(
+    _READ.where(_TABLE.c.id > bindparam("after"))
+    .order_by(_TABLE.c.id)
+    .limit(bindparam("size", type_=Integer()))
+    .with_for_update(),
+    StoredInbox._make,
+)
+"""The same of the inboxes that follow an id."""
+
+_HOLDS = or_(*(_TABLE.c[f"{protocol}_consent_id"] == bindparam("consent") for protocol in PROTOCOLS))
+_OF_CONSENT: Prepared[StoredInbox] = Prepared(_READ.where(_HOLDS).with_for_update(), StoredInbox._make)
 
 
 @lru_cache(256)
@@ -163,15 +211,40 @@ def sorted_by(orders: Sequence[tuple[InboxOrder, Order]]) -> Any:
 # -------------------------------------------------------------------------------------- rules about the stored inbox
 
 
-def password_problems(values: Mapping[str, Any], stored: StoredInbox | None) -> list[Problem]:
-    """A secret may be left out only where a stored one would go to the very place that it was set for."""
+def password_problems(values: Mapping[str, Any], stored: StoredInbox | None, keyring: Keyring) -> list[Problem]:
+    """A secret may be left out only where a stored one would go to the very place that it was set for.
+
+    That it was set for it is proved by decrypting it: somebody may have written the database past this server.
+    """
     problems = []
     for protocol in PROTOCOLS:
         given = values.get(protocol)
         if isinstance(given, Mapping):
             server = stored.server(protocol) if stored else None
-            problems += _secret_problems(protocol, given, server)
+            found = _secret_problems(protocol, given, server)
+            if stored and server and not found:
+                lost = lost_secrets(stored, protocol, _kept(given, server), keyring)
+                found = [lost_problem(protocol, name, "input") for name in lost]
+            problems += found
     return problems
+
+
+def lost_problem(protocol: Protocol, name: str, *path: str) -> Problem:
+    """What is told of one of the `SECRETS` that is needed and can't be decrypted."""
+    field = (*path, protocol, *_OUTSIDE[name])
+    return Problem(ErrorCode.PASSWORD_REQUIRED, sentence(field, _LOST), field)
+
+
+def _kept(given: Mapping[str, Any], stored: StoredServer) -> list[str]:
+    """Which of the `SECRETS` an input without problems leaves as they are stored."""
+    consent = given.get("oauth2")
+    if given.get("password") is not None:
+        return []
+    if stored.oauth2 is None:
+        return stored.secrets if consent is None else []
+    changes = consent if isinstance(consent, Mapping) else {}
+    renewed = {"refresh_token": changes.get("refreshToken") is not None, "client_secret": "clientSecret" in changes}
+    return [name for name in stored.secrets if not renewed.get(name)]
 
 
 def _secret_problems(protocol: Protocol, given: Mapping[str, Any], stored: StoredServer | None) -> list[Problem]:
@@ -230,7 +303,7 @@ def version_problems(values: Mapping[str, Any], stored: StoredInbox | None) -> l
 
 def _stays(protocol: Protocol, given: Mapping[str, Any], stored: StoredServer) -> bool:
     """Whether a secret would go where it goes now. To trust one more certificate is to let somebody else read it."""
-    config = _CONFIGS[protocol]
+    config = SERVER_CONFIGS[protocol]
     trusted = given.get("tlsFingerprint")
     if trusted is not None and accepted(config, "tls_fingerprint", trusted) != stored.tls_fingerprint:
         return False
@@ -251,11 +324,11 @@ def store(
     """Writes a valid config over the stored inbox, or as a new one, and returns what is stored now."""
     moment = now()
     if stored:
-        columns = _columns(config, stored.id, keyring) | {"version": stored.version + 1, "updated_at": moment}
-        return _change(transaction, stored, columns)
-    inbox_id = config.id or random_id()
-    columns = _NOTHING | _columns(config, inbox_id, keyring)
-    columns |= {"id": inbox_id, "version": 1, "created_at": moment, "updated_at": moment, "created_by_id": by}
+        inbox = stored._replace(version=stored.version + 1, updated_at=moment, **_columns(config, stored.id))
+        return change(transaction, stored, inbox._replace(**_sealed(inbox, config, stored, keyring)))
+    columns = _NOTHING | _columns(config, config.id or random_id())
+    columns |= {"version": 1, "created_at": moment, "updated_at": moment, "created_by_id": by}
+    columns |= _sealed(StoredInbox(**columns), config, None, keyring)
     inbox = StoredInbox(**columns)
     transaction.run(_INSERT, search_key=inbox.search_key, **columns)
     return inbox
@@ -265,10 +338,10 @@ def delete(transaction: Transaction, inbox_id: str) -> None:
     transaction.run(_DELETE, row=inbox_id)
 
 
-def _change(transaction: Transaction, stored: StoredInbox, columns: Mapping[str, Any]) -> StoredInbox:
+def change(transaction: Transaction, stored: StoredInbox, inbox: StoredInbox) -> StoredInbox:
     """Writes the columns whose values are others now, so that no index is touched without need."""
-    changed = {name: value for name, value in columns.items() if value != getattr(stored, name)}
-    inbox = stored._replace(**changed)
+    both = zip(StoredInbox._fields, stored, inbox, strict=True)
+    changed = {name: value for name, before, value in both if value != before}
     if inbox.search_key != stored.search_key:
         changed["search_key"] = inbox.search_key
     if changed:
@@ -276,60 +349,71 @@ def _change(transaction: Transaction, stored: StoredInbox, columns: Mapping[str,
     return inbox
 
 
-def _columns(config: InboxConfig, inbox_id: str, keyring: Keyring) -> dict[str, Any]:
-    """What the config says. The columns of secrets that are left out are left alone."""
-    return {
-        "name": config.name,
-        "name_key": folded(config.name),
-        "email": config.email,
-        "email_key": address_key(config.email),
-        "active": config.active,
-        "description": config.description,
-        "sender_info": config.sender_info,
-        "department": _department(config.department),
-        "imap_max_retries": config.imap.max_retries,
-        **_server_columns("smtp", config.smtp, inbox_id, keyring),
-        **_server_columns("imap", config.imap, inbox_id, keyring),
-    }
-
-
-def rotate_refresh_token(transaction: Transaction, inbox_id: str, old: Secret, new: Secret, keyring: Keyring) -> None:
-    """Stores the refresh token that a provider gave in place of `old`, wherever the inbox still holds that one.
+def rotate_refresh_token(transaction: Transaction, consent: str, old: Secret, new: Secret, keyring: Keyring) -> None:
+    """Stores the refresh token that a provider gave in place of `old`, in every inbox that still holds that one.
 
     The version stays, and no change is recorded: nobody set anything, and nothing that can be read is another.
     """
-    for inbox in transaction.run(TO_CHANGE, id=inbox_id):
-        columns = {}
+    for inbox in transaction.run(_OF_CONSENT, consent=consent):
+        columns: dict[str, Any] = {}
         for protocol in PROTOCOLS:
-            with suppress(DecryptionError):
-                if secret_of(inbox, protocol, "refresh_token", keyring).reveal() == old.reveal():
-                    place = secret_place(inbox_id, protocol, "refresh_token")
-                    columns[f"{protocol}_refresh_token"] = keyring.encrypt(new, place)
-        _change(transaction, inbox, columns)
+            is_of_it = getattr(inbox, f"{protocol}_consent_id") == consent
+            if not is_of_it or lost_secrets(inbox, protocol, ["refresh_token"], keyring):
+                continue
+            if secret_of(inbox, protocol, "refresh_token", keyring).reveal() == old.reveal():
+                place = secret_place(inbox, protocol, "refresh_token")
+                columns[f"{protocol}_refresh_token"] = keyring.encrypt(new, place)
+        change(transaction, inbox, inbox._replace(**columns))
 
 
-def _server_columns(protocol: Protocol, config: ServerConfig, inbox_id: str, keyring: Keyring) -> dict[str, Any]:
-    columns = {name: getattr(config, name) for name in (*IDENTITY, "tls_fingerprint")}
-    columns |= _secret_columns(protocol, config, inbox_id, keyring)
-    return {f"{protocol}_{name}": value for name, value in columns.items()}
+def _columns(config: InboxConfig, inbox_id: str) -> dict[str, Any]:
+    """What the config says, its secrets aside."""
+    columns = {name: getattr(config, name) for name in INBOX_FIELDS}
+    columns |= {"id": inbox_id, "name_key": folded(config.name), "email_key": address_key(config.email)}
+    columns["department"] = _department(config.department)
+    for protocol in PROTOCOLS:
+        server: ServerConfig = getattr(config, protocol)
+        columns |= {place: getattr(server, name) for place, name in _COLUMNS[protocol]}
+        if server.oauth2:
+            columns |= _consent(protocol, server.oauth2)
+        elif server.password is not None:
+            columns |= _NO_CONSENT[protocol]
+    return columns
 
 
-def _secret_columns(protocol: Protocol, config: ServerConfig, inbox_id: str, keyring: Keyring) -> dict[str, Any]:
-    """The columns of the secrets: those of what is left out are left alone."""
+def _consent(protocol: Protocol, config: OAuth2Config) -> dict[str, Any]:
+    """What is stored in clear of a consent."""
+    public, token = public_part(config), config.refresh_token
+    columns: dict[str, Any] = {f"{protocol}_oauth2": public}
+    return columns if token is None else columns | {f"{protocol}_consent_id": consent_id(public, token)}
 
-    def encrypted(name: str, value: str | None) -> bytes | None:
-        return keyring.encrypt(Secret(value), secret_place(inbox_id, protocol, name)) if value is not None else None
 
-    if config.oauth2:
-        columns: dict[str, Any] = {"password": NO_SECRET, "oauth2": public_part(config.oauth2)}
-        if config.oauth2.refresh_token is not None:
-            columns["refresh_token"] = encrypted("refresh_token", config.oauth2.refresh_token)
-        if "client_secret" in config.oauth2.model_fields_set:
-            columns["client_secret"] = encrypted("client_secret", config.oauth2.client_secret)
-        return columns
-    if config.password is not None:
-        password = encrypted("password", config.password)
-        return {"password": password, "oauth2": None, "refresh_token": None, "client_secret": None}
+def _sealed(inbox: StoredInbox, config: InboxConfig, stored: StoredInbox | None, keyring: Keyring) -> dict[str, Any]:
+    """The columns of secrets: of those that are given, and of those that are kept, encrypted for where they go now."""
+    columns: dict[str, Any] = {}
+    for protocol in PROTOCOLS:
+        secrets = _given_secrets(getattr(config, protocol))
+        if stored and secret_place(inbox, protocol, "") != secret_place(stored, protocol, ""):
+            kept = [name for name in SECRETS if name not in secrets and getattr(stored, f"{protocol}_{name}")]
+            secrets |= {name: secret_of(stored, protocol, name, keyring) for name in kept}
+        for name, value in secrets.items():
+            column = f"{protocol}_{name}"
+            columns[column] = keyring.encrypt(value, secret_place(inbox, protocol, name)) if value else _NONE[name]
+    return columns
+
+
+def _given_secrets(server: ServerConfig) -> dict[str, Secret | None]:
+    """The secrets that are set; None: there is to be none. What is left out is not among them."""
+    if server.oauth2:
+        given: dict[str, Secret | None] = {"password": None}
+        if server.oauth2.refresh_token is not None:
+            given["refresh_token"] = Secret(server.oauth2.refresh_token)
+        if "client_secret" in server.oauth2.model_fields_set:
+            secret = server.oauth2.client_secret
+            given["client_secret"] = None if secret is None else Secret(secret)
+        return given
+    if server.password is not None:
+        return {"password": Secret(server.password), "refresh_token": None, "client_secret": None}
     return {}
 
 

@@ -7,7 +7,7 @@ mail. Knows no key file.
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import product
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from sqlalchemy import text
 from sqlmodel import Field, Session, SQLModel, col, func, or_, select
@@ -15,12 +15,13 @@ from sqlmodel.sql.expression import SelectOfScalar
 
 from models.columns import Timestamp, now
 from models.errors import ProductError, StartError
-from models.inbox import EmailInbox
-from models.secrets import KEY_ID_BYTES, DecryptionError, Keyring, Place, Secret
-from models.stored import PROTOCOLS, SECRETS, secret_place
+from models.inbox import NEXT_TO_CHANGE, EmailInbox, change
+from models.secrets import KEY_ID_BYTES, DecryptionError, Key, Keyring, Place, Secret
+from models.stored import PROTOCOLS, SECRETS, StoredInbox, secret_place
+from models.transaction import Transaction
 
 BATCH = 200
-_CHECK = "the key fits"
+_CHECK = b"the key fits"
 
 
 class RotationError(ProductError):
@@ -45,7 +46,7 @@ def hold_against(known: Sequence[tuple[str, bytes]], keyring: Keyring) -> None:
     """Raises StartError where a key that this database needs, given by id and check value, is not in the keyring."""
     for key_id, check_value in known:
         try:
-            keyring.decrypt(check_value, _place(key_id))
+            keyring.key_of(check_value).unseal(check_value[KEY_ID_BYTES:], _associated_data(key_id))
         except DecryptionError:
             raise StartError(
                 f"The database was encrypted with key {key_id}, which is not among the secret keys. Put it back into "
@@ -61,23 +62,20 @@ def register(session: Session, keyring: Keyring) -> None:
     if session.get_bind().dialect.name == "postgresql":
         session.connection().execute(text("LOCK TABLE encryption_key IN SHARE ROW EXCLUSIVE MODE"))
     hold_against([(key.id, key.check_value) for key in session.exec(known_keys())], keyring)
-    key_id = keyring.first.id.hex()
-    if session.get(EncryptionKey, key_id) is None:
-        check = keyring.encrypt(Secret(_CHECK), _place(key_id))
-        session.add(EncryptionKey(id=key_id, check_value=check, created_at=now()))
+    first = keyring.first
+    if session.get(EncryptionKey, first.id.hex()) is None:
+        session.add(EncryptionKey(id=first.id.hex(), check_value=_check_value(first), created_at=now()))
         session.flush()
 
 
-def turn_over(session: Session, keyring: Keyring, after: str) -> tuple[int, str | None]:
+def turn_over(transaction: Transaction, keyring: Keyring, after: str) -> tuple[int, str | None]:
     """Encrypts the next batch of old values anew: how many inboxes were changed, and the id to go on after.
 
     None ends it. A batch is whole or not at all, and what is done is not done again: it may be stopped at any time.
     Raises RotationError.
     """
-    statement = select(EmailInbox).where(col(EmailInbox.id) > after).order_by(col(EmailInbox.id)).limit(BATCH)
-    inboxes = session.exec(statement.with_for_update()).all()
-    changed = sum(_turn_over(inbox, keyring) for inbox in inboxes)
-    session.flush()
+    inboxes = transaction.run(NEXT_TO_CHANGE, after=after, size=BATCH)
+    changed = sum(_turn_over(transaction, inbox, keyring) for inbox in inboxes)
     return changed, inboxes[-1].id if len(inboxes) == BATCH else None
 
 
@@ -97,15 +95,15 @@ def unfinished(session: Session, keyring: Keyring) -> bool:
     return any(key.id != first and _in_use(session, bytes.fromhex(key.id)) for key in session.exec(known_keys()).all())
 
 
-def _turn_over(inbox: EmailInbox, keyring: Keyring) -> bool:
-    changed = False
+def _turn_over(transaction: Transaction, inbox: StoredInbox, keyring: Keyring) -> bool:
+    columns: dict[str, Any] = {}
     for protocol, name in product(PROTOCOLS, SECRETS):
-        column, place = f"{protocol}_{name}", secret_place(inbox.id, protocol, name)
+        column, place = f"{protocol}_{name}", secret_place(inbox, protocol, name)
         stored: bytes | None = getattr(inbox, column)
         if stored and not stored.startswith(keyring.first.id):
-            setattr(inbox, column, keyring.encrypt(_decrypted(stored, place, keyring), place))
-            changed = True
-    return changed
+            columns[column] = keyring.encrypt(_decrypted(stored, place, keyring), place)
+    change(transaction, inbox, inbox._replace(**columns))
+    return bool(columns)
 
 
 def _decrypted(stored: bytes, place: Place, keyring: Keyring) -> Secret:
@@ -124,5 +122,10 @@ def _in_use(session: Session, key_id: bytes) -> bool:
     return session.exec(statement).first() is not None
 
 
-def _place(key_id: str) -> Place:
-    return Place("encryption_key", key_id, "check_value")
+def _check_value(key: Key) -> bytes:
+    """No secret, and sent nowhere: bound to its place alone, in the form of the first version."""
+    return key.id + key.seal(_CHECK, _associated_data(key.id.hex()))
+
+
+def _associated_data(key_id: str) -> bytes:
+    return "\0".join(("encryption_key", key_id, "check_value")).encode()

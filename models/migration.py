@@ -19,8 +19,9 @@ from models.database import Database
 from models.errors import StartError
 from models.faults import reason
 from models.files import make_file
+from models.secrets import Keyring
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest revision in `migrations/versions/`; a test holds it against Alembic's."""
 
 SCRIPTS = Path(__file__).parent.parent / "migrations"
@@ -43,13 +44,16 @@ async def inspect(database: Database) -> Standing:
     return _inspect_sqlite(database.path) if database.path else await _inspect_postgresql(database)
 
 
-async def migrate(database: Database) -> None:
-    """Runs the migrations that are missing. Raises StartError where that fails; nothing is changed then."""
+async def migrate(database: Database, keyring: Keyring) -> None:
+    """Runs the migrations that are missing. Raises StartError where that fails; nothing is changed then.
+
+    The keys are for a migration that encrypts anew.
+    """
     try:
         if database.path:
             make_file(database.path)  # SQLite itself would let others read it, where the umask does
         async with database.migrating() as connection:
-            await connection.run_sync(_migrate)
+            await connection.run_sync(_migrate, keyring)
     except (DBAPIError, OSError) as error:
         raise StartError(f"The database can't be brought up to date: {reason(error)}.") from None
 
@@ -65,11 +69,11 @@ def revisions() -> list[str]:
     return sorted(path.name.partition("_")[0] for path in (SCRIPTS / "versions").glob("[0-9]*.py"))
 
 
-def _migrate(connection: Connection) -> None:
+def _migrate(connection: Connection, keyring: Keyring) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     if _revision(connection) != HEAD and not _made_at_once(connection):
-        upgrade(connection)
+        upgrade(connection, keyring)
 
 
 def _made_at_once(connection: Connection) -> bool:
@@ -94,7 +98,7 @@ def heading() -> str:
     return f"-- What the migrations up to {HEAD} make of an empty SQLite database. Printed by `make schema`."
 
 
-def upgrade(connection: Connection) -> None:
+def upgrade(connection: Connection, keyring: Keyring) -> None:
     """Runs the migrations that are missing, in the transaction of the connection."""
     # Alembic takes a fifth of a second to import: only a database that is behind needs it.
     from alembic import command
@@ -103,6 +107,7 @@ def upgrade(connection: Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(SCRIPTS))
     config.attributes["connection"] = connection
+    config.attributes["keyring"] = keyring
     command.upgrade(config, HEAD)
 
 

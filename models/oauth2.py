@@ -3,18 +3,23 @@
 Knows no stored inbox, and fetches nothing.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
+import orjson
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from models.account import Grant
 from models.errors import ErrorCode
 from models.fields import HttpsUrl, LongLine, LongSecret, Password, Username, invalid
 from models.secrets import Secret
-from models.validation import Input, accepted, patch_of
+from models.validation import Input, accepted, names_of, patch_of
+
+CONSENT_ID = 32
+"""Hexadecimal digits of the name of a consent."""
 
 
 class OAuth2Provider(StrEnum):
@@ -22,6 +27,9 @@ class OAuth2Provider(StrEnum):
 
     GOOGLE = "GOOGLE"
     MICROSOFT = "MICROSOFT"
+
+
+_PROVIDERS: Mapping[str, OAuth2Provider] = {provider.value: provider for provider in OAuth2Provider}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +108,11 @@ class OAuth2Config(Input):
         """What access tokens are fetched with; secrets that were left out are the stored ones."""
         assert self.token_url, "the validator saw to it"
         if self.refresh_token is not None:
-            refresh_token = Secret(self.refresh_token)
+            refresh_token, origin = Secret(self.refresh_token), None
         else:
             assert stored, "the rules of models/inbox.py refuse it"
-            refresh_token = stored.refresh_token
-        return Grant(self.token_url, self.client_id, self._secret(stored), refresh_token, self.scope)
+            refresh_token, origin = stored.refresh_token, stored.origin
+        return Grant(self.token_url, self.client_id, self._secret(stored), refresh_token, self.scope, origin)
 
     def _secret(self, stored: Grant | None) -> Secret | None:
         if self.client_secret is not None:
@@ -112,9 +120,21 @@ class OAuth2Config(Input):
         return stored.client_secret if stored and "client_secret" not in self.model_fields_set else None
 
 
+_PUBLIC = names_of(OAuth2Config, but=("client_secret", "refresh_token"))
+
+
+def consent_id(public: Mapping[str, Any], refresh_token: str) -> str:
+    """Names a consent by its first refresh token: inboxes that are set from the same one find each other by it.
+
+    It stays while the token is rotated. Refresh tokens are random, as access tokens are: a digest tells nothing of one.
+    """
+    parts = ("consent", public["token_url"], public["client_id"], refresh_token)
+    return hashlib.sha256(orjson.dumps(parts)).hexdigest()[:CONSENT_ID]
+
+
 def public_part(config: OAuth2Config) -> dict[str, Any]:
     """What is stored of a consent in clear."""
-    return config.model_dump(include={"provider", "token_url", "client_id", "scope"}, mode="json")
+    return config.model_dump(include={*_PUBLIC}, mode="json")
 
 
 OAuth2Patch = patch_of(
@@ -134,17 +154,17 @@ class StoredOAuth2:
 
     @classmethod
     def of(cls, stored: Mapping[str, Any], *, has_client_secret: bool) -> Self:
-        """Reads back a `public_part`."""
-        provider = OAuth2Provider(stored["provider"]) if stored["provider"] else None
-        return cls(provider, stored["token_url"], stored["client_id"], stored["scope"], has_client_secret)
+        """Reads back a `public_part`, whatever somebody else made of it in the database."""
+        provider = _PROVIDERS.get(str(stored.get("provider")))
+        token_url, client_id = stored.get("token_url") or "", stored.get("client_id") or ""
+        return cls(provider, token_url, client_id, stored.get("scope"), has_client_secret)
 
     def as_values(self) -> dict[str, Any]:
         """The input that would set this again, secrets left out, and what the provider gives by itself."""
-        values = {"provider": self.provider, "clientId": self.client_id}
-        if self.token_url != _preset(self.provider, "token_url"):
-            values["tokenUrl"] = self.token_url
-        if self.scope != _preset(self.provider, "scope"):
-            values["scope"] = self.scope
+        values = {outside: getattr(self, name) for name, outside in _PUBLIC.items()}
+        for name in ("token_url", "scope"):
+            if values[_PUBLIC[name]] == _preset(self.provider, name):
+                del values[_PUBLIC[name]]
         return values
 
     def is_client_of(self, values: Mapping[str, Any]) -> bool:

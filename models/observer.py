@@ -51,6 +51,9 @@ class Observer:
     def retried(self) -> None:
         """A unit lost a race and is run again."""
 
+    def read_aside(self) -> None:
+        """A read would have held up the event loop: it was broken off, and is run again in a thread."""
+
     def unavailable(self) -> None:
         """The database could not be used."""
 

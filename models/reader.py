@@ -1,11 +1,13 @@
 """Sends what is looked up by a key, or read as a page: past any pool, and without a thread. Knows no table.
 
-SQLite answers in less time than it takes to ask a thread to ask it. What is in the way, such as a lock or a connection
-that was lost, is raised as the driver says it: who asked then asks through a pool, which waits and says what it was.
+SQLite answers in less time than it takes to ask a thread to ask it; a statement that turns out to take longer is broken
+off. What is in the way, such as that, a lock, or a connection that was lost, is raised as the driver says it: who asked
+then asks through a pool, which waits and says what it was.
 """
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +18,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 CONNECTIONS = 4
 """How many look-ups PostgreSQL answers at once."""
 TURN_SECONDS = 1.0
+DEADLINE_SECONDS = 0.005
+"""How long SQLite may hold up the event loop."""
+LOOK_EVERY = 8_000
+"""Steps of SQLite's machine between two looks at the clock: twice what a page of 100 takes that is read in an index, so
+that such a page is never broken off, however long this process waits for a processor meanwhile."""
 
 Rows = Sequence[tuple[Any, ...]]
 """A row is a tuple, or what is read like one."""
@@ -38,10 +45,18 @@ class SqliteReader:
         self._path = path
         self._pragmas = (*pragmas, "PRAGMA busy_timeout=0")
         self._connection: sqlite3.Connection | None = None
+        self._ends_at = 0.0
+        self._looks = 0
 
     async def rows(self, text: str, arguments: tuple[Any, ...]) -> Rows:
         connection = self._connection or self._open()
+        self._ends_at, self._looks = time.perf_counter() + DEADLINE_SECONDS, 0
         return connection.execute(text, arguments).fetchall()
+
+    def _is_late(self) -> bool:
+        """Asked at every look. The first is no measure: SQLite counts on from the last run of the statement."""
+        self._looks += 1
+        return self._looks > 1 and time.perf_counter() > self._ends_at
 
     def _open(self) -> sqlite3.Connection:
         address = f"{self._path.absolute().as_uri()}?mode=rw"  # never a new file
@@ -52,6 +67,7 @@ class SqliteReader:
         except sqlite3.Error:
             connection.close()
             raise
+        connection.set_progress_handler(self._is_late, LOOK_EVERY)
         self._connection = connection
         return connection
 
@@ -59,6 +75,11 @@ class SqliteReader:
         if self._connection:
             self._connection.close()
             self._connection = None
+
+
+def took_too_long(error: Exception) -> bool:
+    """Whether the statement was broken off at the deadline."""
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT
 
 
 class PostgresqlReader:

@@ -1,7 +1,8 @@
 """Encryption at rest, and the type of a secret in memory. Knows no table and no file.
 
-A stored value is `key id (8 bytes) · nonce (12) · AES-256-GCM ciphertext and tag`, bound to its place: the associated
-data is table, row id and column, so that a value copied to another row or field fails to decrypt (NIST SP 800-38D).
+A stored value is `key id (8 bytes) · form (1) · nonce (12) · AES-256-GCM ciphertext and tag` (NIST SP 800-38D). The
+associated data is its place: table, row id, column, and whatever says where the secret is sent. A value that is copied
+to another row or field, or whose row names another server by now, fails to decrypt.
 """
 
 import base64
@@ -11,10 +12,14 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 KEY_ID_BYTES = 8
+FORM = b"\x02"
+"""The form of a stored value. Values of before migration 0004 have none, and are not accepted: they were bound to no
+server."""
 NONCE_BYTES = 12
 KEY_BYTES = 32
 
@@ -41,14 +46,16 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an encrypted value is stored."""
+    """Where an encrypted value is stored, and what is stored beside it that says where it is sent."""
 
     table: str
     row: str
     column: str
+    bound_to: tuple[str | int | bool | None, ...] = ()
 
     def associated_data(self) -> bytes:
-        return "\0".join((self.table, self.row, self.column)).encode()
+        """A JSON array (RFC 8259): no two places give the same one. Raises TypeError for values of other types."""
+        return orjson.dumps([FORM[0], self.table, self.row, self.column, *self.bound_to])
 
 
 class Key:
@@ -70,20 +77,32 @@ class Key:
         return cls(raw)
 
     def encrypt(self, value: Secret, place: Place) -> bytes:
-        nonce = secrets.token_bytes(NONCE_BYTES)
-        return self.id + nonce + self._cipher.encrypt(nonce, value.reveal().encode(), place.associated_data())
+        return self.id + FORM + self.seal(value.reveal().encode(), place.associated_data())
 
     def decrypt(self, stored: bytes, place: Place) -> Secret:
         """Raises DecryptionError where `stored` was made by another key, for another place, or was changed."""
-        nonce, text = stored[KEY_ID_BYTES:][:NONCE_BYTES], stored[KEY_ID_BYTES + NONCE_BYTES :]
+        if not stored.startswith(self.id + FORM):
+            raise DecryptionError
         try:
-            return Secret(self._cipher.decrypt(nonce, text, place.associated_data()).decode())
+            return Secret(self.unseal(stored[KEY_ID_BYTES + len(FORM) :], place.associated_data()).decode())
+        except (UnicodeDecodeError, TypeError):
+            raise DecryptionError from None
+
+    def seal(self, text: bytes, associated_data: bytes) -> bytes:
+        """`nonce · ciphertext and tag`."""
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, text, associated_data)
+
+    def unseal(self, sealed: bytes, associated_data: bytes) -> bytes:
+        """Raises DecryptionError."""
+        try:
+            return self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], associated_data)
         except (InvalidTag, ValueError):
             raise DecryptionError from None
 
 
 class DecryptionError(Exception):
-    """A stored secret can't be decrypted: wrong key, or a value that was changed or moved."""
+    """A stored secret can't be decrypted: wrong key, or a value that was changed, moved, or set for another server."""
 
     def __init__(self) -> None:
         super().__init__(type(self).__doc__)
@@ -107,9 +126,13 @@ class Keyring:
 
     def decrypt(self, stored: bytes, place: Place) -> Secret:
         """Raises DecryptionError."""
+        return self.key_of(stored).decrypt(stored, place)
+
+    def key_of(self, stored: bytes) -> Key:
+        """The key that a value names. Raises DecryptionError where it is not here."""
         for key in self._load():
             if stored.startswith(key.id):
-                return key.decrypt(stored, place)
+                return key
         raise DecryptionError
 
 

@@ -1,19 +1,26 @@
 """An inbox as it is read and handed on: a plain row, which nothing follows. Knows no statement and no request."""
 
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, NamedTuple
 
-from models.account import Account, Grant
-from models.config import IDENTITY, Protocol
+from models.account import Account, Grant, Origin
+from models.config import IDENTITY, INBOX_FIELDS, SERVER_FIELDS, Protocol
 from models.fields import folded
 from models.oauth2 import StoredOAuth2
-from models.secrets import Keyring, Place, Secret
+from models.secrets import DecryptionError, Keyring, Place, Secret
 
 PROTOCOLS: tuple[Protocol, ...] = ("smtp", "imap")
 SECRETS = ("password", "refresh_token", "client_secret")
 """The columns of a server that are encrypted; empty or NULL where there is no such secret."""
 
 NO_SECRET = b""
+
+_WHERE_TO: Mapping[Protocol, Callable[[Any], tuple[Any, ...]]] = {
+    protocol: attrgetter(*(f"{protocol}_{name}" for name in (*IDENTITY, "tls_fingerprint"))) for protocol in PROTOCOLS
+}
+"""What says where the secrets of a server are sent, beside the address and the client of a consent."""
 
 
 class StoredServer(NamedTuple):
@@ -28,10 +35,12 @@ class StoredServer(NamedTuple):
     tls_fingerprint: str | None
     oauth2: StoredOAuth2 | None
 
-    def as_values(self) -> dict[str, Any]:
-        """The input that would set it again, secrets left out."""
-        values = {name: getattr(self, name) for name in IDENTITY} | {"tlsFingerprint": self.tls_fingerprint}
-        return values | {"oauth2": self.oauth2.as_values()} if self.oauth2 else values
+    @property
+    def secrets(self) -> list[str]:
+        """Which of the `SECRETS` a login needs."""
+        if self.oauth2 is None:
+            return ["password"]
+        return ["refresh_token", "client_secret"] if self.oauth2.has_client_secret else ["refresh_token"]
 
 
 class StoredInbox(NamedTuple):
@@ -56,6 +65,7 @@ class StoredInbox(NamedTuple):
     smtp_oauth2: dict[str, Any] | None
     smtp_refresh_token: bytes | None
     smtp_client_secret: bytes | None
+    smtp_consent_id: str | None
 
     imap_server: str
     imap_port: int
@@ -66,6 +76,7 @@ class StoredInbox(NamedTuple):
     imap_oauth2: dict[str, Any] | None
     imap_refresh_token: bytes | None
     imap_client_secret: bytes | None
+    imap_consent_id: str | None
     imap_max_retries: int
 
     version: int
@@ -109,26 +120,27 @@ class StoredInbox(NamedTuple):
 
     def as_values(self) -> dict[str, Any]:
         """The input that would set this inbox again, secrets left out."""
-        return {
-            "id": self.id,
-            "name": self.name,
-            "email": self.email,
-            "active": self.active,
-            "description": self.description,
-            "senderInfo": self.sender_info,
-            "department": self.department,
-            "smtp": self.smtp.as_values(),
-            "imap": self.imap.as_values() | {"maxRetries": self.imap_max_retries},
-        }
+        values = {outside: getattr(self, name) for name, outside in INBOX_FIELDS.items()}
+        return values | {protocol: self._server_values(protocol) for protocol in PROTOCOLS}
+
+    def _server_values(self, protocol: Protocol) -> dict[str, Any]:
+        fields = SERVER_FIELDS[protocol].items()
+        values = {outside: getattr(self, f"{protocol}_{name}") for name, outside in fields}
+        consent = self.server(protocol).oauth2
+        return values | {"oauth2": consent.as_values()} if consent else values
 
 
 def _oauth2(stored: dict[str, Any] | None, client_secret: bytes | None) -> StoredOAuth2 | None:
-    return StoredOAuth2.of(stored, has_client_secret=bool(client_secret)) if stored else None
+    return (
+        StoredOAuth2.of(stored, has_client_secret=bool(client_secret)) if stored and isinstance(stored, dict) else None
+    )
 
 
-def secret_place(inbox_id: str, protocol: Protocol, name: str) -> Place:
-    """What the encryption of one of the `SECRETS` is bound to."""
-    return Place("email_inbox", inbox_id, f"{protocol}_{name}")
+def secret_place(inbox: StoredInbox, protocol: Protocol, name: str) -> Place:
+    """What the encryption of one of the `SECRETS` is bound to: its place, and where it is sent."""
+    consent = inbox.smtp_oauth2 if protocol == "smtp" else inbox.imap_oauth2
+    goes_to = (consent.get("token_url"), consent.get("client_id")) if isinstance(consent, dict) else (None, None)
+    return Place("email_inbox", inbox.id, f"{protocol}_{name}", _WHERE_TO[protocol](inbox) + goes_to)
 
 
 def account(inbox: StoredInbox, protocol: Protocol, keyring: Keyring) -> Account:
@@ -139,7 +151,9 @@ def account(inbox: StoredInbox, protocol: Protocol, keyring: Keyring) -> Account
     if consent:
         client_secret = secret_of(inbox, protocol, "client_secret", keyring) if consent.has_client_secret else None
         refresh_token = secret_of(inbox, protocol, "refresh_token", keyring)
-        login = Grant(consent.token_url, consent.client_id, client_secret, refresh_token, consent.scope)
+        consent_id: str | None = getattr(inbox, f"{protocol}_consent_id")
+        origin = Origin(inbox.id, protocol, consent_id) if consent_id else None
+        login = Grant(consent.token_url, consent.client_id, client_secret, refresh_token, consent.scope, origin)
     else:
         login = secret_of(inbox, protocol, "password", keyring)
     return Account(server.server, server.port, server.username, server.secure, login, server.tls_fingerprint)
@@ -148,4 +162,17 @@ def account(inbox: StoredInbox, protocol: Protocol, keyring: Keyring) -> Account
 def secret_of(inbox: StoredInbox, protocol: Protocol, name: str, keyring: Keyring) -> Secret:
     """One of the `SECRETS` in clear. Raises DecryptionError."""
     stored: bytes | None = getattr(inbox, f"{protocol}_{name}")
-    return keyring.decrypt(stored or NO_SECRET, secret_place(inbox.id, protocol, name))
+    return keyring.decrypt(stored or NO_SECRET, secret_place(inbox, protocol, name))
+
+
+def lost_secrets(inbox: StoredInbox, protocol: Protocol, names: Iterable[str], keyring: Keyring) -> list[str]:
+    """Which of these `SECRETS` can't be decrypted for the server that is stored beside them."""
+    return [name for name in names if _is_lost(inbox, protocol, name, keyring)]
+
+
+def _is_lost(inbox: StoredInbox, protocol: Protocol, name: str, keyring: Keyring) -> bool:
+    try:
+        secret_of(inbox, protocol, name, keyring)
+    except DecryptionError:
+        return True
+    return False

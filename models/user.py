@@ -29,7 +29,7 @@ from models.fields import (
     random_id,
 )
 from models.paging import Paged
-from models.validation import Input, accepted, patch_of, sentence
+from models.validation import Input, accepted, names_of, patch_of, sentence
 
 MAX_DEPARTMENTS = 100
 MAX_PERMISSIONS = 100
@@ -83,6 +83,9 @@ class UserConfig(Input):
     active: Annotated[Boolean, InputField(description="Whether the user may do anything at all.")] = True
 
 
+FIELDS = names_of(UserConfig, but=("id", "password"))
+"""The fields that are read back from a user, with their names outside."""
+
 UserPatch = patch_of(
     UserConfig,
     "UserPatch",
@@ -121,14 +124,7 @@ class User(SQLModel, table=True):
 
     def as_values(self) -> dict[str, Any]:
         """The input that would make this user again, the password left out."""
-        return {
-            "username": self.username,
-            "name": self.name,
-            "email": self.email,
-            "permissions": self.permissions,
-            "departments": self.departments,
-            "active": self.active,
-        }
+        return {outside: getattr(self, name) for name, outside in FIELDS.items()}
 
 
 User.read = [column.name for column in SQLModel.metadata.tables["user"].columns]
@@ -196,16 +192,13 @@ def keeps_a_manager(session: Session, without: str) -> bool:
 
 def store(session: Session, config: UserConfig, stored: User | None, password_hash: str | None) -> User:
     """Writes a valid config over the stored user, or as a new one. Without a hash, the stored one is kept."""
-    columns: dict[str, Any] = {
-        "username": config.username,
+    columns = {name: getattr(config, name) for name in FIELDS if name != "permissions"}
+    columns |= {
         "username_key": folded(config.username),
-        "name": config.name,
-        "email": config.email,
         "email_key": address_key(config.email) if config.email else None,
         "search_key": folded("\n".join((config.username, config.name or "", config.email or ""))),
         "permission_names": [permission.value for permission in dict.fromkeys(config.permissions)],
         "departments": list(dict.fromkeys(config.departments)),
-        "active": config.active,
     }
     if password_hash is not None:
         columns["password_hash"] = password_hash

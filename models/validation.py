@@ -1,6 +1,6 @@
 """Turns what pydantic finds wrong with an input into `Problem`s. Knows no noun, and repeats no value that was sent."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Annotated, Any, TypeVar
 
@@ -37,6 +37,11 @@ InputT = TypeVar("InputT", bound=Input)
 Examined = tuple[InputT | None, list[Problem]]
 MAX_KEYS = 100
 MAX_DEPTH = 3
+
+
+def names_of(model: type[Input], *, but: Collection[str] = ()) -> dict[str, str]:
+    """The names of the fields, each with the one that it has outside."""
+    return {name: info.alias or name for name, info in model.model_fields.items() if name not in but}
 
 
 def patch_of(model: type[InputT], name: str, description: str, /, **replaced: object) -> type[InputT]:

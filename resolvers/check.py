@@ -17,12 +17,11 @@ from models.account import Account
 from models.check import CheckConfig
 from models.config import InboxConfig, Protocol, ServerConfig
 from models.errors import ErrorCode, MailFailure, Problem, Refused
-from models.secrets import DecryptionError, Keyring
-from models.stored import PROTOCOLS, StoredInbox, account
+from models.secrets import Keyring
+from models.stored import PROTOCOLS, StoredInbox, account, lost_secrets
 from models.user import Permission
 from models.validation import accepted, examine, sentence
 from resolvers.access import requires
-from resolvers.consent import on_behalf_of
 from resolvers.context import Context
 from resolvers.turns import CHECKS
 
@@ -58,11 +57,10 @@ async def check_email_inbox(context: Context, values: Mapping[str, Any]) -> Chec
     """
     user_id = (await context.caller()).id
     stored = None if values.get("id") is None else await stored_inbox(context, values["id"], "input", "id")
-    config = _examined(values, stored)
+    config = _examined(values, stored, context.keyring)
     accounts = _accounts(config, stored, context.keyring)
     async with context.turns.taken(CHECKS, user_id):
-        with on_behalf_of(stored.id if stored else None):
-            checked = await _ask(context, accounts, config.email or (stored.email if stored else ""))
+        checked = await _ask(context, accounts, config.email or (stored.email if stored else ""))
     log.info("inbox checked", inbox=stored.id if stored else "unsaved", **dict(_told(checked)))
     return checked
 
@@ -78,13 +76,9 @@ async def stored_inbox(context: Context, inbox_id: object, *path: str) -> Stored
 
 def stored_account(inbox: StoredInbox, protocol: Protocol, keyring: Keyring, *path: str) -> Account:
     """What the server is reached by. Raises Refused where its secret is lost."""
-    try:
-        return account(inbox, protocol, keyring)
-    except DecryptionError:
-        has_consent = inbox.server(protocol).oauth2
-        field = (*path, protocol, *(("oauth2", "refreshToken") if has_consent else ("password",)))
-        why = "is stored, but none of this server's keys decrypts it: set it again"
-        raise Refused([Problem(ErrorCode.PASSWORD_REQUIRED, sentence(field, why), field)]) from None
+    if lost := lost_secrets(inbox, protocol, inbox.server(protocol).secrets, keyring):
+        raise Refused([inboxes.lost_problem(protocol, name, *path) for name in lost])
+    return account(inbox, protocol, keyring)
 
 
 def problem_of(failure: MailFailure, *path: str) -> Problem:
@@ -101,9 +95,9 @@ def with_hint(failure: MailFailure, *path: str) -> Problem:
     return replace(problem, message=f"{failure} {failure.hint}") if failure.hint else problem
 
 
-def _examined(values: Mapping[str, Any], stored: StoredInbox | None) -> CheckConfig:
+def _examined(values: Mapping[str, Any], stored: StoredInbox | None, keyring: Keyring) -> CheckConfig:
     config, problems = examine(CheckConfig, values, "input")
-    problems += inboxes.password_problems(values, stored)
+    problems += inboxes.password_problems(values, stored, keyring)
     given = [protocol for protocol in PROTOCOLS if values.get(protocol) is not None]
     if stored is None and not given:
         problems.append(_required("id", "is required where neither smtp nor imap is given"))

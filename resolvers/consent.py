@@ -1,37 +1,80 @@
-"""Keeps the refresh tokens that a provider gives in place of stored ones: the old one may be good for nothing then.
+"""Keeps the refresh tokens that a provider gives in place of stored ones: the old one may be worthless then.
 
-Knows no provider. Whoever asks mail servers on behalf of a stored inbox says so, and says nothing of what is not saved.
+A consent may stand in several inboxes, and several processes may serve them: one at a time asks for a token, and what
+it is given is stored wherever the old one was, before the next one asks. Knows no provider.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 
-from mail.oauth2 import OnRotation
+import structlog
+
 from models import inbox as inboxes
-from models.account import Grant
+from models import lease
+from models.account import Grant, Origin
+from models.columns import now
 from models.database import Database
-from models.secrets import Keyring, Secret
+from models.errors import Unavailable
+from models.fields import random_id
+from models.secrets import DecryptionError, Keyring, Secret
+from models.stored import account
 
-_INBOX: ContextVar[str | None] = ContextVar("inbox", default=None)
+LOOK_SECONDS = 0.05
 
-
-@contextmanager
-def on_behalf_of(inbox_id: str | None) -> Iterator[None]:
-    """What is rotated within, belongs to this inbox."""
-    token = _INBOX.set(inbox_id)
-    try:
-        yield
-    finally:
-        _INBOX.reset(token)
+log = structlog.get_logger()
 
 
-def keeping(database: Database, keyring: Keyring) -> OnRotation:
-    """Stores a new refresh token in the inbox that is worked for, where it still holds the old one."""
+class Consents:
+    """The stored consents, as whoever fetches access tokens needs them."""
 
-    async def keep(grant: Grant, rotated: Secret) -> None:
-        inbox_id, old = _INBOX.get(), grant.refresh_token
-        if inbox_id is not None:
-            await database.write(lambda session: inboxes.rotate_refresh_token(session, inbox_id, old, rotated, keyring))
+    def __init__(self, database: Database, keyring: Keyring) -> None:
+        self._database = database
+        self._keyring = keyring
 
-    return keep
+    @asynccontextmanager
+    async def alone(self, grant: Grant) -> AsyncIterator[Grant]:
+        """Gives the grant with the refresh token that is stored by now. No other process asks for a token meanwhile.
+
+        Where the database can't be written, nobody waits: what would be stored could not be stored either.
+        """
+        if grant.origin is None:
+            yield grant
+            return
+        lease_id, holder = f"consent-{grant.origin.consent_id}", random_id()
+        try:
+            await self._take(lease_id, holder)
+        except Unavailable:
+            log.warning("access token fetched without a lease")
+        try:
+            yield await self._newest(grant, grant.origin)
+        finally:
+            with suppress(Unavailable):  # it ends by itself
+                await self._database.write(lambda transaction: lease.give_back(transaction, lease_id, holder))
+
+    async def keep(self, grant: Grant, rotated: Secret) -> None:
+        """Stores a new refresh token wherever the one of the grant is stored."""
+        if grant.origin is not None:
+            consent, old = grant.origin.consent_id, grant.refresh_token
+            await self._database.write(
+                lambda transaction: inboxes.rotate_refresh_token(transaction, consent, old, rotated, self._keyring)
+            )
+
+    async def _take(self, lease_id: str, holder: str) -> None:
+        while not await self._took(lease_id, holder):  # noqa: ASYNC110 - another process gives it back
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _took(self, lease_id: str, holder: str) -> bool:
+        if await self._database.find(lease.HELD, lease=lease_id, moment=now()):
+            return False
+        return await self._database.write(lambda transaction: lease.take(transaction, lease_id, holder))
+
+    async def _newest(self, grant: Grant, origin: Origin) -> Grant:
+        """What the inbox holds of the same consent by now. Nothing is taken from another inbox, with another server."""
+        with suppress(Unavailable, DecryptionError):
+            for inbox in await self._database.find(inboxes.BY_ID, id=origin.inbox_id):
+                login = account(inbox, origin.protocol, self._keyring).login
+                if isinstance(login, Grant) and login.origin == origin:
+                    return replace(grant, refresh_token=login.refresh_token)
+        return grant

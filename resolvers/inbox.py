@@ -226,7 +226,7 @@ def _set_over(
     by: str | None,
 ) -> Saved:
     config, problems = examined[0], list(examined[1])
-    problems += inboxes.password_problems(values, stored)
+    problems += inboxes.password_problems(values, stored, keyring)
     email = config.email if config else accepted(InboxConfig, "email", values.get("email"))
     problems += inboxes.address_problems(transaction, email, stored)
     problems += inboxes.version_problems(values, stored)

@@ -14,7 +14,6 @@ from models.user import Permission
 from models.validation import examine
 from resolvers.access import requires
 from resolvers.check import stored_account, stored_inbox, with_hint
-from resolvers.consent import on_behalf_of
 from resolvers.context import Caller, Context
 from resolvers.turns import CHECKS
 
@@ -46,8 +45,7 @@ async def send_test_email(context: Context, inbox_id: str, to: str | None = None
         from mail.check import send
 
         try:
-            with on_behalf_of(inbox.id):
-                reply = await send(context.mail, account, message, inbox.email, recipient)
+            reply = await send(context.mail, account, message, inbox.email, recipient)
         except MailFailure as failure:
             log.info("test mail refused", inbox=inbox.id, code=failure.kind)
             raise Refused([with_hint(failure, "smtp")]) from None

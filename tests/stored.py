@@ -18,7 +18,7 @@ from models.database import opened
 from models.inbox import EmailInbox
 from models.keyfile import KeyFile
 from models.secrets import Keyring
-from models.stored import PROTOCOLS, secret_place
+from models.stored import PROTOCOLS, StoredInbox, secret_of
 from resolvers.inbox import set_in
 from settings import Settings
 from tests.conftest import IN_CI
@@ -70,16 +70,18 @@ async def inboxes_of(settings: Settings) -> list[EmailInbox]:
         return list(await database.read(select(EmailInbox).order_by(col(EmailInbox.id))))
 
 
+def stored_of(inbox: EmailInbox) -> StoredInbox:
+    """The same as a plain row."""
+    return EmailInbox.of_row(getattr(inbox, name) for name in EmailInbox.read)
+
+
 def keyring_of(settings: Settings) -> Keyring:
     return Keyring(KeyFile(settings.data_dir / "secret.key").keys)
 
 
 def passwords_of(inbox: EmailInbox, keyring: Keyring) -> tuple[str, ...]:
     """SMTP's and IMAP's. Raises DecryptionError."""
-    return tuple(
-        keyring.decrypt(getattr(inbox, f"{protocol}_password"), secret_place(inbox.id, protocol, "password")).reveal()
-        for protocol in PROTOCOLS
-    )
+    return tuple(secret_of(stored_of(inbox), protocol, "password", keyring).reveal() for protocol in PROTOCOLS)
 
 
 # ----------------------------------------------------------------------------------------------------------- faults

@@ -27,6 +27,7 @@ from tests.inboxes import (
     inbox_values,
 )
 from tests.running import Running
+from tests.stored import stored_of
 
 GOOGLE = {
     "provider": "GOOGLE",
@@ -447,7 +448,7 @@ async def test_a_key_that_one_of_them_needs_is_not_forgotten(stored: Running, na
     def unit(session: Any) -> set[str]:
         register(session, Keyring(lambda: [older, *keys]))
         inbox = session.get(EmailInbox, "a")
-        place = stored_rows.secret_place("a", "imap", name)
+        place = stored_rows.secret_place(stored_of(inbox), "imap", name)
         setattr(inbox, f"imap_{name}", older.encrypt(Secret("x"), place))
         session.flush()
         retire(session, Keyring(lambda: [*keys, older]))
@@ -460,31 +461,54 @@ async def test_a_key_that_one_of_them_needs_is_not_forgotten(stored: Running, na
 
 
 async def test_a_rotated_token_replaces_the_one_that_it_was_given_for(stored: Running) -> None:
-    async def rotate(inbox_id: str, old: str, new: str) -> None:
-        keyring = stored.context.keyring
+    async def rotate(protocol: Protocol, old: str, new: str) -> None:
+        consent, keyring = getattr(before, f"{protocol}_consent_id"), stored.context.keyring
         await stored.context.database.write(
-            lambda session: rotate_refresh_token(session, inbox_id, Secret(old), Secret(new), keyring)
+            lambda session: rotate_refresh_token(session, consent, Secret(old), Secret(new), keyring)
         )
 
     before = await row(stored)
-    await rotate("a", "of nobody", "x")
-    await rotate("b", REFRESH_TOKEN, "x")
+    await rotate("smtp", "of nobody", "x")
+    await rotate("imap", REFRESH_TOKEN, "x")
     assert (await row(stored)).smtp_refresh_token == before.smtp_refresh_token
-    await rotate("a", REFRESH_TOKEN, "rotated-1")
+    await rotate("smtp", REFRESH_TOKEN, "rotated-1")
     assert await secrets_of(stored) == ("rotated-1", CLIENT_SECRET)
     assert await secrets_of(stored, "imap") == (f"{REFRESH_TOKEN}-imap", CLIENT_SECRET)
     after = await row(stored)
     assert (after.version, after.updated_at) == (before.version, before.updated_at)
-    await rotate("a", "rotated-1", f"{REFRESH_TOKEN}-imap")
-    await rotate("a", f"{REFRESH_TOKEN}-imap", "rotated-2")
-    assert [(await secrets_of(stored, protocol))[0] for protocol in PROTOCOLS] == ["rotated-2", "rotated-2"]
+    assert after.smtp_consent_id == before.smtp_consent_id != before.imap_consent_id
+
+
+async def test_a_rotated_token_replaces_the_old_one_in_every_inbox(stored: Running) -> None:
+    same = {"smtp__oauth2": consent(), "imap__oauth2": consent()}
+    values = [consenting_values(id=name, email=f"{name}@example.org", **same) for name in ("b", "c", "d")]
+    for each in values:
+        each["smtp"]["server"] = "another.example.org"
+        assert (await GraphQLApi(stored.client).set_inbox(each)).inbox_id
+    values[1]["smtp"]["oauth2"]["refreshToken"] = "of another consent"
+    await GraphQLApi(stored.client).set_inbox(values[1])
+    origin, keyring = (await grant_of(stored)).origin, stored.context.keyring
+    assert origin
+    await stored.context.database.write(
+        lambda session: rotate_refresh_token(
+            session, origin.consent_id, Secret(REFRESH_TOKEN), Secret("rotated"), keyring
+        )
+    )
+    found = {
+        (name, protocol): stored_rows.secret_of(await row(stored, name), protocol, "refresh_token", keyring).reveal()
+        for name, protocol in product("abcd", PROTOCOLS)
+    }
+    others = {("a", "imap"): f"{REFRESH_TOKEN}-imap", ("c", "smtp"): "of another consent"}
+    assert found == dict.fromkeys(found, "rotated") | others
 
 
 async def test_a_password_is_no_token_to_rotate(server: Running) -> None:
     await GraphQLApi(server.client).set_inbox(inbox_values(id="a"))
     keyring = server.context.keyring
+    inbox = await row(server)
+    assert (inbox.smtp_consent_id, inbox.imap_consent_id) == (None, None)
     await server.context.database.write(
-        lambda session: rotate_refresh_token(session, "a", Secret(SMTP_PASSWORD), Secret("x"), keyring)
+        lambda session: rotate_refresh_token(session, "", Secret(SMTP_PASSWORD), Secret("x"), keyring)
     )
     assert await password_of(server) == SMTP_PASSWORD
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from models import inbox as rows
 from models.fields import address_key, folded
-from models.stored import secret_place
+from models.stored import PROTOCOLS, secret_of
 from tests.api import SET, Api, GraphQLApi, RestApi
 from tests.inboxes import IMAP_PASSWORD, SMTP_PASSWORD, inbox_values
 from tests.running import Running
@@ -171,9 +171,7 @@ async def test_a_short_password_any_department_and_starttls_ports_are_taken(api:
 async def passwords_of(server: Running, inbox_id: str) -> tuple[str, str]:
     """Both passwords, decrypted."""
     [inbox] = await server.context.database.find(rows.BY_ID, id=inbox_id)
-    keyring = server.context.keyring
-    smtp = keyring.decrypt(inbox.smtp_password, secret_place(inbox_id, "smtp", "password"))
-    imap = keyring.decrypt(inbox.imap_password, secret_place(inbox_id, "imap", "password"))
+    smtp, imap = (secret_of(inbox, protocol, "password", server.context.keyring) for protocol in PROTOCOLS)
     return smtp.reveal(), imap.reveal()
 
 

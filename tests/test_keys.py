@@ -29,7 +29,7 @@ from tests.api import SET
 from tests.inboxes import inbox_values
 from tests.process import PLAIN, Process, environment_of, run, serving, start
 from tests.running import ADMIN_HEADERS, settings_for
-from tests.stored import fill, inboxes_of, keyring_of, passwords_of
+from tests.stored import fill, inboxes_of, keyring_of, passwords_of, stored_of
 
 SMALL_BATCHES = {"models.key.BATCH": 15}
 
@@ -116,7 +116,9 @@ async def _store(settings: Settings, inbox_id: str, key: Key) -> None:
 
     def unit(session: Any) -> None:
         inbox = session.get(EmailInbox, inbox_id)
-        inbox.smtp_password = key.encrypt(Secret(f"smtp-{inbox_id}"), secret_place(inbox_id, "smtp", "password"))
+        inbox.smtp_password = key.encrypt(
+            Secret(f"smtp-{inbox_id}"), secret_place(stored_of(inbox), "smtp", "password")
+        )
 
     async with opened(settings.url) as database:
         await database.write(unit)
@@ -227,7 +229,7 @@ class _Strange(Key):
         self.id, self._key = key.id, key
 
     def encrypt(self, value: Secret, place: Place) -> bytes:
-        return self._key.encrypt(value, Place(place.table, "elsewhere", place.column))
+        return self._key.encrypt(value, Place(place.table, "elsewhere", place.column, place.bound_to))
 
 
 async def test_keys_that_are_set_are_turned_over_too(settings: Settings, tmp_path: Path) -> None:
@@ -255,7 +257,7 @@ async def test_a_value_is_worth_nothing_in_another_place(settings: Settings) -> 
     keyring = keyring_of(settings)
     inboxes = await inboxes_of(settings)
     values = {
-        secret_place(inbox.id, protocol, "password"): getattr(inbox, f"{protocol}_password")
+        secret_place(stored_of(inbox), protocol, "password"): getattr(inbox, f"{protocol}_password")
         for inbox in inboxes
         for protocol in PROTOCOLS
     }

@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextvars import ContextVar
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from mail import oauth2
 from mail.hosts import Hosts
 from mail.oauth2 import MAX_TOKEN, AccessTokens
 from mail.tls import Trust
-from models.account import Grant
+from models.account import Grant, Origin
 from models.config import MAIL_PORTS
 from models.errors import ErrorCode, MailFailure
 from models.secrets import Secret
@@ -410,22 +410,41 @@ async def test_what_could_not_be_stored_is_stored_at_the_next_asking(world: Worl
 
 
 async def test_it_is_stored_for_all_who_hold_the_old_one(world: World) -> None:
-    """Two inboxes may hold one consent. Who is being worked for is in the context of whoever asks."""
-    inbox: ContextVar[str] = ContextVar("inbox")
+    """Two inboxes may hold one consent under two names. Where they have one name, one storing serves both."""
     told = []
 
-    async def store(_grant: Grant, _rotated: Secret) -> None:
-        told.append(inbox.get())
-
-    async def ask(name: str) -> None:
-        inbox.set(name)
-        await world.token()
+    async def store(grant: Grant, _rotated: Secret) -> None:
+        assert grant.origin
+        told.append(grant.origin.consent_id)
 
     world.tokens.on_rotation = store
     world.endpoint.rotates()
-    await asyncio.gather(*(asyncio.create_task(ask(name)) for name in ("first", "second")))
+    origins = [Origin("a", "smtp", "first"), Origin("a", "imap", "first"), Origin("b", "imap", "second")]
+    await asyncio.gather(*(world.token(replace(world.grant, origin=origin)) for origin in origins))
     assert sorted(told) == ["first", "second"]
     assert len(world.endpoint.calls) == 1
+
+
+async def test_it_is_asked_for_with_what_another_process_has_stored(world: World) -> None:
+    world.endpoint.rotates()
+    others = Secret(world.endpoint.consent(USER))
+    stored: list[tuple[str, str]] = []
+
+    @asynccontextmanager
+    async def alone(grant: Grant) -> AsyncIterator[Grant]:
+        yield replace(grant, refresh_token=others)
+        assert stored, "it is to be stored before anybody else may ask"
+
+    async def store(grant: Grant, rotated: Secret) -> None:
+        stored.append((grant.refresh_token.reveal(), rotated.reveal()))
+
+    world.tokens.alone, world.tokens.on_rotation = alone, store
+    await world.token()
+    [call] = world.endpoint.calls
+    assert call["refresh_token"] == others.reveal() == stored[0][0]
+    world.tokens.forget(world.grant)
+    await world.token()
+    assert world.endpoint.calls[1]["refresh_token"] == stored[0][1], "what is newer than the store goes before it"
 
 
 @pytest.mark.parametrize("refresh_token", ["", "a b", "a\r\nb", 5, None, "x" * (MAX_TOKEN + 1)])

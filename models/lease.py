@@ -1,0 +1,52 @@
+"""Turns that processes take by the database: what a lease names is done by its holder alone. Knows no noun.
+
+A lease ends by itself, so that a process that is killed keeps nobody waiting for long.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+
+from sqlalchemy import bindparam, delete, insert, select
+from sqlmodel import Field, SQLModel
+
+from models.columns import Timestamp, now
+from models.prepared import Prepared
+from models.transaction import Transaction
+
+LASTS = timedelta(seconds=15)
+
+
+class Lease(SQLModel, table=True):
+    """Who does what alone, and until when at most."""
+
+    __tablename__: ClassVar[str] = "lease"
+
+    id: str = Field(primary_key=True, max_length=64)
+    holder: str = Field(max_length=64)
+    ends_at: datetime = Field(sa_type=Timestamp)
+
+
+_TABLE: Any = SQLModel.metadata.tables["lease"]
+_OF_ID = _TABLE.c.id == bindparam("lease")
+_HELD: Prepared[Any] = Prepared(select(_TABLE.c.id).where(_OF_ID), tuple)
+_INSERT: Prepared[Any] = Prepared(insert(_TABLE), tuple, columns=_TABLE.c.keys())
+_END: Prepared[Any] = Prepared(delete(_TABLE).where(_OF_ID, _TABLE.c.holder == bindparam("by")), tuple)
+_END_OLD: Prepared[Any] = Prepared(delete(_TABLE).where(_TABLE.c.ends_at <= bindparam("moment")), tuple)
+HELD: Prepared[Any] = Prepared(
+    select(_TABLE.c.id).where(_OF_ID, _TABLE.c.ends_at > bindparam("moment", type_=Timestamp())), tuple
+)
+"""The lease with an id, where somebody holds it at a moment."""
+
+
+def take(transaction: Transaction, lease_id: str, holder: str) -> bool:
+    """Takes the lease; False where somebody holds it. Units run one after the other, in whichever process."""
+    moment = now()
+    transaction.run(_END_OLD, moment=moment)
+    if transaction.run(_HELD, lease=lease_id):
+        return False
+    transaction.run(_INSERT, id=lease_id, holder=holder, ends_at=moment + LASTS)
+    return True
+
+
+def give_back(transaction: Transaction, lease_id: str, holder: str) -> None:
+    transaction.run(_END, lease=lease_id, by=holder)
