@@ -147,7 +147,7 @@ async def test_a_field_of_a_user_is_kept_by_an_update_of_another(server: Running
     values = {name: value for name, value in OF_USERS.items() if name != "active"}
     created = (await server.graphql(CREATE_USER, input=values))["data"]["createUser"]["user"]
     await server.graphql(UPDATE_USER, input={"id": created["id"], "active": False})
-    other = {"name": "Other"} if path != "name" else {"departments": []}
+    other: dict[str, Any] = {"name": "Other"} if path != "name" else {"departments": []}
     answer = await server.graphql(UPDATE_USER, input={"id": created["id"], **other})
     assert answer["data"]["updateUser"]["user"][path] == OF_USERS[path]
 

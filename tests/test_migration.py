@@ -385,7 +385,7 @@ async def test_secrets_of_before_are_bound_to_their_servers(untouched: Callable[
         for protocol, name in itertools.product(PROTOCOLS, SECRETS):
             if value := getattr(inbox, f"{protocol}_{name}"):
                 assert value[8:9] == FORM
-                elsewhere = stored_of(inbox)._replace(**{f"{protocol}_port": 2526})
+                elsewhere = stored_of(inbox)._replace(smtp_port=2526, imap_port=2526)
                 with pytest.raises(DecryptionError):
                     secret_of(elsewhere, protocol, name, keyring_of(settings))
     before = await inboxes_of(settings)

@@ -100,7 +100,7 @@ async def nothing_is_left_behind(server: Running, endpoint: TokenEndpoint) -> No
     for name in NAMES:
         [inbox] = await server.context.database.find(BY_ID, id=name)
         for protocol in ("smtp", "imap"):
-            login: Any = account(inbox, protocol, server.context.keyring).login  # type: ignore[arg-type]
+            login: Any = account(inbox, protocol, server.context.keyring).login
             assert login.refresh_token.reveal() == newest
     async with server.context.database.engine.connect() as connection:
         assert (await connection.execute(text("SELECT count(*) FROM lease"))).scalar() == 0
