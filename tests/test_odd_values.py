@@ -123,7 +123,7 @@ async def test_over_rest(server: Running) -> None:
         for value in values:
             answer = await server.client.get(path.format(x=quote(value)))
             assert answer.status_code < 500, (path, value)
-    bodies = [{"name": text, "email": text, "_id": text} for text in TEXTS]
+    bodies: list[dict[str, Any]] = [{"name": text, "email": text, "_id": text} for text in TEXTS]
     bodies += [
         {"smtp": {"port": number}, "imap": {"maxRetries": number}, "ifVersion": number} for number in NUMBERS[:-1]
     ]
