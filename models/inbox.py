@@ -394,8 +394,9 @@ def _sealed(inbox: StoredInbox, config: InboxConfig, stored: StoredInbox | None,
     for protocol in PROTOCOLS:
         secrets = _given_secrets(getattr(config, protocol))
         if stored and secret_place(inbox, protocol, "") != secret_place(stored, protocol, ""):
-            kept = [name for name in SECRETS if name not in secrets and getattr(stored, f"{protocol}_{name}")]
-            secrets |= {name: secret_of(stored, protocol, name, keyring) for name in kept}
+            kept = stored.server(protocol).secrets
+            for name in [name for name in SECRETS if name not in secrets]:
+                secrets[name] = secret_of(stored, protocol, name, keyring) if name in kept else None
         for name, value in secrets.items():
             column = f"{protocol}_{name}"
             columns[column] = keyring.encrypt(value, secret_place(inbox, protocol, name)) if value else _NONE[name]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from models.account import Grant
 from models.config import Protocol
 from models.inbox import BY_ID
 from models.secrets import DecryptionError
@@ -227,6 +228,17 @@ async def test_it_follows_where_the_rules_let_it_go(api: Api, server: Running, h
         await write(server, smtp_tls_fingerprint=FINGERPRINT)
         with pytest.raises(DecryptionError):
             account(await row(server), "smtp", server.context.keyring)
+
+
+async def test_nothing_is_left_of_a_consent_that_was_taken_away(server: Running, home: Scripted) -> None:
+    values = values_of("consent", home)
+    assert await problems(server, SET_ONE, input=values) == set()
+    await write(server, smtp_oauth2=None)
+    del values["smtp"]["oauth2"]["clientSecret"]
+    assert await problems(server, SET_ONE, input=values) == set()
+    login = account(await row(server), "smtp", server.context.keyring).login
+    assert isinstance(login, Grant)
+    assert login.client_secret is None
 
 
 @pytest.mark.parametrize("stored", ["null", "[]", "{}", '"x"', "5", '{"provider": ["x"], "token_url": null}'])
