@@ -23,9 +23,9 @@ from clients import python_gql
 from settings import Settings
 from tests.conftest import IN_CI
 from tests.inboxes import inbox_values
+from tests.pages import DOCS, ROOT, blocks
 from tests.process import Process, environment_of, serving, start, wait_until_ready
 from tests.stored import fill
-from tests.test_docs import DOCS, ROOT, blocks
 from tests.users import CREATE_USER, PASSWORD
 
 CLIENTS = ROOT / "clients"

@@ -2,13 +2,9 @@
 
 import ast
 import itertools
-import json
 import re
-import shutil
-import subprocess
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,167 +25,9 @@ from schema import build_schema, documents, endpoint, errors, extensions, limits
 from schema import websocket as websocket_messages
 from schema.documents import trusted_documents
 from settings import Settings
-from tests.conftest import IN_CI
-from tests.process import environment_of, serving
-from tests.running import ADMIN_HEADERS, ADMIN_ID, ADMIN_TOKEN, Running
-from tests.sockets import connected, listening
+from tests.pages import DOCS, PAGES, ROOT, examples, quoted, table
 
-ROOT = Path(__file__).parent.parent
-DOCS = ROOT / "docs"
-PAGES = [
-    *(ROOT / name for name in ("README.md", "HACKING.md", "CHANGELOG.md", "web/README.md", "clients/README.md")),
-    *sorted(DOCS.rglob("*.md")),
-]
 CODE = ("models", "mail", "resolvers", "schema", "rest", "edge", "cli")
-PRINTED = "http://127.0.0.1:3000"
-"""The address that the pages print, which is that of a default server."""
-
-
-# ------------------------------------------------------------------------------------------------- reading the pages
-
-
-@dataclass(frozen=True)
-class Block:
-    """A fenced block. `label` is the last line of text before it."""
-
-    language: str
-    text: str
-    label: str
-
-
-@dataclass
-class Example:
-    """What a page says to run, with the answer that it shows."""
-
-    text: str
-    variables: dict[str, Any] = field(default_factory=dict)
-    answer: Any = None
-    status: int = 200
-
-    @property
-    def is_subscription(self) -> bool:
-        return self.text.startswith("subscription")
-
-
-def blocks(page: Path) -> Iterator[Block]:
-    label, language = "", None
-    lines: list[str] = []
-    for line in page.read_text("utf-8").splitlines():
-        if language is None:
-            if line.startswith("```"):
-                language, lines = line[3:], []
-            elif line.strip():
-                label = line.strip()
-        elif line == "```":
-            yield Block(language, "\n".join(lines), label)
-            language, label = None, ""
-        else:
-            lines.append(line)
-
-
-def examples(page: Path, language: str, start: str = "") -> list[Example]:
-    """The blocks of a language that begin with `start`, each with the variables and the answer that follow it."""
-    found: list[Example] = []
-    for block in blocks(page):
-        if block.language == language and block.text.startswith(start):
-            found.append(Example(block.text))
-        elif block.language == "json" and block.label == "Variables:":
-            found[-1].variables = json.loads(block.text)
-        elif block.language == "json" and (
-            shown := re.fullmatch(r"(?:Answer|First message)(?:, (\d+))?:", block.label)
-        ):
-            found[-1].answer = json.loads(block.text)
-            found[-1].status = int(shown[1] or 200)
-    return found
-
-
-def table(page: Path, *header: str) -> list[list[str]]:
-    """The rows of the table whose header has these cells first."""
-    rows: list[list[str]] = []
-    inside = False
-    for line in page.read_text("utf-8").splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split("|")] if line.startswith("|") else []
-        if tuple(cells[: len(header)]) == header:
-            inside = True
-        elif inside and not cells:
-            return rows
-        elif inside and set(cells[0]) != {"-"}:
-            rows.append(cells)
-    assert rows, f"{page} has no table {header}"
-    return rows
-
-
-def quoted(text: str) -> list[str]:
-    """What stands in backticks."""
-    return re.findall(r"`([^`]+)`", text)
-
-
-# ---------------------------------------------------------------------------------------------------------- examples
-
-VARYING = re.compile(r"_?id|\w*[iI]d|\w*At|\w*[cC]ursor|\w*[tT]oken")
-"""Names of what differs from server to server: ids, times, cursors and tokens."""
-
-
-class Comparison:
-    """Holds answers against those that a page shows, and knows then which id of the page is which here."""
-
-    def __init__(self) -> None:
-        self.known: dict[str, str] = {}
-
-    def hold(self, shown: Any, actual: Any, name: str = "") -> None:
-        if isinstance(shown, dict) and isinstance(actual, dict):
-            assert list(shown) == list(actual), name
-            for key, value in shown.items():
-                self.hold(value, actual[key], key)
-        elif isinstance(shown, list) and isinstance(actual, list):
-            assert len(shown) == len(actual), (name, shown, actual)
-            for one, other in zip(shown, actual, strict=True):
-                self.hold(one, other, name)
-        elif shown != actual:
-            assert VARYING.fullmatch(name), (name, shown, actual)
-            assert isinstance(shown, str)
-            assert isinstance(actual, str)
-            assert self.known.setdefault(shown, actual) == actual
-
-    def translated(self, value: Any) -> Any:
-        """The value with the ids of this server."""
-        text = json.dumps(value)
-        for shown, actual in self.known.items():
-            text = text.replace(json.dumps(shown), json.dumps(actual))
-        return json.loads(text)
-
-
-async def test_the_graphql_examples_run_and_answer_as_shown(server: Running) -> None:
-    comparison = Comparison()
-    for example in examples(DOCS / "graphql.md", "graphql"):
-        if example.is_subscription:
-            continue
-        headers = dict(ADMIN_HEADERS)
-        if "logout" in example.text:
-            headers = {"Authorization": f"Bearer {comparison.known[login_token()]}"}
-        body = await server.graphql(example.text, headers, **comparison.translated(example.variables))
-        assert "errors" not in body, (example.text, body)
-        comparison.hold(example.answer, body)
-
-
-def login_token() -> str:
-    """The token that the page shows as the answer to `login`."""
-    [shown] = [one for one in examples(DOCS / "graphql.md", "graphql") if "login(" in one.text]
-    token: str = shown.answer["data"]["login"]["token"]
-    return token
-
-
-async def test_the_subscription_examples_run_and_answer_as_shown(settings: Settings) -> None:
-    all_examples = examples(DOCS / "graphql.md", "graphql")
-    subscriptions = [place for place, example in enumerate(all_examples) if example.is_subscription]
-    assert subscriptions
-    async with listening(settings) as (running, url), connected(url) as subscriber:
-        for example in all_examples[: subscriptions[0]]:
-            await running.graphql(example.text, **example.variables)
-        for place in subscriptions:
-            example = all_examples[place]
-            await subscriber.start(example.text, **example.variables)
-            Comparison().hold(example.answer, {"data": await subscriber.next()})
 
 
 def test_every_root_field_has_an_example() -> None:
@@ -198,24 +36,6 @@ def test_every_root_field_has_an_example() -> None:
     names = {name for kind in kinds if kind for name in kind.fields}
     shown = "\n".join(example.text for example in examples(DOCS / "graphql.md", "graphql"))
     assert {name for name in names if not re.search(rf"\b{name}\b", shown)} == set()
-
-
-@pytest.mark.parametrize("page", [ROOT / "README.md", DOCS / "rest.md"], ids=lambda page: page.name)
-def test_the_curl_examples_run_and_answer_as_shown(page: Path, settings: Settings, tmp_path: Path) -> None:
-    if shutil.which("curl") is None:
-        assert not IN_CI, "curl is compulsory in CI"
-        pytest.skip("curl is not installed")
-    (tmp_path / ".curlrc").write_text('silent\nwrite-out = "\\n%{http_code}"\n')
-    variables = {"CURL_HOME": str(tmp_path), "USER_ID": ADMIN_ID, "TOKEN": ADMIN_TOKEN}
-    comparison, all_examples = Comparison(), examples(page, "sh", "curl")
-    assert all_examples
-    with serving(environment_of(settings), tmp_path) as process:
-        for example in all_examples:
-            command = example.text.replace(PRINTED, process.address).replace("http://localhost:3000", process.address)
-            printed = subprocess.run(["/bin/sh", "-c", command], env=variables, capture_output=True, check=True)
-            answer, _, status = printed.stdout.decode().rpartition("\n")
-            assert int(status) == example.status, (command, answer)
-            comparison.hold(example.answer, json.loads(answer))
 
 
 # ----------------------------------------------------------------------------------------------- tables and constants

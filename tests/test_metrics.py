@@ -29,10 +29,10 @@ from schema.observation import INTROSPECTION, INVALID
 from settings import Settings
 from tests.api import SET, Api, GraphQLApi, post_json
 from tests.inboxes import inbox_values
+from tests.pages import DOCS, quoted, table
 from tests.process import PLAIN, Process, environment_of, serving, subscribed, until
 from tests.running import ADMIN_HEADERS, Running, running, settings_for
 from tests.sockets import connected, listening
-from tests.test_docs import DOCS, quoted, table
 
 CHANGES = "subscription { emailInboxChanged { id } }"
 Samples = Counter[tuple[str, ...]]
