@@ -68,7 +68,7 @@ async def log_in(url: str, username: str, password: str) -> str:
 
 
 async def set_inbox(url: str, token: str, values: dict[str, Any]) -> dict[str, Any]:
-    """The inbox as it is stored now. Raises ValueError with every problem of the input."""
+    """The inbox as stored. Raises ValueError with every problem of the input."""
     async with over_http(url, token) as session:
         payload = (await session.execute(request(SET_INBOX, input=values)))["setEmailInbox"]
     if not payload["success"]:

@@ -21,7 +21,7 @@ from resolvers.turns import ASIDE
 
 WORKING = 68
 ALWAYS_ANSWERED = ("/health/", "/metrics")
-BUSY = "The server has more to do than it can. Try again."
+BUSY = "The server is overloaded. Try again."
 TELL_SECONDS = 10.0
 PLACE = b"-" * ID_LENGTH
 END_OF_HEAD = b"\r\n\r\n"

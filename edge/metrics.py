@@ -131,28 +131,28 @@ class Metrics(Observer):
 
         self._requests = _Labelled(counter("http_requests", "Requests answered.", "route", "method", "status"))
         self._latency = _Labelled(
-            histogram("http_request_duration_seconds", "Until the answer began.", "route", "method")
+            histogram("http_request_duration_seconds", "Time until the response started.", "route", "method")
         )
         self._websockets = gauge("websockets_open", "WebSockets open.")
         self._operations = _Labelled(counter("operations", "Operations done.", "api", "operation", "outcome"))
         self._durations = _Labelled(
             histogram("operation_duration_seconds", "Duration of operations.", "api", "operation")
         )
-        self._units = _Labelled(
-            gauge("database_units", "Units that wait to be written, or are being written.", "state")
-        )
-        self._waits = histogram("database_write_wait_seconds", "How long a unit waited for its turn.")
-        self._writes = histogram("database_write_seconds", "How long a unit took, with its commit.")
-        self._retries = counter("database_write_retries", "Units that lost a race and were run again.")
+        self._units = _Labelled(gauge("database_units", "Units that wait or are being written.", "state"))
+        self._waits = histogram("database_write_wait_seconds", "Time a unit waited before it ran.")
+        self._writes = histogram("database_write_seconds", "Duration of a unit, commit included.")
+        self._retries = counter("database_write_retries", "Units that were run again after a conflict.")
         self._aside = counter("database_slow_reads", "Reads that were broken off and run again beside the event loop.")
-        self._unavailable = counter("database_unavailable", "Reads and writes that the database could not do.")
+        self._unavailable = counter(
+            "database_unavailable", "Reads and writes that failed because the database was unavailable."
+        )
         self._subscriptions = gauge("subscriptions_open", "Subscriptions open.")
-        self._overload = counter("overload_refusals", "Requests refused because there was too much to do.")
+        self._overload = counter("overload_refusals", "Requests refused because the server was overloaded.")
         self._sockets_refused = counter(
             "websocket_refusals", "WebSockets refused because too many were open without credentials."
         )
         self._dropped = counter("subscribers_dropped", "Subscriptions ended because they were read too slowly.")
-        self._handed_out = counter("events", "Changes handed to subscribers, each to each.")
+        self._handed_out = counter("events", "Changes sent to subscribers.")
         self._refused = _Labelled(counter("credentials_refused", "Wrong logins and tokens.", "kind"))
         self._throttled = _Labelled(
             counter("throttled", "Logins and wrong tokens turned away after too many failures.", "kind")
@@ -239,7 +239,10 @@ class Metrics(Observer):
         async def scrape(request: Request) -> Response:
             given = request.headers.get("authorization", "").encode()
             if expected is not None and not hmac.compare_digest(given, expected):
-                refused = {"success": False, "error": "The token of the metrics is needed."}
+                refused = {
+                    "success": False,
+                    "error": "The metrics need their token: send Authorization: Bearer <token>.",
+                }
                 return JsonAnswer(refused, 401, {"WWW-Authenticate": "Bearer"})
             encode, media = choose_encoder(request.headers.get("accept", ""))
             text = await asyncio.to_thread(encode, self._scraped)
@@ -269,7 +272,7 @@ class _Build(Collector):
         self._version = version
 
     def collect(self) -> Iterable[Metric]:
-        yield InfoMetricFamily("email_inbox_build", "The version that runs.", {"version": self._version})
+        yield InfoMetricFamily("email_inbox_build", "Version of the server.", {"version": self._version})
 
 
 class _Processes(Collector):

@@ -23,10 +23,12 @@ class Origin:
         """Raises ValueError, whose text goes on after the name of what is wrong, and does not repeat `text`."""
         found = _ORIGIN.fullmatch(text)
         if not found:
-            raise ValueError("must be scheme and host, such as https://app.example.org, without path and final slash")
+            raise ValueError(
+                "must be a scheme and a host, such as https://app.example.org, without a path or trailing slash"
+            )
         scheme, host, port = found[1].lower(), found[2].lower().strip("[]"), int(found[3]) if found[3] else None
         if port == DEFAULT_PORTS[scheme]:
-            raise ValueError(f"must leave the port {port} out, as browsers do: it is that of {scheme}")
+            raise ValueError(f"must not contain the default port {port} of {scheme}")
         if port is not None and not 0 < port <= 65_535:
             raise ValueError("must have a port from 1 to 65535, or none")
         return cls(scheme, _ascii(host), port)

@@ -64,9 +64,9 @@ class Requests:
             log.warning("request cut short")
             if status:
                 raise
-            await fault(scope, Unavailable("The server is stopping. Look whether it was done before you try again."))(
-                scope, receive, send_with_id
-            )
+            await fault(
+                scope, Unavailable("The server is stopping. Check whether the change was made before you try again.")
+            )(scope, receive, send_with_id)
         except ClientDisconnect:
             log.info("client gone")
         except Exception as error:

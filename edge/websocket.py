@@ -128,4 +128,4 @@ class AnonymousSockets:
         if time.monotonic() - self._logged_at > LOG_SECONDS:
             log.warning("too many WebSockets without credentials", refused=self._refused)
             self._refused, self._logged_at = 0, time.monotonic()
-        raise Unavailable("Too many WebSockets are open whose clients have not said who they are. Try again.")
+        raise Unavailable("Too many WebSockets are open without credentials. Try again.")

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 
 class MailLogin(StrEnum):
-    """What a mail server wants to be logged in with."""
+    """How to log in to a mail server."""
 
     PASSWORD = "PASSWORD"  # noqa: S105 - the name of a kind
     APP_PASSWORD = "APP_PASSWORD"  # noqa: S105 - the name of a kind

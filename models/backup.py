@@ -61,7 +61,7 @@ def back_up(url: str, target: Path) -> None:
 
 
 def _exists(target: Path) -> BackupError:
-    return BackupError(f"{target} exists already: name another file.")
+    return BackupError(f"{target} already exists: choose another file.")
 
 
 def _publish(partial: Path, target: Path) -> None:

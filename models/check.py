@@ -21,7 +21,7 @@ class CheckConfig(Input):
     ] = None
     email: Annotated[
         Address | None,
-        Field(description="Address that the SMTP server is offered as the sender. Required with smtp, without id."),
+        Field(description="Sender address to try at the SMTP server. Required with smtp, without id."),
     ] = None
     smtp: Annotated[SmtpConfig | None, Field(description="The server for outgoing mail.")] = None
     imap: Annotated[ImapConfig | None, Field(description="The server for incoming mail.")] = None
@@ -30,4 +30,4 @@ class CheckConfig(Input):
 class Recipient(Input):
     """Where a test mail goes."""
 
-    to: Annotated[Address | None, Field(description="Address to send to; left out: the caller's own.")] = None
+    to: Annotated[Address | None, Field(description="Address to send to. Default: the caller's own.")] = None

@@ -144,7 +144,7 @@ class ImapConfig(ServerConfig):
         BeforeValidator(
             lambda value: DEFAULT_RETRIES if value is None else value, json_schema_input_type=Retries | None
         ),
-        Field(description="Accepted for compatibility: how often a failed connection is retried; -1: without end."),
+        Field(description="Accepted for compatibility: number of retries of a failed connection; -1: forever."),
     ] = DEFAULT_RETRIES
 
 
@@ -165,13 +165,13 @@ class InboxConfig(Input):
     email: Annotated[Address, Field(description="Address of the inbox; unique, compared without regard to case.")]
     active: Annotated[Boolean, Field(description="Whether mail is fetched and sent.")]
     description: Annotated[
-        Text | None, Field(description="What the inbox is for, at most 2,000 characters; may hold line breaks.")
+        Text | None, Field(description="Description of the inbox, at most 2,000 characters; may contain line breaks.")
     ] = None
-    sender_info: Annotated[Line | None, Field(description="Display name on outgoing mail, at most 200 characters.")] = (
-        None
-    )
+    sender_info: Annotated[
+        Line | None, Field(description="Display name of the sender on outgoing mail, at most 200 characters.")
+    ] = None
     department: Annotated[
-        Line | None, Field(description='Department that serves the inbox; null or "All": every department.')
+        Line | None, Field(description='Department that serves the inbox. Null or "All": every department.')
     ] = None
     smtp: Annotated[SmtpConfig, Field(description="The server for outgoing mail.")]
     imap: Annotated[ImapConfig, Field(description="The server for incoming mail.")]
@@ -190,22 +190,22 @@ _OAUTH2_CHANGES = (
 SmtpConfigPatch = patch_of(
     SmtpConfig,
     "SmtpConfigPatch",
-    "Changes of how outgoing mail is sent: what is left out stays.",
+    "Changes to how outgoing mail is sent. Fields that are left out stay as they are.",
     oauth2=_OAUTH2_CHANGES,
 )
 ImapConfigPatch = patch_of(
     ImapConfig,
     "ImapConfigPatch",
-    "Changes of how incoming mail is fetched: what is left out stays.",
+    "Changes to how incoming mail is fetched. Fields that are left out stay as they are.",
     oauth2=_OAUTH2_CHANGES,
 )
 InboxPatch = patch_of(
     InboxConfig,
     "InboxPatch",
-    "Changes of an inbox.",
+    "Changes to an inbox.",
     id=(Annotated[str, Field(description="Id of the inbox to change.")], ...),
-    smtp=(Annotated[SmtpConfigPatch | None, Field(description="Changes of the server for outgoing mail.")], None),
-    imap=(Annotated[ImapConfigPatch | None, Field(description="Changes of the server for incoming mail.")], None),
+    smtp=(Annotated[SmtpConfigPatch | None, Field(description="Changes to the server for outgoing mail.")], None),
+    imap=(Annotated[ImapConfigPatch | None, Field(description="Changes to the server for incoming mail.")], None),
 )
 
 INBOX_FIELDS = names_of(InboxConfig, but=("smtp", "imap", "if_version"))

@@ -120,7 +120,7 @@ class Database:
         if self._is_full():
             await asyncio.sleep(PATIENCE_SECONDS)  # who is refused at once comes back at once
             if self._is_full():
-                raise Unavailable("Too many changes are waiting. Try again.")
+                raise Unavailable("Too many changes are waiting to be written. Try again.")
         return await self._write(unit)
 
     def _is_full(self) -> bool:

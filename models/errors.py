@@ -152,7 +152,7 @@ class UnsupportedMedia(ProductError):
 
 
 class Misdirected(ProductError):
-    """This server does not go by the name in the Host header. The operator can set EMAIL_INBOX_PUBLIC_URL."""
+    """The Host header does not name this server. The operator can set EMAIL_INBOX_PUBLIC_URL or EMAIL_INBOX_HOSTS."""
 
     code = "BAD_USER_INPUT"
     status = 421

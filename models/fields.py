@@ -119,19 +119,19 @@ def is_line(text: str) -> bool:
 
 def _no_surrogates(text: str) -> str:
     if _SURROGATE.search(text):
-        raise invalid("must be valid Unicode: it holds half of a surrogate pair")
+        raise invalid("must be valid Unicode: it contains half of a surrogate pair")
     return text
 
 
 def _one_line(text: str) -> str:
     if _CONTROL.search(_no_surrogates(text)):
-        raise invalid("must not hold line breaks or other control characters")
+        raise invalid("must not contain line breaks or other control characters")
     return text
 
 
 def _shown(text: str) -> str:
     if _CONTROL_WHEN_SHOWN.search(_one_line(text)):
-        raise invalid("must not hold invisible characters, or such as change the direction of writing")
+        raise invalid("must not contain invisible characters or characters that change the text direction")
     return text
 
 
@@ -142,7 +142,7 @@ def is_seen(text: str) -> bool:
 
 def _lines(text: str) -> str:
     if _CONTROL_BUT_LINES.search(_no_surrogates(text)):
-        raise invalid("must not hold control characters other than line breaks and tabs")
+        raise invalid("must not contain control characters other than line breaks and tabs")
     return text
 
 

@@ -286,7 +286,7 @@ def address_problems(transaction: Transaction, email: object, stored: StoredInbo
     if key is None or (stored and stored.email_key == key) or not transaction.run(_TAKEN, email_key=key):
         return []
     path = ("input", "email")
-    return [Problem(ErrorCode.TAKEN, sentence(path, "belongs to another inbox already"), path)]
+    return [Problem(ErrorCode.TAKEN, sentence(path, "is already used by another inbox"), path)]
 
 
 def version_problems(values: Mapping[str, Any], stored: StoredInbox | None) -> list[Problem]:

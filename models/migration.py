@@ -120,11 +120,11 @@ def _revision(connection: Connection) -> str | None:
 def _judge(revision: str | None, tables: Collection[str]) -> None:
     """Raises StartError where this is the database of another program, or of a newer version of this one."""
     if revision is None and set(tables) - {"alembic_version"}:
-        raise StartError("The database holds the tables of something else: name another one.")
+        raise StartError("The database has tables of another application: choose another database.")
     if revision is not None and revision not in revisions():
         raise StartError(
-            f"The database is at revision {revision}, which this version does not know: it was made by a newer one. "
-            "Run that one, or restore a backup."
+            f"The database is at revision {revision}, which this version does not know: a newer version made it. "
+            "Run that version, or restore a backup."
         )
 
 

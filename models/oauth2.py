@@ -62,7 +62,7 @@ class OAuth2Config(Input):
             "one: the provider's."
         ),
     ] = None
-    client_id: Annotated[Username, Field(description="Id of the application that was consented to.")]
+    client_id: Annotated[Username, Field(description="Client id of the application that the consent was given to.")]
     client_secret: Annotated[
         Password | None,
         Field(

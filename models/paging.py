@@ -154,4 +154,4 @@ def _decode(cursor: str, field: Paged) -> tuple[Any, str]:
             return (datetime.fromisoformat(value).astimezone(UTC) if field.value.endswith("_at") else value), row_id
     except (ValueError, TypeError, OverflowError, RecursionError):
         pass
-    raise BadRequest("The cursor was not made by this list in this order: start again without it.")
+    raise BadRequest("The cursor belongs to another list or another order: start again without it.")

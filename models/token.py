@@ -40,18 +40,16 @@ _OF_LOGINS = (LOGIN, TAKEN_OVER)
 
 def _name(text: str) -> str:
     if text in _OF_LOGINS:
-        raise invalid("must be another one: it is the name of tokens that logins make")
+        raise invalid("is reserved for tokens created by logins: choose another name")
     return text
 
 
 class TokenConfig(Input):
     """Everything that an access token is made from."""
 
-    name: Annotated[
-        Name, AfterValidator(_name), InputField(description="What the token is for, at most 200 characters.")
-    ]
+    name: Annotated[Name, AfterValidator(_name), InputField(description="Name of the token, at most 200 characters.")]
     expires_at: Annotated[
-        AwareDatetime | None, InputField(description="When the token ends; null: it lives until it is revoked.")
+        AwareDatetime | None, InputField(description="When the token expires. Null: it is valid until it is revoked.")
     ] = None
     permissions: Annotated[
         Annotated[list[Permission], InputField(max_length=MAX_PERMISSIONS)] | None,

@@ -48,9 +48,9 @@ class Permission(StrEnum):
 
 def _username(text: str) -> str:
     if _NO_USERNAME.search(folded(text)):
-        raise invalid("must hold no blanks and no @, so that it is never taken for an e-mail address")
+        raise invalid("must not contain spaces or @, so that it can't be mistaken for an e-mail address")
     if not is_seen(text):
-        raise invalid("must not hold invisible characters, or such as change the direction of writing")
+        raise invalid("must not contain invisible characters or characters that change the text direction")
     return text
 
 
@@ -80,7 +80,7 @@ class UserConfig(Input):
         Annotated[list[Line], InputField(max_length=MAX_DEPARTMENTS)],
         InputField(description="Departments whose inboxes the user may see with READ_EMAIL or SEND_EMAIL."),
     ] = []  # noqa: RUF012 - pydantic copies it
-    active: Annotated[Boolean, InputField(description="Whether the user may do anything at all.")] = True
+    active: Annotated[Boolean, InputField(description="Whether the user may log in and use tokens.")] = True
 
 
 FIELDS = names_of(UserConfig, but=("id", "password"))
@@ -89,13 +89,13 @@ FIELDS = names_of(UserConfig, but=("id", "password"))
 UserPatch = patch_of(
     UserConfig,
     "UserPatch",
-    "Changes of a user.",
+    "Changes to a user.",
     id=(Annotated[str, InputField(description="Id of the user to change.")], ...),
 )
 
 
 class User(SQLModel, table=True):
-    """Somebody who may use the API."""
+    """A user of the API."""
 
     __tablename__: ClassVar[str] = "user"
     read: ClassVar[Sequence[str]]
@@ -178,7 +178,7 @@ def taken_problems(session: Session, values: Mapping[str, Any], user_id: str | N
         owner = session.exec(select(User.id).where(column == key(value))).first()
         if owner not in (None, user_id):
             path = ("input", name)
-            problems.append(Problem(ErrorCode.TAKEN, sentence(path, "belongs to another user already"), path))
+            problems.append(Problem(ErrorCode.TAKEN, sentence(path, "is already used by another user"), path))
     return problems
 
 

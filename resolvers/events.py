@@ -104,7 +104,7 @@ class Events:
         [first] = await self._database.find(change.FIRST_SEQ)
         [newest] = await self._database.find(change.LAST_SEQ)
         if after < first - 1 or after > newest:
-            raise BadRequest("The cursor is not among the changes kept: read the inboxes anew, subscribe without it.")
+            raise BadRequest("The cursor is no longer kept: read the inboxes again, then subscribe without it.")
         while events := await self._read(after, up_to):
             for event in events:
                 yield event

@@ -186,7 +186,7 @@ async def _changes(context: Context, inbox_id: str | None, after: int) -> AsyncI
                 continue
             event = following.result()
             if event is None:
-                raise Unavailable("The subscription was ended: subscribe again, with `after`.")
+                raise Unavailable("The subscription ended: subscribe again with `after`.")
             seen = _as_seen_by(caller, event)
             if seen and inbox_id in (None, seen.id):
                 yield seen

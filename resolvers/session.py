@@ -59,7 +59,7 @@ async def login(context: Context, username: str, password: str) -> Login:
 
 @requires()
 async def logout(context: Context) -> None:
-    """Ends the token that the request was made with."""
+    """Revokes the token that the request was made with."""
     token_id = (await context.caller()).token_id
     if token_id is not None:
         await context.database.write(lambda session: tokens.revoke(session, token_id))

@@ -61,7 +61,7 @@ async def revoke_access_token(context: Context, token_id: str) -> str:
     """Ends one of the caller's tokens and returns its id. Raises Refused where the caller has none with this id."""
     caller = await context.caller()
     if caller.narrowed and token_id != caller.token_id:
-        raise Forbidden("A narrowed token can end no token but itself.")
+        raise Forbidden("A token with narrowed permissions can revoke no token but itself.")
     user_id = caller.user.id
     known_id = accepted(UserConfig, "id", token_id)
     if not isinstance(known_id, str) or not await context.database.write(
@@ -79,7 +79,7 @@ def _excess(config: TokenConfig, caller: Caller) -> list[Problem]:
         message = f"permissions must be your own; you lack {', '.join(beyond)}."
         problems.append(Problem(ErrorCode.INVALID, message, ("input", "permissions")))
     if config.expires_at and config.expires_at <= now():
-        problems.append(Problem(ErrorCode.INVALID, "expiresAt must lie in the future.", ("input", "expiresAt")))
+        problems.append(Problem(ErrorCode.INVALID, "expiresAt must be in the future.", ("input", "expiresAt")))
     return problems
 
 

@@ -21,7 +21,7 @@ LOOKUPS = parse("30/minute")
 """Questions of one user for the settings of an address."""
 AT_ONCE = 8
 WAITING = 8
-BUSY = "Too many mail servers are being asked at the moment. Try again."
+BUSY = "Too many checks and look-ups are running. Try again."
 # Each takes 64 MiB and a core: more at once would only slow each other down.
 HASHED_AT_ONCE = 2
 LOGINS_WAITING = 16

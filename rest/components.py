@@ -32,12 +32,12 @@ def _header(description: str, **schema: Any) -> Part:
 
 
 HEADERS: Part = {
-    "X-Request-Id": _header("The id of the request.", type="string", pattern="^[A-Za-z0-9._-]{1,64}$"),
-    "Cache-Control": _header("Nothing may keep the answer.", type="string", const="no-store"),
+    "X-Request-Id": _header("Id of the request.", type="string", pattern="^[A-Za-z0-9._-]{1,64}$"),
+    "Cache-Control": _header("The response must not be stored.", type="string", const="no-store"),
     "Retry-After": _header("Seconds to wait.", type="integer", minimum=1),
-    "X-RateLimit-Limit": _header("How many are allowed in a window.", type="integer", minimum=1),
-    "X-RateLimit-Remaining": _header("How many are left.", type="integer", minimum=0),
-    "X-RateLimit-Reset": _header("Seconds until there are more.", type="integer", minimum=0),
+    "X-RateLimit-Limit": _header("Requests allowed in the window.", type="integer", minimum=1),
+    "X-RateLimit-Remaining": _header("Requests left in the window.", type="integer", minimum=0),
+    "X-RateLimit-Reset": _header("Seconds until the window ends.", type="integer", minimum=0),
     "Allow": _header("The methods that the endpoint has.", type="string"),
 }
 EVERYWHERE = ("X-Request-Id", "Cache-Control")
@@ -63,7 +63,7 @@ class Failure:
 FAILURES = {
     401: Failure(
         "Unauthorized",
-        "No or bad credentials.",
+        "Missing or invalid credentials.",
         problems.Unauthorized,
         problems.UNAUTHORIZED["error"],
         (("status", problems.UNAUTHORIZED["status"]), ("message", problems.UNAUTHORIZED["message"])),
@@ -79,8 +79,13 @@ FAILURES = {
         "NotAllowed", "The endpoint has no such method.", problems.Failure, "Method Not Allowed", (), ("Allow",)
     ),
     413: Failure("TooLarge", f"The body is over {LIMIT // 1024**2} MiB.", problems.Failure, "error-too-large"),
-    415: Failure("UnsupportedMedia", "The body is not said to be JSON.", problems.Failure, str(UnsupportedMedia())),
-    421: Failure("Misdirected", "The `Host` is not a name of this server.", problems.Failure, str(Misdirected())),
+    415: Failure(
+        "UnsupportedMedia",
+        "The `Content-Type` of the body is not `application/json`.",
+        problems.Failure,
+        str(UnsupportedMedia()),
+    ),
+    421: Failure("Misdirected", "The `Host` header does not name this server.", problems.Failure, str(Misdirected())),
     429: Failure(
         "TooManyRequests",
         "Too many requests, or too many failed attempts.",

@@ -29,7 +29,7 @@ class Consent(TypedDict):
     tokenUrl: str
     clientId: str
     scope: str | None
-    hasClientSecret: Annotated[bool, Field(description="Whether a secret of the application is stored.")]
+    hasClientSecret: Annotated[bool, Field(description="Whether a client secret is stored.")]
 
 
 class Server(TypedDict):

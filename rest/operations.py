@@ -51,14 +51,16 @@ def _query(name: str, description: str, schema: Part, **more: Any) -> Part:
 
 COUNT = _query(
     "count",
-    f"How many to show, at most; 0: {DEFAULT_SIZE}.",
+    f"Maximum number of inboxes. 0: {DEFAULT_SIZE}.",
     {"type": "integer", "minimum": 0, "maximum": MAX_SIZE, "default": DEFAULT_SIZE},
 )
-OFFSET = _query("offset", "How many to skip.", {"type": "integer", "minimum": 0, "maximum": MAX_OFFSET, "default": 0})
+OFFSET = _query(
+    "offset", "Number of inboxes to skip.", {"type": "integer", "minimum": 0, "maximum": MAX_OFFSET, "default": 0}
+)
 SORT: Part = {
     "name": "sort",
     "in": "query",
-    "description": "The order, as a JSON object: 1 is upwards, -1 downwards.",
+    "description": "The order, as a JSON object: 1 is ascending, -1 descending.",
     "content": {
         "application/json": {
             "schema": {

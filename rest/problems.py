@@ -30,7 +30,7 @@ class Failure(TypedDict):
 
 
 class Unauthorized(Failure):
-    """No or bad credentials."""
+    """Missing or invalid credentials."""
 
     status: Literal["error"]
     message: str

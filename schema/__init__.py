@@ -32,13 +32,13 @@ class Query:
     viewer = strawberry.field(
         resolver=session.viewer,
         graphql_type=user.User,
-        description="The caller: who the sent credentials belong to.",
+        description="The caller: the user that the credentials belong to.",
     )
     email_inbox = strawberry.field(
         resolver=inbox.email_inbox,
         graphql_type=inbox.EmailInbox | None,
         description="One inbox, by id or by address (exactly one argument). "
-        "Null where there is none or the caller may not see it.",
+        "Null if there is none, or if the caller may not see it.",
     )
     email_inboxes = strawberry.field(
         resolver=inbox.email_inboxes,
@@ -77,22 +77,22 @@ class Mutation:
     delete_email_inbox = strawberry.field(resolver=inbox.delete_email_inbox, description="Deletes the inbox.")
     check_email_inbox = strawberry.field(
         resolver=check.check_email_inbox,
-        description="Connects to the mail servers of an inbox, stored or not saved yet, and tells step by step what "
+        description="Connects to the mail servers of an inbox, stored or not saved yet, and reports step by step what "
         "works. Nothing is saved and no mail is sent. At most 10 a minute, with test mails. Needs MANAGE_EMAIL_INBOX.",
     )
     send_test_email = strawberry.field(
         resolver=check.send_test_email,
-        description="Sends a mail from an active inbox and waits for the mail server's answer. "
+        description="Sends a test mail from an active inbox and waits for the mail server's answer. "
         "Needs MANAGE_EMAIL_INBOX.",
     )
     login = strawberry.field(
-        resolver=session.login, description="By username or e-mail address. The token lives 90 days."
+        resolver=session.login, description="By username or e-mail address. The token is valid for 90 days."
     )
-    logout = strawberry.field(resolver=session.logout, description="Ends the token that the request was made with.")
-    create_user = strawberry.field(resolver=user.create_user, description="Makes a user. Needs MANAGE_USERS.")
+    logout = strawberry.field(resolver=session.logout, description="Revokes the token that the request was made with.")
+    create_user = strawberry.field(resolver=user.create_user, description="Creates a user. Needs MANAGE_USERS.")
     update_user = strawberry.field(
         resolver=user.update_user,
-        description="Changes only the fields that are given. A new password ends the user's tokens. "
+        description="Changes only the fields that are given. A new password revokes the user's tokens. "
         "Needs MANAGE_USERS.",
     )
     delete_user = strawberry.field(
@@ -104,7 +104,7 @@ class Mutation:
         "shown.",
     )
     revoke_access_token = strawberry.field(
-        resolver=token.revoke_access_token, description="Ends one of the caller's tokens."
+        resolver=token.revoke_access_token, description="Revokes one of the caller's tokens."
     )
 
 
@@ -112,8 +112,8 @@ class Mutation:
 class Subscription:
     email_inbox_changed = strawberry.subscription(
         resolver=inbox.email_inbox_changed,
-        description="Every change of an inbox that the caller may see, sent after it is committed. With `after`, first "
-        "everything since that cursor.",
+        description="Every change of an inbox that the caller may see, sent after it is committed. With `after`, "
+        "starts with all changes since that cursor.",
     )
 
 

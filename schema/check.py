@@ -20,56 +20,56 @@ from schema.payload import Payload, UserError, answer, printed
 
 described_enum(
     StageName,
-    "A step on the way into a mailbox.",
+    "A step of connecting to a mail server.",
     {
-        StageName.POLICY: "May this server connect to that host and port?",
-        StageName.DNS: "The host's name is resolved; every address is held against the policy.",
-        StageName.CONNECT: "A connection is made.",
-        StageName.TLS: "TLS is agreed on, and the certificate is judged.",
-        StageName.GREETING: "The mail server says that it is ready.",
-        StageName.STARTTLS: "The connection in clear is turned into one with TLS.",
-        StageName.AUTHENTICATE: "Username and password are accepted, or the consent.",
-        StageName.SELECT_INBOX: "IMAP: the mailbox INBOX is opened.",
+        StageName.POLICY: "The host and port are checked against what this server may connect to.",
+        StageName.DNS: "The host name is resolved, and every address is checked against the policy.",
+        StageName.CONNECT: "A TCP connection is opened.",
+        StageName.TLS: "TLS is negotiated, and the certificate is verified.",
+        StageName.GREETING: "The mail server sends its greeting.",
+        StageName.STARTTLS: "The connection is upgraded to TLS with STARTTLS.",
+        StageName.AUTHENTICATE: "The server accepts username and password, or the OAuth2 access token.",
+        StageName.SELECT_INBOX: "IMAP: INBOX is opened.",
         StageName.SENDER: "SMTP: the inbox's address is accepted as the sender. No mail is sent.",
     },
     name="CheckStageName",
 )
 
 
-@strawberry.type(description="What a mail server's certificate says of itself, whether it is trusted or not.")
+@strawberry.type(description="The certificate that a mail server presented, trusted or not.")
 class Certificate:
-    subject: str = strawberry.field(description="Whom it was made for.")
+    subject: str = strawberry.field(description="Subject: who the certificate was issued to.")
     issuer: str = strawberry.field(description="Who signed it.")
-    names: list[str] = strawberry.field(description="Host names and addresses that it is for.")
-    valid_from: datetime = strawberry.field(description="When it begins.")
-    expires_at: datetime = strawberry.field(description="When it ends.")
+    names: list[str] = strawberry.field(description="Host names and addresses that the certificate is valid for.")
+    valid_from: datetime = strawberry.field(description="Start of the validity period.")
+    expires_at: datetime = strawberry.field(description="End of the validity period.")
     fingerprint: str = strawberry.field(
-        description="Its SHA-256, as `tlsFingerprint` takes it. Compare it with what the server's operator says before "
-        "you trust it."
+        description="Its SHA-256, in the form that `tlsFingerprint` takes. Compare it with the one that the server's "
+        "operator gives you before you trust it."
     )
 
 
 @strawberry.type(description="One step of a check.")
 class CheckStage:
     stage: StageName = strawberry.field(description="Which step.")
-    success: bool = strawberry.field(description="Whether it was taken.")
-    duration_ms: float = strawberry.field(description="How long it took, in milliseconds.")
+    success: bool = strawberry.field(description="Whether it succeeded.")
+    duration_ms: float = strawberry.field(description="Duration in milliseconds.")
     error: UserError | None = strawberry.field(
-        description="Why it was not taken; `field` is the input field to change, such as "
+        description="Why it failed; `field` is the input field to change, such as "
         '`["input", "smtp", "port"]`, also where a stored inbox is checked.'
     )
-    hint: str | None = strawberry.field(description="What to do about it; of a step that was taken, a warning.")
+    hint: str | None = strawberry.field(description="What to do about it. For a step that succeeded: a warning.")
 
 
-@strawberry.type(description="What one mail server said to an inbox: its steps in order, up to the first that broke.")
+@strawberry.type(description="The check of one mail server: its steps in order, up to the first that failed.")
 class ServerCheck:
-    success: bool = strawberry.field(description="True where every step was taken.")
+    success: bool = strawberry.field(description="True if every step succeeded.")
     stages: list[CheckStage] = strawberry.field(description="The steps that were tried.")
     certificate: Certificate | None = strawberry.field(
-        description="The server's certificate; null where no TLS was begun."
+        description="The server's certificate; null if TLS was not started."
     )
     capabilities: list[str] = strawberry.field(
-        description="What the server says that it can do, such as `IDLE` or `SIZE`; at most 100."
+        description="Capabilities that the server announces, such as `IDLE` or `SIZE`; at most 100."
     )
 
 
@@ -78,22 +78,22 @@ class CheckEmailInboxInput(dict[str, Any]):
     """What to check: a stored inbox by its id, servers that are not saved yet, or both. Nothing is saved."""
 
 
-@strawberry.type(description="What a check found. What broke is at its stage, and in userErrors.")
+@strawberry.type(description="The result of a check. Each problem is at its stage, and in userErrors.")
 class CheckEmailInboxPayload(Payload):
     smtp: ServerCheck | None = strawberry.field(
-        default=None, description="The server for outgoing mail; null where it was not checked."
+        default=None, description="The server for outgoing mail; null if it was not checked."
     )
     imap: ServerCheck | None = strawberry.field(
-        default=None, description="The server for incoming mail; null where it was not checked."
+        default=None, description="The server for incoming mail; null if it was not checked."
     )
 
 
-@strawberry.type(description="The test mail as the mail server took it, or why it is not known to be sent.")
+@strawberry.type(description="The test mail that the mail server accepted, or why it was not sent.")
 class SendTestEmailPayload(Payload):
-    recipient: str | None = strawberry.field(default=None, description="Address that it was sent to.")
-    smtp_code: int | None = strawberry.field(default=None, description="The mail server's code, such as 250.")
+    recipient: str | None = strawberry.field(default=None, description="Address that the mail was sent to.")
+    smtp_code: int | None = strawberry.field(default=None, description="Reply code of the mail server, such as 250.")
     enhanced_code: str | None = strawberry.field(
-        default=None, description="Its enhanced code (RFC 3463), such as `2.0.0`, where it gave one."
+        default=None, description="Enhanced status code (RFC 3463), such as `2.0.0`, if the server sent one."
     )
 
 
@@ -107,9 +107,7 @@ async def check_email_inbox(
 async def send_test_email(
     info: Info,
     id: Annotated[strawberry.ID, strawberry.argument(description="Id of an active inbox.")],
-    to: Annotated[
-        str | None, strawberry.argument(description="Address to send to; left out: the caller's own.")
-    ] = None,
+    to: Annotated[str | None, strawberry.argument(description="Address to send to. Default: the caller's own.")] = None,
 ) -> SendTestEmailPayload:
     return await answer(SendTestEmailPayload, send(info.context.context, id, to), _sent)
 

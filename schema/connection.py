@@ -10,23 +10,23 @@ from models.paging import Page
 
 Node = TypeVar("Node")
 
-First = Annotated[int | None, strawberry.argument(description="How many, from the start: 1 to 100; 50 by default.")]
-After = Annotated[str | None, strawberry.argument(description="Only what follows this cursor.")]
-Last = Annotated[int | None, strawberry.argument(description="How many, from the end: 1 to 100.")]
-Before = Annotated[str | None, strawberry.argument(description="Only what precedes this cursor.")]
+First = Annotated[int | None, strawberry.argument(description="Number of nodes from the start: 1 to 100. Default: 50.")]
+After = Annotated[str | None, strawberry.argument(description="Only nodes after this cursor.")]
+Last = Annotated[int | None, strawberry.argument(description="Number of nodes from the end: 1 to 100.")]
+Before = Annotated[str | None, strawberry.argument(description="Only nodes before this cursor.")]
 
 
-@strawberry.type(description="Where a page stands in its list.")
+@strawberry.type(description="Position of a page in its list.")
 class PageInfo:
-    has_next_page: bool = strawberry.field(description="Whether the list goes on after this page.")
-    has_previous_page: bool = strawberry.field(description="Whether the list has something before this page.")
+    has_next_page: bool = strawberry.field(description="Whether there are more nodes after this page.")
+    has_previous_page: bool = strawberry.field(description="Whether there are nodes before this page.")
     start_cursor: str | None = strawberry.field(description="Cursor of the page's first node; null on an empty page.")
     end_cursor: str | None = strawberry.field(description="Cursor of the page's last node; null on an empty page.")
 
 
-@strawberry.type(description="A node and its place in the list.")
+@strawberry.type(description="A node and its cursor.")
 class Edge(Generic[Node]):
-    cursor: str = strawberry.field(description="Where the node stands: `after` or `before` for another page.")
+    cursor: str = strawberry.field(description="Cursor of the node, for `after` or `before`.")
     node: Node = strawberry.field(description="The node.")
 
 
@@ -34,10 +34,10 @@ class Edge(Generic[Node]):
 class Connection(Generic[Node]):
     edges: list[Edge[Node]] = strawberry.field(description="The page's nodes, each with its cursor.")
     nodes: list[Node] = strawberry.field(description="The page's nodes.")
-    page_info: PageInfo = strawberry.field(description="Where the page stands in the list.")
+    page_info: PageInfo = strawberry.field(description="Position of the page in the list.")
     count: strawberry.Private[Callable[[], Awaitable[int]]]
 
-    @strawberry.field(description="Length of the whole list, through all pages.")
+    @strawberry.field(description="Number of nodes in the whole list.")
     async def total_count(self) -> int:
         return await self.count()
 

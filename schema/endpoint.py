@@ -178,6 +178,6 @@ def _asks_for_page(scope: Scope) -> bool:
 def _not_over_http(error: InvalidOperationTypeError, reading: bool) -> RequestError:
     if error.operation_type is OperationType.SUBSCRIPTION:
         return RequestError(
-            400, f"Subscriptions are run over WebSocket (graphql-transport-ws), or with Accept: {EVENT_STREAM}."
+            400, f"Run subscriptions over WebSocket (graphql-transport-ws), or with Accept: {EVENT_STREAM}."
         )
-    return RequestError(405, "Mutations are sent by POST.", {"Allow": "POST"} if reading else {})
+    return RequestError(405, "Send mutations with POST.", {"Allow": "POST"} if reading else {})

@@ -26,10 +26,10 @@ from schema.user import User
 
 described_enum(
     OAuth2Provider,
-    "A provider whose token address and scope are known; any other is named by its tokenUrl.",
+    "A provider with a known token URL and scope. For any other provider, give tokenUrl.",
     {
         OAuth2Provider.GOOGLE: "Gmail and Google Workspace.",
-        OAuth2Provider.MICROSOFT: "Microsoft 365 and Outlook.com. A tenant of its own may be named by tokenUrl.",
+        OAuth2Provider.MICROSOFT: "Microsoft 365 and Outlook.com. For a specific tenant, give tokenUrl.",
     },
 )
 nested_input(OAuth2Input, "OAuth2Input")
@@ -41,7 +41,7 @@ nested_input(ImapConfigPatch, "ImapConfigPatch")
 
 described_enum(
     InboxOrder,
-    "What inboxes are ordered by; equal ones by their ids.",
+    "What inboxes are sorted by; inboxes with equal values by id.",
     {
         InboxOrder.NAME: "The name, without regard to case.",
         InboxOrder.EMAIL: "The address, without regard to case.",
@@ -52,8 +52,8 @@ described_enum(
 )
 described_enum(
     Order,
-    "Which way a list is ordered.",
-    {Order.ASC: "Upwards: A before Z, old before new.", Order.DESC: "Downwards: Z before A, new before old."},
+    "Sort direction.",
+    {Order.ASC: "Ascending: A before Z, old before new.", Order.DESC: "Descending: Z before A, new before old."},
     name="OrderDirection",
 )
 described_enum(
@@ -62,18 +62,18 @@ described_enum(
     {
         ChangeKind.CREATED: "It was created.",
         ChangeKind.UPDATED: "It was replaced or changed.",
-        ChangeKind.DELETED: "It was deleted, or moved out of the caller's sight.",
+        ChangeKind.DELETED: "It was deleted, or the caller may no longer see it.",
     },
 )
 
 
-@strawberry.type(description="A consent in place of a password. Its secrets can never be read.")
+@strawberry.type(description="An OAuth2 consent instead of a password. Its secrets can never be read.")
 class OAuth2Config:
-    provider: OAuth2Provider | None = strawberry.field(description="Who gave the consent, where that is a known one.")
-    token_url: str = strawberry.field(description="Where access tokens are fetched.")
-    client_id: str = strawberry.field(description="Id of the application that was consented to.")
-    scope: str | None = strawberry.field(description="What access is asked for.")
-    has_client_secret: bool = strawberry.field(description="Whether a secret of the application is stored.")
+    provider: OAuth2Provider | None = strawberry.field(description="The provider, if it is a known one.")
+    token_url: str = strawberry.field(description="Token endpoint: where access tokens are requested.")
+    client_id: str = strawberry.field(description="Client id of the application that the consent was given to.")
+    scope: str | None = strawberry.field(description="Scope of the access tokens.")
+    has_client_secret: bool = strawberry.field(description="Whether a client secret is stored.")
 
 
 @strawberry.type(description="How outgoing mail is sent. The password can never be read.")
@@ -83,12 +83,14 @@ class SmtpConfig:
     username: str = strawberry.field(description="Login name.")
     secure: bool = strawberry.field(description="Whether TLS is required.")
     has_password: bool = strawberry.field(
-        description="Whether a password is stored; false where there is oauth2, and for a relay without login."
+        description="Whether a password is stored; false with oauth2, and for a relay without login."
     )
     tls_fingerprint: str | None = strawberry.field(
-        description="SHA-256 fingerprint of the one certificate that is trusted; null: it must be verified."
+        description="SHA-256 fingerprint of the only trusted certificate. Null: certificates are verified as usual."
     )
-    oauth2: OAuth2Config | None = strawberry.field(description="The consent in place of a password, if there is one.")
+    oauth2: OAuth2Config | None = strawberry.field(
+        description="The OAuth2 consent, if there is one instead of a password."
+    )
 
 
 @strawberry.type(description="How incoming mail is fetched. The password can never be read.")
@@ -97,30 +99,32 @@ class ImapConfig:
     port: int = strawberry.field(description="Port.")
     username: str = strawberry.field(description="Login name.")
     secure: bool = strawberry.field(description="Whether TLS is required.")
-    has_password: bool = strawberry.field(description="Whether a password is stored; false where there is oauth2.")
+    has_password: bool = strawberry.field(description="Whether a password is stored; false with oauth2.")
     tls_fingerprint: str | None = strawberry.field(
-        description="SHA-256 fingerprint of the one certificate that is trusted; null: it must be verified."
+        description="SHA-256 fingerprint of the only trusted certificate. Null: certificates are verified as usual."
     )
-    oauth2: OAuth2Config | None = strawberry.field(description="The consent in place of a password, if there is one.")
-    max_retries: int = strawberry.field(description="As it was set; accepted for compatibility.")
+    oauth2: OAuth2Config | None = strawberry.field(
+        description="The OAuth2 consent, if there is one instead of a password."
+    )
+    max_retries: int = strawberry.field(description="Stored for compatibility; has no effect.")
 
 
 @strawberry.type(description="A shared e-mail inbox: an address that a team serves together.")
 class EmailInbox:
     id: strawberry.ID = strawberry.field(description="Id: 1 to 64 characters of A-Z a-z 0-9 _ and -.")
     name: str = strawberry.field(description="Name.")
-    email: str = strawberry.field(description="Address; no other inbox has it.")
+    email: str = strawberry.field(description="E-mail address; unique.")
     active: bool = strawberry.field(description="Whether mail is fetched and sent.")
     description: str | None = strawberry.field(description="What the inbox is for.")
     sender_info: str | None = strawberry.field(description="Display name on outgoing mail.")
     department: str | None = strawberry.field(description="Department that serves the inbox; null: every department.")
     smtp: SmtpConfig = strawberry.field(description="The server for outgoing mail.")
     imap: ImapConfig = strawberry.field(description="The server for incoming mail.")
-    version: int = strawberry.field(description="Grows by one with every change.")
+    version: int = strawberry.field(description="Version; increases by one with every change.")
     created_at: datetime = strawberry.field(description="When the inbox was created.")
     updated_at: datetime = strawberry.field(description="When the inbox was last changed.")
 
-    @strawberry.field(description="Who created it; null where that user is gone.", graphql_type=User | None)
+    @strawberry.field(description="The user who created it; null if that user was deleted.", graphql_type=User | None)
     async def created_by(self, parent: strawberry.Parent[StoredInbox], info: Info) -> user_rows.User | None:
         return await info.context.users.load(parent.created_by_id) if parent.created_by_id else None
 
@@ -136,7 +140,7 @@ class UpdateEmailInboxInput(dict[str, Any]):
     """Changes of an inbox: only the fields that are given are changed; null clears an optional one."""
 
 
-@strawberry.input(description="Which inboxes are listed; what is left out does not filter.")
+@strawberry.input(description="Which inboxes are listed. Fields that are left out do not filter.")
 class EmailInboxFilter:
     active: bool | None = strawberry.field(description="Active or not.", default=None)
     department: str | None = strawberry.field(
@@ -148,49 +152,47 @@ class EmailInboxFilter:
     )
 
 
-@strawberry.input(description="How inboxes are ordered.")
+@strawberry.input(description="How inboxes are sorted.")
 class EmailInboxOrder:
-    field: InboxOrder = strawberry.field(description="What they are ordered by.")
+    field: InboxOrder = strawberry.field(description="The field to sort by.")
     direction: Order = strawberry.field(description="Which way.")
 
 
 BY_NAME = EmailInboxOrder(field=InboxOrder.NAME, direction=Order.ASC)
 
 
-@strawberry.type(description="The inbox as it was set, or why it was not.")
+@strawberry.type(description="The inbox that was saved, or why it was not.")
 class SetEmailInboxPayload(Payload):
     created: bool = strawberry.field(default=False, description="Whether a new inbox was created.")
-    email_inbox: EmailInbox | None = strawberry.field(default=None, description="The inbox as it is stored now.")
+    email_inbox: EmailInbox | None = strawberry.field(default=None, description="The inbox as stored.")
     warnings: list[UserError] = strawberry.field(
         default_factory=list,
-        description="What is odd, but saved all the same: e.g. port 25 with secure: true will use STARTTLS.",
+        description="Warnings about unusual values, which are saved all the same.",
     )
 
 
-@strawberry.type(description="The inbox as it was changed, or why it was not.")
+@strawberry.type(description="The inbox after the change, or why it was not changed.")
 class UpdateEmailInboxPayload(Payload):
-    email_inbox: EmailInbox | None = strawberry.field(default=None, description="The inbox as it is stored now.")
+    email_inbox: EmailInbox | None = strawberry.field(default=None, description="The inbox as stored.")
     warnings: list[UserError] = strawberry.field(
-        default_factory=list, description="What is odd, but saved all the same."
+        default_factory=list, description="Warnings about unusual values, which are saved all the same."
     )
 
 
-@strawberry.type(description="Which inbox was deleted, or why none was.")
+@strawberry.type(description="The id of the inbox that was deleted, or why it was not.")
 class DeleteEmailInboxPayload(Payload):
     deleted_id: strawberry.ID | None = strawberry.field(default=None, description="Id of the inbox that was deleted.")
 
 
 @strawberry.type(description="One committed change of an inbox.")
 class EmailInboxChange:
-    cursor: str = strawberry.field(description="Subscribe with it as `after` to go on behind this change.")
+    cursor: str = strawberry.field(description="Subscribe with it as `after` to continue after this change.")
     kind: ChangeKind = strawberry.field(description="What happened.")
     id: strawberry.ID = strawberry.field(description="Id of the inbox.")
-    email_inbox: EmailInbox | None = strawberry.field(
-        description="The inbox as it is stored by now; null where it is deleted."
-    )
+    email_inbox: EmailInbox | None = strawberry.field(description="The inbox as stored now; null if it was deleted.")
     changed_at: datetime = strawberry.field(description="When it was changed.")
 
-    @strawberry.field(description="Who changed it; null where that user is gone.", graphql_type=User | None)
+    @strawberry.field(description="The user who changed it; null if that user was deleted.", graphql_type=User | None)
     async def changed_by(self, parent: strawberry.Parent[resolvers.InboxChange], info: Info) -> user_rows.User | None:
         return await info.context.users.load(parent.changed_by_id) if parent.changed_by_id else None
 
@@ -226,7 +228,7 @@ async def email_inboxes(
 
 
 async def set_email_inbox(
-    info: Info, input: Annotated[SetEmailInboxInput, strawberry.argument(description="The inbox as it is to be.")]
+    info: Info, input: Annotated[SetEmailInboxInput, strawberry.argument(description="The inbox to save.")]
 ) -> SetEmailInboxPayload:
     def fields(saved: resolvers.Saved) -> dict[str, Any]:
         return {"created": saved.created, **_saved(saved)}
@@ -235,7 +237,7 @@ async def set_email_inbox(
 
 
 async def update_email_inbox(
-    info: Info, input: Annotated[UpdateEmailInboxInput, strawberry.argument(description="What is to change.")]
+    info: Info, input: Annotated[UpdateEmailInboxInput, strawberry.argument(description="The changes.")]
 ) -> UpdateEmailInboxPayload:
     return await answer(UpdateEmailInboxPayload, resolvers.update_email_inbox(info.context.context, input), _saved)
 
@@ -253,10 +255,12 @@ async def changes_cursor(info: Info) -> str:
 
 async def email_inbox_changed(
     info: Info,
-    id: Annotated[strawberry.ID | None, strawberry.argument(description="Of this inbox only.")] = None,
+    id: Annotated[strawberry.ID | None, strawberry.argument(description="Only changes of this inbox.")] = None,
     after: Annotated[
         str | None,
-        strawberry.argument(description="Cursor of a change: first, everything since it; kept for 24 hours."),
+        strawberry.argument(
+            description="Cursor of a change: starts with everything since then. Changes are kept for 24 hours."
+        ),
     ] = None,
 ) -> AsyncIterator[EmailInboxChange]:
     changes: Any = await resolvers.email_inbox_changed(info.context.context, id, after)

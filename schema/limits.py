@@ -209,11 +209,11 @@ class IntrospectionRule(ValidationRule):
         self._count += node.name.value in ("__schema", "__type")
         parent = self.context.get_parent_type()
         if node.alias and parent and parent.name.startswith("__"):
-            self.report_error(GraphQLError("Fields of the introspection can't have aliases.", node))
+            self.report_error(GraphQLError("Introspection fields can't have aliases.", node))
 
     def leave_document(self, *_args: Any) -> None:
         if self._count > 1:
-            self.report_error(GraphQLError("`__schema` and `__type` can be selected once in a document."))
+            self.report_error(GraphQLError("A document can select `__schema` or `__type` only once."))
 
 
 class NamesRule(ValidationRule):

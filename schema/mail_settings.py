@@ -12,26 +12,26 @@ from schema.enums import described_enum
 
 described_enum(
     MailLogin,
-    "What a mail server wants to be logged in with.",
+    "How to log in to a mail server.",
     {
         MailLogin.PASSWORD: "The password of the account.",
-        MailLogin.APP_PASSWORD: "A password made for one program: the account's own is refused.",
-        MailLogin.OAUTH2: "A consent of the mailbox's owner, set as `oauth2`: every password is refused.",
+        MailLogin.APP_PASSWORD: "An app password: the account's own password is refused.",
+        MailLogin.OAUTH2: "An OAuth2 consent by the mailbox's owner, set as `oauth2`: passwords are refused.",
     },
 )
 described_enum(
     ProposalSource,
-    "Where a proposal comes from.",
+    "Source of a proposal.",
     {
-        ProposalSource.PROVIDER: "The provider is known, and the address is at one of its own domains.",
-        ProposalSource.MX: "The domain's mail goes to a provider that is known.",
-        ProposalSource.SRV: "The domain's name servers say so (RFC 6186, RFC 8314).",
-        ProposalSource.AUTOCONFIG: "The domain's web server says so, over HTTPS.",
+        ProposalSource.PROVIDER: "The address is at a domain of a known provider.",
+        ProposalSource.MX: "The domain's mail goes to a known provider.",
+        ProposalSource.SRV: "The domain's SRV records (RFC 6186, RFC 8314).",
+        ProposalSource.AUTOCONFIG: "The domain's autoconfig file, over HTTPS.",
     },
 )
 described_enum(
     Confidence,
-    "How likely a proposal is right.",
+    "How likely it is that a proposal is right.",
     {
         Confidence.HIGH: "A well-known provider.",
         Confidence.MEDIUM: "Mail goes to a well-known provider, name servers name a server of the domain's own, or its "
@@ -42,15 +42,15 @@ described_enum(
 )
 
 
-@strawberry.type(description="A server to try. It is no proof: nobody has logged in there.")
+@strawberry.type(description="A server to try. Nobody has logged in there yet.")
 class MailServerProposal:
     server: str = strawberry.field(description="Host name.")
     port: int = strawberry.field(description="Port.")
-    secure: bool = strawberry.field(description="True: TLS is required. Nothing else is proposed.")
-    username: str = strawberry.field(description="Login name to try.")
-    login: MailLogin = strawberry.field(description="What to log in with.")
-    source: ProposalSource = strawberry.field(description="Where it comes from.")
-    confidence: Confidence = strawberry.field(description="How likely it is right.")
+    secure: bool = strawberry.field(description="Always true: TLS is required.")
+    username: str = strawberry.field(description="Username to try.")
+    login: MailLogin = strawberry.field(description="How to log in.")
+    source: ProposalSource = strawberry.field(description="Source of the proposal.")
+    confidence: Confidence = strawberry.field(description="How likely it is that the proposal is right.")
 
 
 @strawberry.type(
@@ -58,8 +58,8 @@ class MailServerProposal:
     "`checkEmailInbox` is."
 )
 class MailServerSettings:
-    provider: str | None = strawberry.field(description="Name of the provider, where it is known.")
-    hint: str | None = strawberry.field(description="What to know before logging in there, or what to do else.")
+    provider: str | None = strawberry.field(description="Name of the provider, if it is known.")
+    hint: str | None = strawberry.field(description="What to know before logging in.")
     smtp: list[MailServerProposal] = strawberry.field(description="Servers for outgoing mail; may be empty.")
     imap: list[MailServerProposal] = strawberry.field(description="Servers for incoming mail; may be empty.")
 
@@ -67,7 +67,7 @@ class MailServerSettings:
 async def mail_server_settings(
     info: Info,
     email: Annotated[
-        str, strawberry.argument(description="Address of the mailbox. It is told to nobody: its domain is.")
+        str, strawberry.argument(description="Address of the mailbox. Only its domain is sent to other servers.")
     ],
 ) -> Proposals:
     return await resolvers.mail_server_settings(info.context.context, email)

@@ -40,7 +40,7 @@ async def parameters_of(scope: Scope, receive: Receive, documents: AnyDocument) 
         for name in ("variables", "extensions"):
             found[name] = _json(found[name], f"`{name}`") if found.get(name) else None
     else:
-        raise RequestError(405, "GraphQL is asked by GET or POST.", {"Allow": "GET, POST"})
+        raise RequestError(405, "Send GraphQL requests with GET or POST.", {"Allow": "GET, POST"})
     return _checked(found, documents)
 
 

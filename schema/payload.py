@@ -13,19 +13,19 @@ described_enum(
     "What is wrong with an input, or with the server that it names.",
     {
         ErrorCode.REQUIRED: "A value is missing or blank.",
-        ErrorCode.INVALID: "A value is not of the form that its field asks for.",
-        ErrorCode.TOO_LONG: "A text has more characters than its field takes.",
-        ErrorCode.TAKEN: "A value that must be unique belongs to another one already.",
-        ErrorCode.NOT_FOUND: "There is none with this id.",
+        ErrorCode.INVALID: "A value does not have the form that its field requires.",
+        ErrorCode.TOO_LONG: "A text is longer than its field allows.",
+        ErrorCode.TAKEN: "A value that must be unique is already in use.",
+        ErrorCode.NOT_FOUND: "Nothing has this id.",
         ErrorCode.CONFLICT: "What is stored is not what the caller expects it to be, or as much is stored as may be.",
         ErrorCode.PASSWORD_REQUIRED: "A password, or secrets of a consent, must be given: none is stored, the stored "
         "one would go elsewhere, or none of this server's keys decrypts it.",
         ErrorCode.DNS_FAILED: "The name of the mail server or of the token endpoint can't be resolved.",
-        ErrorCode.CONNECTION_REFUSED: "The mail server or token endpoint refused the connection, or there is no way.",
+        ErrorCode.CONNECTION_REFUSED: "The mail server or token endpoint refused the connection, or can't be reached.",
         ErrorCode.TIMEOUT: "The mail server or the token endpoint did not answer in time.",
-        ErrorCode.TLS_FAILED: "TLS could not be agreed on with the mail server or the token endpoint.",
+        ErrorCode.TLS_FAILED: "The TLS handshake with the mail server or the token endpoint failed.",
         ErrorCode.CERTIFICATE_INVALID: "The certificate of the mail server or of the token endpoint can't be trusted.",
-        ErrorCode.STARTTLS_UNAVAILABLE: "TLS is required, and the mail server offers none.",
+        ErrorCode.STARTTLS_UNAVAILABLE: "TLS is required, but the mail server does not offer it.",
         ErrorCode.AUTHENTICATION_FAILED: "The mail server refused the login, or the token endpoint the application, "
         "its secret, tenant or scope, or the account. Of `login`: the username or the password is wrong.",
         ErrorCode.MAILBOX_NOT_FOUND: "The account has no INBOX.",
@@ -36,17 +36,17 @@ described_enum(
         ErrorCode.HOST_NOT_ALLOWED: "This server may not connect to that mail server or token endpoint.",
         ErrorCode.CONSENT_REQUIRED: "The mailbox's owner must consent again: the consent was withdrawn, has ended or "
         "is not enough any more. Nothing else is told by this code.",
-        ErrorCode.UNUSUAL: "Saved all the same, but worth a look.",
+        ErrorCode.UNUSUAL: "A warning: the value is unusual, but was saved.",
     },
 )
 
 
-@strawberry.type(description="Something the caller can put right. Every problem of the input is reported at once.")
+@strawberry.type(description="A problem that the caller can fix. All problems of the input are reported at once.")
 class UserError:
     code: ErrorCode = strawberry.field(description="What is wrong.")
-    message: str = strawberry.field(description="What is wrong and how to put it right, in English.")
+    message: str = strawberry.field(description="What is wrong and how to fix it, in English.")
     field: list[str] | None = strawberry.field(
-        description='Path of the input field, such as `["input", "smtp", "port"]`; null where it is no single field.'
+        description='Path of the input field, such as `["input", "smtp", "port"]`; null if no single field is wrong.'
     )
 
 
@@ -55,10 +55,10 @@ class Payload:
     """What every payload has."""
 
     user_errors: list[UserError] = strawberry.field(
-        default_factory=list, description="Every problem of the input; empty on success."
+        default_factory=list, description="All problems of the input; empty on success."
     )
 
-    success: bool = strawberry.field(default=True, description="True where userErrors is empty.")
+    success: bool = strawberry.field(default=True, description="True if userErrors is empty.")
 
     def __post_init__(self) -> None:
         self.success = not self.user_errors

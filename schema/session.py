@@ -13,15 +13,15 @@ from schema.payload import Payload, answer
 from schema.user import User
 
 
-@strawberry.type(description="Who logged in, or why nobody did.")
+@strawberry.type(description="The user who logged in, or why the login failed.")
 class LoginPayload(Payload):
     user: User | None = strawberry.field(default=None, description="The user.")
     token: str | None = strawberry.field(
-        default=None, description="Token for `X-Auth-Token` or `Authorization: Bearer`. It is never shown again."
+        default=None, description="Token for `X-Auth-Token` or `Authorization: Bearer`. It is shown only once."
     )
 
 
-@strawberry.type(description="That the token is ended.")
+@strawberry.type(description="The result of a logout.")
 class LogoutPayload:
     success: bool = strawberry.field(description="True.")
 

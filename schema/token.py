@@ -15,15 +15,17 @@ from schema.input import input_of
 from schema.payload import Payload, answer
 
 
-@strawberry.type(description="A token to use the API with. What it is, is shown once, when it is made.")
+@strawberry.type(description="An access token for the API. The token itself is shown only once, when it is created.")
 class AccessToken:
-    id: strawberry.ID = strawberry.field(description="Id, to revoke it by.")
+    id: strawberry.ID = strawberry.field(description="Id, for revoking it.")
     name: str = strawberry.field(description="What it is for.")
-    created_at: datetime = strawberry.field(description="When it was made.")
+    created_at: datetime = strawberry.field(description="When it was created.")
     last_used_at: datetime | None = strawberry.field(description="When it was last used, to the minute.")
-    expires_at: datetime | None = strawberry.field(description="When it ends; null: it lives until it is revoked.")
+    expires_at: datetime | None = strawberry.field(
+        description="When it expires. Null: it is valid until it is revoked."
+    )
 
-    @strawberry.field(description="What it may be used for.")
+    @strawberry.field(description="Permissions of the token.")
     async def permissions(self, parent: strawberry.Parent[rows.AccessToken], info: Info) -> list[Permission]:
         return parent.permissions_of((await info.context.context.caller()).user)
 
@@ -33,15 +35,17 @@ class CreateAccessTokenInput(dict[str, Any]):
     """An access token as it is to be made."""
 
 
-@strawberry.type(description="The token that was made, or why none was.")
+@strawberry.type(description="The token that was created, or why it was not.")
 class CreateAccessTokenPayload(Payload):
-    access_token: AccessToken | None = strawberry.field(default=None, description="What is kept of it.")
-    token: str | None = strawberry.field(default=None, description="The token itself. It is never shown again.")
+    access_token: AccessToken | None = strawberry.field(
+        default=None, description="The access token without its secret."
+    )
+    token: str | None = strawberry.field(default=None, description="The token itself. It is shown only once.")
 
 
-@strawberry.type(description="Which token was ended, or why none was.")
+@strawberry.type(description="The id of the token that was revoked, or why it was not.")
 class RevokeAccessTokenPayload(Payload):
-    revoked_id: strawberry.ID | None = strawberry.field(default=None, description="Id of the token that was ended.")
+    revoked_id: strawberry.ID | None = strawberry.field(default=None, description="Id of the token that was revoked.")
 
 
 async def access_tokens(info: Info) -> Sequence[rows.AccessToken]:
@@ -49,7 +53,7 @@ async def access_tokens(info: Info) -> Sequence[rows.AccessToken]:
 
 
 async def create_access_token(
-    info: Info, input: Annotated[CreateAccessTokenInput, strawberry.argument(description="The token as it is to be.")]
+    info: Info, input: Annotated[CreateAccessTokenInput, strawberry.argument(description="The token to create.")]
 ) -> CreateAccessTokenPayload:
     return await answer(
         CreateAccessTokenPayload,

@@ -20,14 +20,14 @@ described_enum(
     "What a user may do. Users without any may log in and see themselves.",
     {
         Permission.MANAGE_EMAIL_INBOX: "Set, change, delete and see every inbox. On the REST path: manage-email-inbox.",
-        Permission.MANAGE_USERS: "Make, change, delete and list users, and give them any permission.",
+        Permission.MANAGE_USERS: "Create, change, delete and list users, and give them any permission.",
         Permission.READ_EMAIL: "See the inboxes of the user's departments and those without one, and read their mail.",
         Permission.SEND_EMAIL: "See the inboxes of the user's departments and those without one, and send mail.",
     },
 )
 
 
-@strawberry.type(description="Somebody who may use the API.")
+@strawberry.type(description="A user of the API.")
 class User:
     id: strawberry.ID = strawberry.field(description="Id.")
     username: str = strawberry.field(description="Login name.")
@@ -48,7 +48,9 @@ class User:
         await may_know(info.context.context, parent)
         return parent.departments
 
-    @strawberry.field(description="Whether the user may do anything. Only for the user and those who manage users.")
+    @strawberry.field(
+        description="Whether the user may log in and use tokens. Only for the user and those who manage users."
+    )
     async def active(self, parent: strawberry.Parent[rows.User], info: Info) -> bool:
         await may_know(info.context.context, parent)
         return parent.active
@@ -64,17 +66,17 @@ class UpdateUserInput(dict[str, Any]):
     """Changes of a user: only the fields that are given are changed; null clears an optional one."""
 
 
-@strawberry.type(description="The user that was made, or why none was.")
+@strawberry.type(description="The user that was created, or why it was not.")
 class CreateUserPayload(Payload):
     user: User | None = strawberry.field(default=None, description="The user.")
 
 
-@strawberry.type(description="The user as it was changed, or why it was not.")
+@strawberry.type(description="The user after the change, or why it was not changed.")
 class UpdateUserPayload(Payload):
-    user: User | None = strawberry.field(default=None, description="The user as it is stored now.")
+    user: User | None = strawberry.field(default=None, description="The user as stored.")
 
 
-@strawberry.type(description="Which user was deleted, or why none was.")
+@strawberry.type(description="The id of the user that was deleted, or why it was not.")
 class DeleteUserPayload(Payload):
     deleted_id: strawberry.ID | None = strawberry.field(default=None, description="Id of the user that was deleted.")
 
@@ -94,14 +96,14 @@ async def users(
 
 
 async def create_user(
-    info: Info, input: Annotated[CreateUserInput, strawberry.argument(description="The user as it is to be.")]
+    info: Info, input: Annotated[CreateUserInput, strawberry.argument(description="The user to create.")]
 ) -> CreateUserPayload:
     work = resolvers.create_user(info.context.context, input)
     return await answer(CreateUserPayload, work, lambda user: {"user": user})
 
 
 async def update_user(
-    info: Info, input: Annotated[UpdateUserInput, strawberry.argument(description="What is to change.")]
+    info: Info, input: Annotated[UpdateUserInput, strawberry.argument(description="The changes.")]
 ) -> UpdateUserPayload:
     work = resolvers.update_user(info.context.context, input)
     return await answer(UpdateUserPayload, work, lambda user: {"user": user})

@@ -25,7 +25,7 @@ _TYPES = ("connection_init", "ping", "pong", "subscribe", "complete")
 
 
 class TooManyOperations(BadRequest):
-    """Too many operations run on this connection. Complete one, or open another connection."""
+    """Too many operations are running on this connection. Complete one, or open another connection."""
 
 
 class WebSocketHandler(BaseGraphQLTransportWSHandler[GraphQLContext, None]):
@@ -44,7 +44,7 @@ class WebSocketHandler(BaseGraphQLTransportWSHandler[GraphQLContext, None]):
         """Who has not said who he is can follow nothing: the connection is there for a login, say."""
         await asyncio.sleep(ANONYMOUS_SECONDS)
         with suppress(RuntimeError):  # it is closed by now
-            await self.websocket.close(4403, "No credentials: connect again with them in the connection parameters")
+            await self.websocket.close(4403, "No credentials: connect again and send them in connection_init")
 
     async def shutdown(self) -> None:
         if self._leaving:
@@ -53,7 +53,7 @@ class WebSocketHandler(BaseGraphQLTransportWSHandler[GraphQLContext, None]):
 
     async def handle_message(self, message: Any) -> None:
         if not _is_message(message):
-            await self.handle_invalid_message("The message is not one of graphql-transport-ws")
+            await self.handle_invalid_message("The message is not a valid graphql-transport-ws message")
         elif message["type"] == "subscribe" and self.connection_acknowledged:
             await self._subscribe(message)
         else:

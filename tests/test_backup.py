@@ -70,7 +70,7 @@ def _restored(settings: Settings, backup: Path, folder: Path, request: pytest.Fi
 def test_nothing_is_overwritten(settings: Settings, tmp_path: Path) -> None:
     target = tmp_path / "backup"
     target.write_text("mine")
-    with pytest.raises(BackupError, match="exists already"):
+    with pytest.raises(BackupError, match="already exists"):
         back_up(settings.url, target)
     assert target.read_text() == "mine"
     assert _partial(tmp_path) == []
@@ -83,7 +83,7 @@ def test_a_file_that_appears_meanwhile_is_not_overwritten(
     target.write_text("mine")
     with monkeypatch.context() as patched:
         patched.setattr(Path, "exists", lambda _: False)
-        with pytest.raises(BackupError, match="exists already"):
+        with pytest.raises(BackupError, match="already exists"):
             back_up(settings.url, target)
     assert target.read_text() == "mine"
 

@@ -116,7 +116,7 @@ def test_one_odd_document_keeps_no_other_one_out(settings: Settings, shell: Shel
         "line 2, broken", "line 4, bbbbbbbbbbbbbbbbb", "line 5, ccccccccccccccccc", "line 6, 7", "line 9, nine",
     }  # fmt: skip
     assert "line 2, broken: email must be" in err
-    assert "line 5, ccccccccccccccccc: username belongs to another user already" in err
+    assert "line 5, ccccccccccccccccc: username is already used by another user" in err
     listed = shell("user", "list")
     assert all(f"\t{name}\t" in listed for name in ("alice", "user-0", "user-1", "user-2", "eight"))
     assert shell("inbox", "list").count("\n") == 1

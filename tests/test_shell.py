@@ -186,7 +186,7 @@ def test_what_is_printed_from_data_is_safe_at_a_terminal(process: Process, shell
     assert r"a\u202eb\u2066" in shell("inbox", "list")
     file = tmp_path / "copy\x1b[2J\u202e"
     assert r"copy\x1b[2J\u202e" in shell("backup", str(file))
-    assert r"copy\x1b[2J\u202e exists already" in shell.refuses("backup", str(file))
+    assert r"copy\x1b[2J\u202e already exists" in shell.refuses("backup", str(file))
     assert r"\x1b[2J" in shell.refuses("token", "add", "nobody\x1b[2J")
 
 

@@ -420,7 +420,7 @@ class IsAuthenticated(BasePermission):
 
 
 def taken() -> EmailInboxPayload:
-    problem = UserError(code="TAKEN", message="email belongs to another inbox already.", field=["input", "email"])
+    problem = UserError(code="TAKEN", message="email is already used by another inbox.", field=["input", "email"])
     return EmailInboxPayload(success=False, user_errors=[problem])
 
 
