@@ -77,6 +77,10 @@ def enhanced_code(text: str) -> str | None:
     return found.group(1) if found else None
 
 
+class HungUp(MailFailure):
+    """The server closed the connection in the middle."""
+
+
 async def by_first_known(attempts: Iterable[Attempt]) -> None:
     """Tries one after the other while the server judges no password. Once it has refused one, none is sent again."""
     unjudged: Unjudged | None = None
@@ -86,7 +90,7 @@ async def by_first_known(attempts: Iterable[Attempt]) -> None:
         except Unjudged as failure:
             unjudged = unjudged or failure
         except MailFailure as failure:
-            if unjudged and failure.kind is ErrorCode.PROTOCOL_ERROR:  # it hung up: too many unknown commands
+            if unjudged and isinstance(failure, HungUp):  # it has had enough of commands that it does not know
                 raise unjudged from None
             raise
         else:
@@ -107,7 +111,7 @@ def not_understood(protocol: str) -> MailFailure:
 
 def hung_up(protocol: str) -> MailFailure:
     """The connection was closed in the middle."""
-    return MailFailure(
+    return HungUp(
         ErrorCode.PROTOCOL_ERROR,
         f"The {protocol} server closed the connection.",
         "server",
