@@ -1,7 +1,7 @@
 """Proves an account: connects and logs in stage by stage, and says which stage broke, why, and what to change.
 
 Knows no inbox. A check saves nothing and sends no mail; what it changes at a server is, at most, when somebody last
-logged in. Each stage has 10 s and a check 30 s in all.
+logged in. How long each stage and the whole check may take lies in `mail/patience.py`.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from functools import partial
 from ipaddress import ip_address
 from typing import Generic, TypeVar
 
-from mail import pasted
+from mail import pasted, patience
 from mail.hosts import Address, canonical
 from mail.imap import ImapSession
 from mail.providers import provider_of_server
@@ -29,10 +29,6 @@ from models.config import IMPLICIT_TLS_PORTS, STARTTLS_PORTS
 from models.errors import ErrorCode, MailFailure
 from models.secrets import Secret
 
-STAGE_SECONDS = 10.0
-CHECK_SECONDS = 30.0
-MESSAGE_SECONDS = 30.0
-"""How long a server may think about a message: spam filters do."""
 LOOK_SECONDS = 3.0
 """How long a server may take to show once more the certificate that was refused."""
 LEAVE_SECONDS = 1.0
@@ -51,15 +47,17 @@ class Checking:
     """Keeps the time of a check, and the record of its stages."""
 
     report: ServerCheck = field(default_factory=ServerCheck)
-    ends_at: float = field(default_factory=lambda: asyncio.get_running_loop().time() + CHECK_SECONDS)
+    session: Session | None = None
+    ends_at: float = field(default_factory=lambda: asyncio.get_running_loop().time() + patience.CHECK_SECONDS)
 
     @asynccontextmanager
     async def stage(self, name: StageName, account: Account) -> AsyncIterator[Stage]:
         """Records what is done within as a stage. A MailFailure passes; what takes too long becomes one."""
         stage, started = Stage(name), time.perf_counter()
         self.report.stages.append(stage)
+        own_end = asyncio.get_running_loop().time() + patience.seconds_for(name)
         try:
-            async with asyncio.timeout_at(min(asyncio.get_running_loop().time() + STAGE_SECONDS, self.ends_at)):
+            async with asyncio.timeout_at(min(own_end, self.ends_at)):
                 yield stage
         except MailFailure as failure:
             if name is StageName.SENDER and not account.username:
@@ -67,7 +65,8 @@ class Checking:
             stage.fail(failure)
             raise
         except TimeoutError:
-            raise stage.fail(_timed_out(name, account)) from None
+            is_silent, is_over = not (self.session and self.session.has_spoken), self.ends_at < own_end
+            raise stage.fail(patience.timed_out(name, account, is_silent=is_silent, is_over=is_over)) from None
         except OSError:
             raise stage.fail(hung_up("mail")) from None
         finally:
@@ -79,8 +78,8 @@ async def check_smtp(mail: Mail, account: Account, sender: str) -> ServerCheck:
     checking = Checking()
     dial = Dial(mail, account, SmtpSession, checking)
     with suppress(MailFailure):
-        async with dial.session() as session, checking.stage(StageName.SENDER, account):
-            await session.sender(sender)
+        async with dial.session() as session, checking.stage(StageName.SENDER, account) as stage:
+            stage.hint = await session.sender(sender)
     return checking.report
 
 
@@ -103,12 +102,12 @@ async def send(mail: Mail, account: Account, message: bytes, sender: str, recipi
         async with checking.stage(StageName.SENDER, account):
             await session.envelope(sender, recipient)
         try:
-            async with asyncio.timeout(MESSAGE_SECONDS):
+            async with asyncio.timeout(patience.MESSAGE_SECONDS):
                 return await session.message(message)
         except TimeoutError:
             raise MailFailure(
                 ErrorCode.TIMEOUT,
-                f"The SMTP server said nothing to the message for {MESSAGE_SECONDS:g} s.",
+                f"The SMTP server said nothing to the message for {patience.MESSAGE_SECONDS:g} s.",
                 "server",
                 hint=MAY_BE_SENT,
             ) from None
@@ -117,7 +116,9 @@ async def send(mail: Mail, account: Account, message: bytes, sender: str, recipi
 class Dial(Generic[SessionT]):
     """How a session with an account's server comes to be, stage by stage."""
 
-    def __init__(self, mail: Mail, account: Account, new: Callable[[], SessionT], checking: Checking) -> None:
+    def __init__(
+        self, mail: Mail, account: Account, new: Callable[[socket.socket], SessionT], checking: Checking
+    ) -> None:
         self._mail = mail
         self._account = account
         self._new = new
@@ -150,21 +151,19 @@ class Dial(Generic[SessionT]):
 
     async def _secured(self, context: ssl.SSLContext) -> SessionT:
         """A session that was greeted, under TLS where it must be, and wherever it can."""
-        connected: socket.socket | None
         async with self._stage(StageName.CONNECT):
-            session, connected = await self._connected()
+            session = await self._connected()
         if self._begins_with_tls:
             try:
                 async with self._stage(StageName.TLS) as stage:
-                    await self._shake_hands(stage, session, partial(session.open, connected, context, self._name))
+                    await self._shake_hands(stage, session, partial(session.open, context, self._name))
             except _GreetsInClear:
                 self._checking.report.stages.pop()
-                connected = None
         async with self._stage(StageName.GREETING):
-            if connected is None:
-                session, connected = await self._connected()
             if not session.is_encrypted:
-                await session.open(connected, None, self._name)
+                session = await self._connected() if self._begins_with_tls else session
+                await session.open(None, self._name)
+            self._checking.session = session
             await session.greet()
         if not session.is_encrypted:
             await self._upgrade(session, context)
@@ -175,17 +174,17 @@ class Dial(Generic[SessionT]):
         port = self._account.port
         return port in IMPLICIT_TLS_PORTS or (self._account.secure and port not in STARTTLS_PORTS)
 
-    async def _connected(self) -> tuple[SessionT, socket.socket]:
-        """A new session and its connection, which is gone for good when the lines are closed.
+    async def _connected(self) -> SessionT:
+        """A session of a new connection, which is gone for good when the lines are closed.
 
         Of several addresses, the first that answers is the one that is talked to from then on.
         """
         connected = await self._mail.hosts.connect(self._addresses, self._account.port)
-        self._addresses = [ip_address(str(connected.getpeername()[0]).partition("%")[0])]
-        session = self._new()
+        session = self._new(connected)
         self._lines.push_async_callback(session.close)
         self._lines.callback(_hang_up, connected.dup())
-        return session, connected
+        self._addresses = [ip_address(str(connected.getpeername()[0]).partition("%")[0])]
+        return session
 
     async def _upgrade(self, session: SessionT, context: ssl.SSLContext) -> None:
         if session.offers_starttls and not session.is_logged_in:
@@ -214,13 +213,13 @@ class Dial(Generic[SessionT]):
         """The certificate that was refused, read over a connection of its own, on which nothing else is said."""
         with suppress(MailFailure, OSError):
             async with asyncio.timeout(LOOK_SECONDS):
-                session, connected = await self._connected()
+                session = await self._connected()
                 if starttls:
-                    await session.open(connected, None, self._name)
+                    await session.open(None, self._name)
                     await session.greet()
                     await session.start_tls(self._mail.trust.looking, self._name)
                 else:
-                    await session.open(connected, self._mail.trust.looking, self._name)
+                    await session.open(self._mail.trust.looking, self._name)
                 return session.certificate()
         return None
 
@@ -296,19 +295,3 @@ def _hang_up(line: socket.socket) -> None:
     with suppress(OSError):
         line.shutdown(socket.SHUT_RDWR)
     line.close()
-
-
-def _timed_out(name: StageName, account: Account) -> MailFailure:
-    what, hint = {
-        StageName.DNS: ("The name server did not answer", "Try again. Check the spelling of the server's name."),
-        StageName.CONNECT: (
-            f"Nothing answers on port {account.port}",
-            "Check server and port; a firewall may drop what is sent there. Many networks block port 25.",
-        ),
-        StageName.GREETING: (
-            f"The server did not greet on port {account.port}",
-            "Where TLS is spoken from the first byte, the server waits for us: 465 for SMTP and 993 for IMAP.",
-        ),
-    }.get(name, ("The server did not answer", "It may be overloaded. Try again later; if it lasts, ask its operator."))
-    field_name = "server" if name is StageName.DNS else "port"
-    return MailFailure(ErrorCode.TIMEOUT, f"{what} within {STAGE_SECONDS:g} s.", field_name, hint=hint)

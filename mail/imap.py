@@ -9,28 +9,27 @@ import imaplib
 import re
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 
 from imapclient import IMAPClient
 from imapclient.exceptions import IMAPClientError, LoginError
 
+from mail import sasl
+from mail.refusals import At, of_imap
 from mail.report import Certificate
 from mail.session import (
-    Refusal,
+    Attempt,
+    by_first_known,
     hung_up,
-    login_refused,
     no_login,
     no_oauth2,
     not_understood,
-    put_off,
     read_certificate,
-    saslname,
     shown,
     starttls_refused,
     tls_broken_off,
-    tls_wanted,
-    token_refused,
 )
 from mail.threads import in_thread
 from models.errors import ErrorCode, MailFailure
@@ -49,18 +48,19 @@ _CODE = re.compile(r"\[([A-Z]+)[\] ]")
 CODES = {"AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED", "PRIVACYREQUIRED", "CONTACTADMIN", "NOPERM", "INUSE",
          "LIMIT", "NONEXISTENT", "UNAVAILABLE", "SERVERBUG", "ALERT", "OVERQUOTA", "THROTTLED"}  # fmt: skip
 """The response codes that are told (RFC 5530, 9208; THROTTLED is Google's)."""
-PUT_OFF = {"UNAVAILABLE", "LIMIT", "INUSE", "SERVERBUG", "OVERQUOTA", "THROTTLED"}
-"""Those of them that say nothing against user name and password."""
+_BAD = re.compile(r"\w+ command error: BAD")
+"""How imaplib begins when the server knows no such command."""
 
 
 class ImapSession:
     """One connection to an IMAP server."""
 
-    def __init__(self) -> None:
+    def __init__(self, connected: socket.socket) -> None:
         self.capabilities: list[str] = []
         self._client: _Client | None = None
-        self._connected: socket.socket | None = None
+        self._connected = connected
         self._name = ""
+        self.has_spoken = False
         self.was_greeted = False
         self.is_encrypted = False
 
@@ -72,22 +72,24 @@ class ImapSession:
     def is_logged_in(self) -> bool:
         return self._client is not None and self._client.is_logged_in
 
-    async def open(self, connected: socket.socket, context: ssl.SSLContext | None, name: str) -> None:
+    async def open(self, context: ssl.SSLContext | None, name: str) -> None:
         self._name = name
-        connected.setblocking(True)
-        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # imaplib sends a line in two pieces
-        self._connected = connected
+        self._connected.setblocking(True)
+        self._connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # imaplib sends a line in two pieces
         if context:
-            tls = context.wrap_socket(connected, server_hostname=name, do_handshake_on_connect=False)
+            tls = context.wrap_socket(self._connected, server_hostname=name, do_handshake_on_connect=False)
             self._connected = tls
             await in_thread(tls.do_handshake)
             self.is_encrypted = True
 
     async def greet(self) -> None:
         with told():
-            self._client = await in_thread(_Client, self._connected, self._name)
+            self._client = await in_thread(_Client, self._connected, self._name, self._heard)
         self.was_greeted = True
         self.capabilities = shown(self._client.announced)
+
+    def _heard(self) -> None:
+        self.has_spoken = True
 
     async def start_tls(self, context: ssl.SSLContext, name: str) -> None:  # noqa: ARG002 - known since `open`
         with told(passing=ssl.SSLError):
@@ -105,41 +107,48 @@ class ImapSession:
         return read_certificate(connected if isinstance(connected, ssl.SSLSocket) else None)
 
     async def authenticate(self, username: str, password: Secret) -> None:
-        """AUTHENTICATE PLAIN takes every character; LOGIN, which older servers have, takes ASCII alone."""
-        if self.is_logged_in:
-            raise no_login("IMAP", self.is_encrypted)
-        if "AUTH=PLAIN" in self.capabilities:
-            await self._authenticate(login_refused, "PLAIN", f"\0{username}\0{password.reveal()}")
-        elif "LOGINDISABLED" in self.capabilities:
-            raise no_login("IMAP", self.is_encrypted)
-        elif not ((said := username + password.reveal()).isascii() and said.isprintable()):
-            raise _ascii_only()
-        else:
-            with told():
-                await in_thread(self._opened.login, _quoted(username), password.reveal())
+        """A password that the server has refused is not sent again: where failures are counted, it counts once."""
+        attempts = [] if self.is_logged_in else self._attempts(username, password)
+        if not attempts:
+            raise no_login("IMAP", self.is_encrypted, self._mechanisms)
+        await by_first_known(attempts)
 
     async def authenticate_by_token(self, username: str, token: Secret) -> None:
-        bearer = f"auth=Bearer {token.reveal()}\x01\x01"
-        if "AUTH=XOAUTH2" in self.capabilities:
-            await self._authenticate(token_refused, "XOAUTH2", f"user={username}\x01{bearer}")
-        elif "AUTH=OAUTHBEARER" in self.capabilities:
-            said = f"n,a={saslname(username)},\x01{bearer}"
-            await self._authenticate(token_refused, "OAUTHBEARER", said, goodbye=b"\x01")
-        else:
+        mechanisms = sasl.by_token(self._mechanisms)
+        if not mechanisms:
             raise no_oauth2("IMAP")
+        await self._authenticate(At.TOKEN, mechanisms[0](username, token.reveal()))
+
+    @property
+    def _mechanisms(self) -> list[str]:
+        return [name.removeprefix("AUTH=") for name in self.capabilities if name.startswith("AUTH=")]
+
+    def _attempts(self, username: str, password: Secret) -> list[Attempt]:
+        """AUTHENTICATE takes every character; the command LOGIN, which older servers have, takes ASCII alone."""
+        mechanisms = sasl.by_password(self._mechanisms, is_encrypted=self.is_encrypted)
+        attempts: list[Attempt] = [
+            partial(self._authenticate, At.PASSWORD, mechanism(username, password.reveal())) for mechanism in mechanisms
+        ]
+        if "LOGINDISABLED" in self.capabilities:
+            return attempts
+        if (said := username + password.reveal()).isascii() and said.isprintable():
+            better = {sasl.plain} if self.is_encrypted else {sasl.plain, sasl.cram_md5}
+            attempts.insert(len(better.intersection(mechanisms)), partial(self._login, username, password))
+        elif not attempts:
+            raise _ascii_only()
+        return attempts
+
+    async def _login(self, username: str, password: Secret) -> None:
+        with told(At.PASSWORD):
+            await in_thread(self._opened.login, _quoted(username), password.reveal())
 
     async def select_inbox(self) -> None:
         """Opens INBOX to look at it: nothing is marked as seen."""
         with told():
             if "ID" in self.capabilities:
                 await in_thread(self._opened.introduce)
-            try:
+            with told(At.SELECT):
                 await in_thread(self._opened.select_folder, "INBOX", readonly=True)
-            except IMAPClientError as error:
-                if isinstance(error, imaplib.IMAP4.abort):
-                    raise
-                code = _code_of(error)
-                raise put_off("IMAP", code) if code in PUT_OFF else _no_inbox(code) from None
             found = await in_thread(self._opened.capabilities_now)
         self.capabilities = shown(name.decode("ascii", "replace") for name in found)
 
@@ -155,8 +164,7 @@ class ImapSession:
         with suppress(OSError, imaplib.IMAP4.error):
             if self._client:
                 self._client.shutdown()
-        if self._connected:
-            self._connected.close()
+        self._connected.close()
 
     @property
     def _opened(self) -> "_Client":
@@ -164,19 +172,16 @@ class ImapSession:
             raise hung_up("IMAP")
         return self._client
 
-    async def _authenticate(self, refusal: Refusal, mechanism: str, said: str, goodbye: bytes = b"") -> None:
-        """One message of ours; to a challenge after it, which tells why it is refused, only an end is left."""
-        answers = iter([said.encode()])
-        with told(refusal):
-            await in_thread(self._opened.sasl_login, mechanism, lambda _challenge: next(answers, goodbye))
+    async def _authenticate(self, at: At, exchange: sasl.Exchange) -> None:
+        with told(at):
+            await in_thread(self._opened.sasl_login, exchange.mechanism, exchange.answer)
 
 
 class _Client(IMAPClient):  # type: ignore[misc]  # IMAPClient has no types
     """A client of a connection that was made already."""
 
-    def __init__(self, connected: socket.socket | None, name: str) -> None:
-        assert connected is not None
-        self._given = connected
+    def __init__(self, connected: socket.socket, name: str, heard: Callable[[], None]) -> None:
+        self._given, self._heard = connected, heard
         super().__init__(name, ssl=isinstance(connected, ssl.SSLSocket))
         self._imap.debug = 0  # IMAPClient's is 5: all that the server says, for the log
 
@@ -205,14 +210,14 @@ class _Client(IMAPClient):  # type: ignore[misc]  # IMAPClient has no types
         return found
 
     def _create_IMAP4(self) -> imaplib.IMAP4:  # noqa: N802 - IMAPClient's name
-        return _Connection(self._given, self.host)
+        return _Connection(self._given, self.host, self._heard)
 
 
 class _Connection(imaplib.IMAP4):
     """imaplib's, with a bound on what it reads for one command."""
 
-    def __init__(self, connected: socket.socket, name: str) -> None:
-        self._given = connected
+    def __init__(self, connected: socket.socket, name: str, heard: Callable[[], None]) -> None:
+        self._given, self._heard = connected, heard
         self._left = MAX_BYTES
         super().__init__(name)
 
@@ -235,6 +240,7 @@ class _Connection(imaplib.IMAP4):
             raise
         except self.error:  # what is too long for imaplib ends the connection, and is no refusal
             raise self.abort("too long a line") from None
+        self._heard()
         self._spend(max(len(line), LEAST))
         return line
 
@@ -245,22 +251,20 @@ class _Connection(imaplib.IMAP4):
 
 
 @contextmanager
-def told(login_failure: Refusal = login_refused, passing: type[Exception] | tuple[()] = ()) -> Iterator[None]:
+def told(at: At = At.HELLO, passing: type[Exception] | tuple[()] = ()) -> Iterator[None]:
     """Turns what goes wrong, but what is `passing`, into a MailFailure that repeats nothing that the server said."""
     try:
         yield
     except passing:
         raise
     except (imaplib.IMAP4.error, IMAPClientError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise _failure_of(error, login_failure) from None
+        raise _failure_of(error, at) from None
 
 
-def _failure_of(error: BaseException, login_failure: Refusal) -> MailFailure:
+def _failure_of(error: BaseException, at: At) -> MailFailure:
     match error:
         case LoginError(__context__=imaplib.IMAP4.abort() as cause):
-            return _failure_of(cause, login_failure)
-        case LoginError():
-            return _login_failure(_code_of(error), login_failure)
+            return _failure_of(cause, at)
         case ssl.SSLError():
             return tls_broken_off("IMAP")
         case OSError():
@@ -269,29 +273,17 @@ def _failure_of(error: BaseException, login_failure: Refusal) -> MailFailure:
             return hung_up("IMAP")
         case imaplib.IMAP4.error() if _BYE.match(str(error)):
             return hung_up("IMAP")
+        case IMAPClientError() if at is not At.HELLO and not isinstance(error, imaplib.IMAP4.abort):
+            code = _code_of(error)
+            return of_imap(at, code, str(error)).failure("IMAP", code)
         case _:
             return not_understood("IMAP")
-
-
-def _login_failure(code: str, login_failure: Refusal) -> MailFailure:
-    if code == "PRIVACYREQUIRED":
-        return tls_wanted("IMAP")
-    return put_off("IMAP", code) if code in PUT_OFF else login_failure("IMAP", code)
-
-
-def _no_inbox(code: str) -> MailFailure:
-    return MailFailure(
-        ErrorCode.MAILBOX_NOT_FOUND,
-        f"The account has no mailbox INBOX that can be opened ({code}).",
-        "username",
-        hint="Check that the user name is of an account that receives mail, and that IMAP is switched on for it.",
-    )
 
 
 def _ascii_only() -> MailFailure:
     return MailFailure(
         ErrorCode.AUTHENTICATION_FAILED,
-        "The IMAP server takes only user names and passwords in ASCII.",
+        "The IMAP server accepts only usernames and passwords in ASCII.",
         "password",
         hint="Set a password at the mail server that has no accents or other special letters.",
     )
@@ -303,6 +295,8 @@ def _quoted(text: str) -> str:
 
 
 def _code_of(error: BaseException) -> str:
-    """The response code within a refusal (RFC 5530), where it is one that may be told; else NO."""
+    """The response code within a refusal (RFC 5530), where it is one that may be told; else NO or BAD."""
+    if _BAD.match(str(error)):
+        return "BAD"
     found = _CODE.search(str(error))
     return found.group(1) if found and found.group(1) in CODES else "NO"

@@ -1,35 +1,42 @@
 """A conversation with a mail server, step by step, whichever protocol it is in; and what may be told of a reply.
 
 Nothing of what a server says is repeated: a reply is told by its code, capabilities by names of a strict form.
+What a refusal means, says `mail/refusals.py`.
 """
 
 import re
-import socket
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import Protocol
 
 from mail.certificate import certificate
 from mail.report import Certificate
+from mail.verdicts import Unjudged
 from models.errors import ErrorCode, MailFailure
 from models.secrets import Secret
 
 MAX_CAPABILITIES = 100
+MAX_MECHANISMS = 8
+"""How many of the mechanisms that a server offers are named in a message."""
 _CAPABILITY = re.compile(r"[A-Z0-9=+._-]{1,40}")
 _ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?:\s|$)")
 
-Refusal = Callable[[str, str], MailFailure]
-"""What to make of a login that a server of this protocol refused by this code."""
+Attempt = Callable[[], Awaitable[None]]
+"""To log in by one mechanism. Raises MailFailure."""
 
 
 class Session(Protocol):
-    """One connection. Every step raises MailFailure; where hands are shaken, OSError too, of which TLS has its own."""
+    """One connection, which the session owns. Every step raises MailFailure; where hands are shaken, OSError too."""
 
     capabilities: list[str]
     """What the server says that it can, as of now: after STARTTLS, nothing that was said before it."""
     was_greeted: bool
     is_encrypted: bool
+
+    @property
+    def has_spoken(self) -> bool:
+        """Whether the server has said anything yet."""
 
     @property
     def offers_starttls(self) -> bool: ...
@@ -38,8 +45,8 @@ class Session(Protocol):
     def is_logged_in(self) -> bool:
         """Whether the server took us for somebody before we said who we are."""
 
-    async def open(self, connected: socket.socket, context: ssl.SSLContext | None, name: str) -> None:
-        """Takes over a connection, and shakes hands where a context is given."""
+    async def open(self, context: ssl.SSLContext | None, name: str) -> None:
+        """Shakes hands where a context is given."""
 
     async def greet(self) -> None:
         """Hears the greeting, and what the server can."""
@@ -71,9 +78,26 @@ def enhanced_code(text: str) -> str | None:
     return found.group(1) if found else None
 
 
-def saslname(username: str) -> str:
-    """The user name within a SASL message (RFC 5801, 4)."""
-    return username.replace("=", "=3D").replace(",", "=2C")
+class HungUp(MailFailure):
+    """The server closed the connection in the middle."""
+
+
+async def by_first_known(attempts: Iterable[Attempt]) -> None:
+    """Tries one after the other while the server judges no password. Once it has refused one, none is sent again."""
+    unjudged: Unjudged | None = None
+    for attempt in attempts:
+        try:
+            await attempt()
+        except Unjudged as failure:
+            unjudged = unjudged or failure
+        except MailFailure as failure:
+            if unjudged and isinstance(failure, HungUp):  # it has had enough of commands that it does not know
+                raise unjudged from None
+            raise
+        else:
+            return
+    if unjudged:
+        raise unjudged
 
 
 def not_understood(protocol: str) -> MailFailure:
@@ -88,7 +112,7 @@ def not_understood(protocol: str) -> MailFailure:
 
 def hung_up(protocol: str) -> MailFailure:
     """The connection was closed in the middle."""
-    return MailFailure(
+    return HungUp(
         ErrorCode.PROTOCOL_ERROR,
         f"The {protocol} server closed the connection.",
         "server",
@@ -116,56 +140,20 @@ def tls_broken_off(protocol: str) -> MailFailure:
     )
 
 
-def put_off(protocol: str, code: str) -> MailFailure:
-    """The server takes nobody in at the moment, which says nothing against user name and password."""
-    return MailFailure(
-        ErrorCode.PROTOCOL_ERROR,
-        f"The {protocol} server can't let anybody in at the moment ({code}).",
-        "server",
-        hint="Try again in some minutes. Some servers answer so after too many failures or connections.",
-    )
-
-
-def tls_wanted(protocol: str) -> MailFailure:
-    """No login is taken in clear."""
-    return MailFailure(
-        ErrorCode.AUTHENTICATION_FAILED,
-        f"The {protocol} server takes a login under TLS alone.",
-        "secure",
-        hint="Set secure to true.",
-    )
-
-
-def login_refused(protocol: str, code: str) -> MailFailure:
-    """User name or password are wrong, as far as the server says."""
-    return MailFailure(
-        ErrorCode.AUTHENTICATION_FAILED,
-        f"The {protocol} server refused user name and password ({code}).",
-        "password",
-        hint="Check both. The user name is often the whole address. With two-factor login, an app password is needed.",
-    )
-
-
-def token_refused(protocol: str, code: str) -> MailFailure:
-    """The access token is good, as far as its issuer says, but not for this account or not for mail."""
-    return MailFailure(
-        ErrorCode.AUTHENTICATION_FAILED,
-        f"The {protocol} server refused the access token ({code}).",
-        "oauth2",
-        "refreshToken",
-        hint="Check that username is the address whose owner consented, that the consent covers IMAP and SMTP, and "
-        "that both are switched on for the account.",
-    )
-
-
-def no_login(protocol: str, encrypted: bool) -> MailFailure:
-    """There is no way to log in by a password here."""
-    if encrypted:
-        hint = "Try another port: 587 or 465 for SMTP, 993 for IMAP. Some servers ask for OAuth2."
+def no_login(protocol: str, encrypted: bool, offered: Iterable[str]) -> MailFailure:
+    """There is no way to log in by a password here. `offered` are the names of the mechanisms that are."""
+    names = shown(offered)
+    what = f" that this server knows. It offers {', '.join(names[:MAX_MECHANISMS])}" if names else ""
+    if not encrypted:
+        hint = "Without TLS many servers accept no login: set secure to true."
+    elif {"XOAUTH2", "OAUTHBEARER"} & set(names):
+        hint = "Set oauth2 in place of the password."
     else:
-        hint = "Without TLS many servers take no login: set secure to true."
+        hint = (
+            "Try another port (587 or 465 for SMTP, 993 for IMAP), or have the operator allow PLAIN or LOGIN over TLS."
+        )
     return MailFailure(
-        ErrorCode.AUTHENTICATION_FAILED, f"The {protocol} server offers no login by password.", "port", hint=hint
+        ErrorCode.AUTHENTICATION_FAILED, f"The {protocol} server offers no login by password{what}.", "port", hint=hint
     )
 
 

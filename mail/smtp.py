@@ -2,50 +2,48 @@
 
 import asyncio
 import base64
+import binascii
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import aiosmtplib
 from aiosmtplib.protocol import SMTPProtocol
 from aiosmtplib.response import SMTPResponse
 
+from mail import sasl
 from mail.hosts import ascii_name
+from mail.refusals import At, of_smtp
 from mail.report import GOOD, PERMANENT, TEMPORARY, Certificate, Reply
 from mail.session import (
-    Refusal,
+    by_first_known,
     enhanced_code,
     hung_up,
-    login_refused,
     no_login,
     no_oauth2,
     not_understood,
-    put_off,
     read_certificate,
-    saslname,
     shown,
     starttls_refused,
     tls_broken_off,
-    tls_wanted,
-    token_refused,
 )
 from models.errors import ErrorCode, MailFailure
 from models.secrets import Secret
 
-NOT_UNDERSTOOD = -1
-"""What aiosmtplib gives for the code of a line that is no reply."""
 CHALLENGE = 334
+MAX_CHALLENGES = 4
 MAX_INITIAL = 480
 """What an AUTH command holds beside its name within the 512 bytes of a command line (RFC 5321, 4.5.3.1.4)."""
-TLS_FIRST = (530, 538)
-NO_SUCH_WAY = (502, 503, 504)
-"""Refusals of AUTH that say nothing against user name and password (RFC 4954, 4 and 6)."""
 CLOSING = 421
 """What ends the connection in answer to any command, and refuses none (RFC 5321, 3.8)."""
 
 MAY_BE_SENT = "It may have been sent, or not: look into the recipient's mailbox before you try again."
-_ALIAS = "The account may not send as this address: have it added as an alias, or use the account that owns it."
+NOT_RECEIVED_HERE = (
+    "The server accepted the inbox's address as a sender, but not as a recipient, which it was offered to see more. "
+    "Many servers judge the sender only then: send a test mail to be sure."
+)
 
 
 class SmtpSession:
@@ -53,9 +51,9 @@ class SmtpSession:
 
     is_logged_in = False
 
-    def __init__(self) -> None:
+    def __init__(self, connected: socket.socket) -> None:
         self.capabilities: list[str] = []
-        self._client = _Client(timeout=None)
+        self._client = _Client(connected)
         self._extensions: dict[str, str] = {}
         self._methods: list[str] = []
         self.was_greeted = False
@@ -65,15 +63,19 @@ class SmtpSession:
     def offers_starttls(self) -> bool:
         return "starttls" in self._extensions
 
-    async def open(self, connected: socket.socket, context: ssl.SSLContext | None, name: str) -> None:
-        await self._client.take(connected, context, name)
+    @property
+    def has_spoken(self) -> bool:
+        return self._client.has_spoken
+
+    async def open(self, context: ssl.SSLContext | None, name: str) -> None:
+        await self._client.begin(context, name)
         self.is_encrypted = context is not None
 
     async def greet(self) -> None:
         with told():
             reply = await self._client.greeting()
         if reply.code // 100 != GOOD:
-            raise _turned_away(_reply(reply))
+            raise _refusal(At.HELLO, reply.code, reply.message)
         self.was_greeted = True
         await self._hello()
 
@@ -94,45 +96,45 @@ class SmtpSession:
             return read_certificate(self._client.get_transport_info("ssl_object"))
 
     async def authenticate(self, username: str, password: Secret) -> None:
-        """By one mechanism alone: where failures are counted, a wrong password is to count once."""
-        ways: dict[str, Callable[[str, str], Awaitable[SMTPResponse]]] = {
-            "plain": lambda name, word: self._client.auth_sasl(b"PLAIN", f"\0{name}\0{word}"),
-            "login": self._client.auth_login,
-            "cram-md5": self._client.auth_crammd5,
-        }
-        liked = ["plain", "login", "cram-md5"] if self.is_encrypted else ["cram-md5", "plain", "login"]
-        mechanism = next((name for name in liked if name in self._methods), None)
-        if mechanism is None:
-            raise no_login("SMTP", self.is_encrypted)
-        with told():
-            await ways[mechanism](username, password.reveal())
+        """A password that the server has refused is not sent again: where failures are counted, it counts once."""
+        mechanisms = sasl.by_password(self._methods, is_encrypted=self.is_encrypted)
+        if not mechanisms:
+            raise no_login("SMTP", self.is_encrypted, self._methods)
+        exchanges = (mechanism(username, password.reveal()) for mechanism in mechanisms)
+        await by_first_known(partial(self._authenticate, At.PASSWORD, exchange) for exchange in exchanges)
 
     async def authenticate_by_token(self, username: str, token: Secret) -> None:
-        with told(token_refused):
-            bearer = f"auth=Bearer {token.reveal()}\x01\x01"
-            if "xoauth2" in self._methods:
-                await self._client.auth_sasl(b"XOAUTH2", f"user={username}\x01{bearer}")
-            elif "oauthbearer" in self._methods:
-                said = f"n,a={saslname(username)},\x01{bearer}"
-                await self._client.auth_sasl(b"OAUTHBEARER", said, goodbye=b"\x01")
-            else:
-                raise no_oauth2("SMTP")
+        mechanisms = sasl.by_token(self._methods)
+        if not mechanisms:
+            raise no_oauth2("SMTP")
+        await self._authenticate(At.TOKEN, mechanisms[0](username, token.reveal()))
 
-    async def sender(self, address: str) -> None:
-        """Names the sender, and takes it back: whether this account may send as this address."""
+    async def sender(self, address: str) -> str | None:
+        """Names the sender, and takes it back: whether this account may send as this address. A warning, or None.
+
+        Servers judge the sender when they are told a recipient (Postfix: smtpd_delay_reject). That is the address
+        itself: nothing is sent to anybody, and whether this server knows a mailbox for it is another matter.
+        """
+        warning = None
         await self._mail_from(address)
+        try:
+            await self._rcpt_to(address)
+        except MailFailure as failure:
+            if failure.kind is not ErrorCode.RECIPIENT_REJECTED:
+                raise
+            warning = NOT_RECEIVED_HERE
         with told():
             await self._client.rset()
+        return warning
 
     async def envelope(self, sender: str, recipient: str) -> None:
         """Names the sender and the recipient of a message."""
         await self._mail_from(sender, recipient)
-        with told():
-            await self._client.rcpt(_envelope(recipient), encoding="utf-8")
+        await self._rcpt_to(recipient)
 
     async def message(self, message: bytes) -> Reply:
         """Hands over the message for the envelope, and returns the reply that takes it."""
-        with told():
+        with told(At.DATA):
             try:
                 return _reply(await self._client.data(message))
             except (aiosmtplib.SMTPServerDisconnected, OSError):
@@ -149,6 +151,10 @@ class SmtpSession:
     async def close(self) -> None:
         self._client.close()
 
+    async def _authenticate(self, at: At, exchange: sasl.Exchange) -> None:
+        with told(at):
+            await self._client.auth(exchange)
+
     async def _hello(self) -> None:
         with told():
             await self._client.ehlo()
@@ -160,23 +166,29 @@ class SmtpSession:
     async def _mail_from(self, sender: str, *others: str) -> None:
         international = not all(_envelope(address).isascii() for address in (sender, *others))
         if international and "smtputf8" not in self._extensions:
-            raise _sender_refused(None)
-        with told():
+            raise _ascii_only()
+        with told(At.MAIL):
             options = ["SMTPUTF8"] if international else []
             await self._client.mail(_envelope(sender), options=options, encoding="utf-8")
+
+    async def _rcpt_to(self, recipient: str) -> None:
+        with told(At.RCPT):
+            await self._client.rcpt(_envelope(recipient), encoding="utf-8")
 
 
 class _Client(aiosmtplib.SMTP):
     """A client of a connection that was made already, whose handshake and greeting are steps of their own."""
 
-    async def take(self, connected: socket.socket, context: ssl.SSLContext | None, name: str) -> None:
-        loop = asyncio.get_running_loop()
-        self.local_hostname = _address_literal(connected)
-        self.transport, self.protocol = await loop.create_connection(
-            lambda: SMTPProtocol(connection_lost_callback=self._on_connection_lost),
-            sock=connected,
-            ssl=context,
-            server_hostname=name if context else None,
+    def __init__(self, connected: socket.socket) -> None:
+        super().__init__(timeout=None)
+        self._connected: socket.socket | None = connected
+        self.has_spoken = False
+
+    async def begin(self, context: ssl.SSLContext | None, name: str) -> None:
+        assert self._connected is not None
+        self.local_hostname = _address_literal(self._connected)
+        self.transport, self.protocol = await asyncio.get_running_loop().create_connection(
+            self._taken, sock=self._connected, ssl=context, server_hostname=name if context else None
         )
 
     async def greeting(self) -> SMTPResponse:
@@ -184,96 +196,76 @@ class _Client(aiosmtplib.SMTP):
             raise aiosmtplib.SMTPServerDisconnected("")
         return await self.protocol.read_response()
 
-    async def auth_sasl(self, mechanism: bytes, said: str, goodbye: bytes = b"") -> SMTPResponse:
-        """One message of ours; to a challenge after it, which tells why it is refused, only an end is left.
-
-        What makes the command too long goes after it (RFC 4954, 4): Postfix cuts a line, and calls the rest wrong.
-        """
-        encoded = base64.b64encode(said.encode())
-        initial = [encoded] if len(encoded) <= MAX_INITIAL else []
-        reply = await self.execute_command(b"AUTH", mechanism, *initial)
-        if not initial and reply.code == CHALLENGE:
-            reply = await self.execute_command(encoded)
-        if reply.code == CHALLENGE:
-            reply = await self.execute_command(base64.b64encode(goodbye))
+    async def auth(self, exchange: sasl.Exchange) -> None:
+        """What makes the command too long goes after it (RFC 4954, 4): Postfix cuts a line."""
+        said = [base64.b64encode(exchange.answer(b""))] if exchange.is_client_first else []
+        initial = [said.pop()] if said and len(said[0]) <= MAX_INITIAL else []
+        reply = await self.execute_command(b"AUTH", exchange.mechanism.encode(), *initial)
+        for _ in range(MAX_CHALLENGES):
+            if reply.code != CHALLENGE:
+                break
+            answer = said.pop() if said else base64.b64encode(exchange.answer(_challenge(reply.message)))
+            reply = await self.execute_command(answer)
         if reply.code // 100 != GOOD:
             raise aiosmtplib.SMTPAuthenticationError(reply.code, reply.message)
-        return reply
+
+    def close(self) -> None:
+        super().close()
+        if self._connected:
+            self._connected.close()
+
+    def _taken(self) -> SMTPProtocol:
+        """From now on the connection is a transport's, which closes it."""
+        self._connected = None
+        return _Protocol(self)
+
+
+class _Protocol(SMTPProtocol):
+    """aiosmtplib's, which notes that something came."""
+
+    def __init__(self, client: _Client) -> None:
+        super().__init__(connection_lost_callback=client._on_connection_lost)
+        self._client = client
+
+    def data_received(self, data: bytes) -> None:
+        self._client.has_spoken = True
+        super().data_received(data)
 
 
 @contextmanager
-def told(login_failure: Refusal = login_refused, passing: type[Exception] | tuple[()] = ()) -> Iterator[None]:
+def told(at: At = At.HELLO, passing: type[Exception] | tuple[()] = ()) -> Iterator[None]:
     """Turns what goes wrong, but what is `passing`, into a MailFailure that repeats nothing that the server said."""
     try:
         yield
     except passing:
         raise
     except (aiosmtplib.SMTPException, OSError, ValueError) as error:
-        raise _failure_of(error, login_failure) from None
+        raise _failure_of(error, at) from None
 
 
-def _failure_of(error: Exception, login_failure: Refusal) -> MailFailure:
+def _failure_of(error: Exception, at: At) -> MailFailure:
     match error:
         case aiosmtplib.SMTPServerDisconnected(__cause__=ssl.SSLError()) | ssl.SSLError():
             return tls_broken_off("SMTP")
         case aiosmtplib.SMTPServerDisconnected() | OSError():
             return hung_up("SMTP")
-        case aiosmtplib.SMTPResponseException() if error.code != NOT_UNDERSTOOD:
-            return _refusal(error, Reply(error.code, enhanced_code(error.message)), login_failure)
+        case aiosmtplib.SMTPResponseException() if error.code // 100 in (TEMPORARY, PERMANENT):
+            return _refusal(at, error.code, error.message)
         case _:
             return not_understood("SMTP")
 
 
-def _refusal(error: aiosmtplib.SMTPResponseException, reply: Reply, login_failure: Refusal) -> MailFailure:
-    match error:
-        case _ if reply.code == CLOSING:
-            return _turned_away(reply)
-        case _ if reply.code // 100 not in (TEMPORARY, PERMANENT):
-            return not_understood("SMTP")
-        case aiosmtplib.SMTPAuthenticationError():
-            return _login_failure(reply, login_failure)
-        case aiosmtplib.SMTPSenderRefused():
-            return _sender_refused(reply)
-        case aiosmtplib.SMTPRecipientRefused():
-            return _recipient_refused(reply)
-        case aiosmtplib.SMTPDataError():
-            return _message_refused(reply)
-        case _:
-            return _turned_away(reply)
+def _refusal(at: At, code: int, text: str) -> MailFailure:
+    reply = str(Reply(code, enhanced_code(text)))
+    return of_smtp(at, reply, text).failure("SMTP", reply)
 
 
-def _login_failure(reply: Reply, login_failure: Refusal) -> MailFailure:
-    if reply.code in TLS_FIRST:
-        return tls_wanted("SMTP")
-    if reply.code in NO_SUCH_WAY:
-        return no_oauth2("SMTP") if login_failure is token_refused else no_login("SMTP", encrypted=True)
-    return put_off("SMTP", str(reply)) if reply.is_temporary else login_failure("SMTP", str(reply))
-
-
-def _sender_refused(reply: Reply | None) -> MailFailure:
-    """The server does not take mail from this address, or, without a reply, takes no address with such characters."""
-    told = f"The SMTP server does not take mail from this address ({reply})."
+def _ascii_only() -> MailFailure:
     return MailFailure(
         ErrorCode.SENDER_REJECTED,
-        told if reply else "The SMTP server takes only addresses in ASCII.",
+        "The SMTP server accepts only addresses in ASCII.",
         "email",
-        hint="Try again later." if reply and reply.is_temporary else _ALIAS,
-    )
-
-
-def _recipient_refused(reply: Reply) -> MailFailure:
-    return MailFailure(
-        ErrorCode.RECIPIENT_REJECTED,
-        f"The SMTP server does not take mail for this recipient ({reply}).",
-        "to",
-        hint="Try again later; some servers make a new sender wait." if reply.is_temporary else "Check the address.",
-    )
-
-
-def _message_refused(reply: Reply) -> MailFailure:
-    hint = "Try again later." if reply.is_temporary else "It may look like spam to the server: ask its operator."
-    return MailFailure(
-        ErrorCode.PROTOCOL_ERROR, f"The SMTP server does not take the message ({reply}).", "server", hint=hint
+        hint="Use an address in ASCII, such as an alias, or a provider that supports SMTPUTF8.",
     )
 
 
@@ -286,13 +278,16 @@ def _answer_lost() -> MailFailure:
     )
 
 
-def _turned_away(reply: Reply) -> MailFailure:
-    hint = "Try again later." if reply.is_temporary else "Ask the operator of the mail server."
-    return MailFailure(ErrorCode.PROTOCOL_ERROR, f"The SMTP server turned us away ({reply}).", "server", hint=hint)
-
-
 def _reply(response: SMTPResponse) -> Reply:
     return Reply(response.code, enhanced_code(response.message))
+
+
+def _challenge(text: str) -> bytes:
+    """What a challenge holds; nothing where it is not in base64, which matters to few mechanisms."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return b""
 
 
 def _envelope(address: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from mail.hosts import as_address, canonical, embedded, is_public
 from mail.providers import MailLogin, Provider, UsernameKind, provider_of_server
 from models.blanks import has_hidden, has_outer
-from models.config import IMPLICIT_TLS_PORTS, STARTTLS_PORTS, InboxConfig, Protocol, ServerConfig
+from models.config import IMPLICIT_TLS_PORTS, InboxConfig, Protocol, ServerConfig
 from models.errors import ErrorCode, Problem
 from models.fields import address_key
 from models.oauth2 import OAuth2Provider
@@ -79,9 +79,11 @@ def _port(protocol: Protocol, server: ServerConfig, ports: Collection[int]) -> I
         yield ("port",), f"{port} is not one that this server connects to: choose from {known}, or {ask}"
     elif wrong := _FOREIGN_PORTS[protocol].get(port):
         yield ("port",), f"{port} {wrong}"
-    elif server.secure and port in STARTTLS_PORTS:
-        blocked = ", and many networks block it: 587 and 465 are for submission" if port == 25 else ""
-        yield ("port",), f"{port} with secure: true will use STARTTLS{blocked}"
+    elif server.secure and port == 25:
+        yield (
+            ("port",),
+            "25 with secure: true will use STARTTLS, and many networks block it: 587 and 465 are for sending",
+        )
     elif not server.secure and port in IMPLICIT_TLS_PORTS:
         yield ("port",), f"{port} is for TLS from the first byte: set secure to true"
 

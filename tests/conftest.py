@@ -93,6 +93,7 @@ def _postfix(certificates: Certificates, _dovecot: Dovecot) -> Iterator[Postfix]
 def dovecot(_dovecot: Dovecot) -> Dovecot:
     """An IMAP server, where it is installed; compulsory in CI. Of earlier tests it knows nothing."""
     _dovecot.tokens.forget()
+    _dovecot.forgive()
     return _dovecot
 
 

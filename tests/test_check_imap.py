@@ -10,6 +10,7 @@ import pytest
 
 import mail.check
 import mail.imap
+from mail import patience
 from mail.check import check_imap
 from mail.hosts import Hosts
 from mail.session import shown
@@ -74,11 +75,11 @@ async def test_without_secure_any_other_port_begins_in_clear(certificates: Certi
 async def test_without_secure_a_port_that_waits_for_tls_is_silent(
     certificates: Certificates, dovecot: Dovecot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mail.check, "STAGE_SECONDS", 0.3)
+    monkeypatch.setattr(patience, "STAGE_SECONDS", 0.3)
     found = await check_imap(mail_of(certificates), account(dovecot.imaps, secure=False))
     assert outcome(found) == "GREETING TIMEOUT port"
     assert found.failure
-    assert "993" in str(found.failure.hint)
+    assert "set secure to true" in str(found.failure.hint)
 
 
 @pytest.mark.parametrize("port", [143, 0])
@@ -238,7 +239,7 @@ async def test_a_name_server_that_is_silent(certificates: Certificates, monkeypa
         return []
 
     mailing = mail_of(certificates)
-    monkeypatch.setattr(mail.check, "STAGE_SECONDS", 0.05)
+    monkeypatch.setattr(patience, "STAGE_SECONDS", 0.05)
     monkeypatch.setattr(mailing.hosts, "_lookup", silent)
     assert outcome(await check_imap(mailing, account(993))) == "DNS TIMEOUT server"
 

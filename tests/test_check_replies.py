@@ -6,18 +6,19 @@ from collections.abc import Iterator
 import pytest
 
 import mail.check
+from mail import patience
 from mail.check import Checking, send
 from mail.providers import provider_of_server
 from mail.report import Reply, StageName
-from mail.smtp import MAY_BE_SENT
+from mail.smtp import MAY_BE_SENT, NOT_RECEIVED_HERE
 from models.errors import MailFailure
 from tests.mail.accounts import PASSWORD, USER
 from tests.mail.addresses import At
 from tests.mail.certificates import Certificates
-from tests.mail.checking import account, encodings, mail_of, outcome, told
+from tests.mail.checking import account, encodings, mail_of, outcome, told, warnings
 from tests.mail.dialogues import CANARY, IMAP, SMTP, Protocol, dialogue
 from tests.mail.hostile import PROTOCOLS, check, check_scripted, nothing_got_out, nothing_stays, port_of
-from tests.mail.scripted import Scripted, Step, both, close, hang, hear, say, scripted
+from tests.mail.scripted import Peer, Scripted, Step, both, close, hang, hear, say, scripted
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +29,7 @@ def _nothing_stays(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureF
 
 @pytest.fixture(autouse=True)
 def _short_stages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mail.check, "STAGE_SECONDS", 1.0)
+    monkeypatch.setattr(patience, "STAGE_SECONDS", 1.0)
     monkeypatch.setattr(mail.check, "LEAVE_SECONDS", 0.2)
 
 
@@ -65,7 +66,8 @@ async def test_a_referral_is_not_followed(place: str, answer: str, certificates:
         step = both(say("+ "), hear(), step) if place == "AUTHENTICATE" else step
         with scripted(certificates.server_context(), *dialogue(IMAP, **{place: step})) as server:
             found = await check_scripted(IMAP, server, certificates)
-            assert found.success == answer.startswith("OK")
+            is_unknown = place == "AUTHENTICATE" and answer.startswith("BAD")  # so that LOGIN is tried
+            assert found.success == (answer.startswith("OK") or is_unknown)
             nothing_got_out(server, found)
         assert other.connections == 0
 
@@ -96,6 +98,49 @@ async def test_a_server_that_ends_when_it_is_told_who_we_are(certificates: Certi
     script = dialogue(IMAP, CAPABILITY=CAN_ID, ID=both(say(f"* BYE {CANARY}"), close()))
     with scripted(certificates.server_context(), *script) as server:
         assert outcome(await check_scripted(IMAP, server, certificates)) == "SELECT_INBOX PROTOCOL_ERROR server"
+
+
+ASKS = both(say("+ VXNlciBOYW1l"), hear(), say("+ UGFzc3dvcmQ="), hear(), say("{tag} OK done"))
+DIGEST = both(say("+ PDEyMz4="), hear(), say("{tag} OK done"))
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "step", "expected"),
+    [
+        ("LOGINDISABLED AUTH=LOGIN", ASKS, b"AUTHENTICATE LOGIN"),
+        ("LOGINDISABLED AUTH=CRAM-MD5", DIGEST, b"AUTHENTICATE CRAM-MD5"),
+        ("LOGINDISABLED AUTH=CRAM-MD5 AUTH=LOGIN AUTH=NTLM", ASKS, b"AUTHENTICATE LOGIN"),
+        ("AUTH=CRAM-MD5 AUTH=LOGIN", ASKS, b"LOGIN "),
+    ],
+)
+async def test_ways_to_log_in_to_imap(
+    capabilities: str, step: Step, expected: bytes, certificates: Certificates
+) -> None:
+    offered = say(f"* CAPABILITY IMAP4rev1 STARTTLS {capabilities}", "{tag} OK done")
+    script = dialogue(IMAP, CAPABILITY=offered, AUTHENTICATE=step, LOGIN=say("{tag} OK done"))
+    with scripted(certificates.server_context(), *script) as server:
+        found = await check_scripted(IMAP, server, certificates)
+        assert outcome(found) == "SUCCESS"
+        [line] = [line for line in server.secret.split(b"\r\n") if b"AUTHENTICATE" in line or b" LOGIN " in line]
+        assert line.partition(b" ")[2].startswith(expected)
+
+
+async def test_a_password_that_is_not_ascii_goes_by_authenticate(certificates: Certificates) -> None:
+    """Also where LOGIN may be used."""
+    offered = say("* CAPABILITY IMAP4rev1 STARTTLS AUTH=LOGIN", "{tag} OK done")
+    with scripted(certificates.server_context(), *dialogue(IMAP, CAPABILITY=offered, AUTHENTICATE=ASKS)) as server:
+        assert (await check_scripted(IMAP, server, certificates, login="pässword")).success
+        assert base64.b64encode("pässword".encode()) in server.secret
+
+
+async def test_after_bad_the_next_way_is_tried_and_after_no_none(certificates: Certificates) -> None:
+    for answer, expected in (("BAD", "SUCCESS"), ("NO", "AUTHENTICATE AUTHENTICATION_FAILED password")):
+        script = dialogue(IMAP, AUTHENTICATE=say(f"{{tag}} {answer} {CANARY}"))
+        with scripted(certificates.server_context(), *script) as server:
+            found = await check_scripted(IMAP, server, certificates)
+            assert outcome(found) == expected
+            assert (b" LOGIN " in server.secret) == (answer == "BAD")
+            nothing_got_out(server, found)
 
 
 LOGIN_ONLY = say("* CAPABILITY IMAP4rev1 STARTTLS", "{tag} OK done")
@@ -156,17 +201,109 @@ async def test_challenges_are_answered_once(certificates: Certificates) -> None:
 # ------------------------------------------------------------------------------------------------------ tricks of SMTP
 
 
-@pytest.mark.parametrize("methods", ["LOGIN", "CRAM-MD5 LOGIN", "PLAIN", "LOGIN PLAIN"])
-async def test_ways_to_log_in(methods: str, certificates: Certificates) -> None:
-    asks = both(say("334 UGFzc3dvcmQ6"), hear(), say("235 2.7.0 ok"))
-    answers = {"EHLO": say("250-x", "250-STARTTLS", f"250 AUTH {methods}")}
-    if "PLAIN" not in methods:
-        answers["AUTH"] = asks
-    with scripted(certificates.server_context(), *dialogue(SMTP, **answers)) as server:
+ACCEPTED = say("235 2.7.0 ok")
+OF_MECHANISM = {
+    "PLAIN": ACCEPTED,
+    "LOGIN": both(say("334 VXNlcm5hbWU6"), hear(), say("334 UGFzc3dvcmQ6"), hear(), ACCEPTED),
+    "CRAM-MD5": both(say("334 PDEyMz4="), hear(), ACCEPTED),
+}
+
+
+def by_mechanism(**answers: Step) -> Step:
+    """Answers AUTH by the mechanism that follows."""
+
+    def step(peer: Peer) -> None:
+        name = peer.line.decode().upper().split()[1].replace("-", "_")
+        answers[name](peer)
+
+    return step
+
+
+@pytest.mark.parametrize(
+    ("methods", "used"),
+    [
+        ("LOGIN", "LOGIN"),
+        ("CRAM-MD5 LOGIN", "LOGIN"),
+        ("PLAIN", "PLAIN"),
+        ("LOGIN PLAIN", "PLAIN"),
+        ("GSSAPI NTLM CRAM-MD5", "CRAM-MD5"),
+    ],
+)
+async def test_ways_to_log_in(methods: str, used: str, certificates: Certificates) -> None:
+    ehlo = say("250-x", "250-STARTTLS", f"250 AUTH {methods}")
+    with scripted(certificates.server_context(), *dialogue(SMTP, EHLO=ehlo, AUTH=OF_MECHANISM[used])) as server:
         found = await check_scripted(SMTP, server, certificates)
         assert outcome(found) == "SUCCESS"
         assert f"AUTH={methods.split(maxsplit=1)[0]}" in found.capabilities
-        assert sum(server.secret.count(secret) for secret in encodings(PASSWORD)) == 1
+        times = sum(server.secret.count(secret) for secret in encodings(PASSWORD))
+        assert times == (0 if used == "CRAM-MD5" else 1)
+        nothing_got_out(server, found)
+
+
+async def test_the_user_name_is_no_part_of_the_command_login(certificates: Certificates) -> None:
+    """Real servers refuse it there: `501 5.5.4 Syntax error`."""
+    ehlo = say("250-x", "250-STARTTLS", "250 AUTH LOGIN")
+    with scripted(certificates.server_context(), *dialogue(SMTP, EHLO=ehlo, AUTH=OF_MECHANISM["LOGIN"])) as server:
+        assert (await check_scripted(SMTP, server, certificates)).success
+        lines = bytes(server.secret).split(b"\r\n")
+        place = lines.index(b"AUTH LOGIN")
+        assert [base64.b64decode(line).decode() for line in lines[place + 1 : place + 3]] == [USER, PASSWORD]
+
+
+UNJUDGED = ["500 5.5.1 x", "502 5.5.1 x", "503 5.5.1 x", "504 5.7.4 Unrecognized authentication type", "501 5.5.2 x"]
+
+
+@pytest.mark.parametrize("answer", UNJUDGED)
+async def test_what_is_no_verdict_on_the_password_lets_the_next_way_be_tried(
+    answer: str, certificates: Certificates
+) -> None:
+    ehlo = say("250-x", "250-STARTTLS", "250 AUTH PLAIN LOGIN CRAM-MD5")
+    auth = by_mechanism(PLAIN=say(answer), LOGIN=say(answer), CRAM_MD5=OF_MECHANISM["CRAM-MD5"])
+    with scripted(certificates.server_context(), *dialogue(SMTP, EHLO=ehlo, AUTH=auth)) as server:
+        assert outcome(await check_scripted(SMTP, server, certificates)) == "SUCCESS"
+        assert server.secret.count(b"AUTH ") == 3
+
+
+async def test_a_server_that_refuses_every_way_and_hangs_up(certificates: Certificates) -> None:
+    """What it refused says more than that it had enough of it."""
+    auth = by_mechanism(PLAIN=say("504 5.5.4 x"), LOGIN=close())
+    with scripted(certificates.server_context(), *dialogue(SMTP, AUTH=auth)) as server:
+        found = await check_scripted(SMTP, server, certificates)
+        assert outcome(found) == "AUTHENTICATE AUTHENTICATION_FAILED port"
+        assert "504 5.5.4" in str(found.failure)
+
+
+@pytest.mark.parametrize(
+    "answer", ["535 5.7.8 no", "535 5.7.139 no", "534 5.7.9 no", "454 4.7.0 no", "550 no", "421 no"]
+)
+async def test_once_a_password_is_refused_it_is_not_sent_again(answer: str, certificates: Certificates) -> None:
+    """Servers lock accounts after so many failures."""
+    auth = by_mechanism(PLAIN=say("504 5.5.4 no"), LOGIN=both(say("334 x"), hear(), say("334 y"), hear(), say(answer)))
+    ehlo = say("250-x", "250-STARTTLS", "250 AUTH PLAIN LOGIN CRAM-MD5")
+    with scripted(certificates.server_context(), *dialogue(SMTP, EHLO=ehlo, AUTH=auth)) as server:
+        found = await check_scripted(SMTP, server, certificates)
+        assert answer.removesuffix(" no") in str(found.failure), "that the first way is not known is not the news"
+        assert server.secret.count(b"AUTH ") == 2
+
+
+@pytest.mark.parametrize(
+    ("protocol", "offered"),
+    [
+        (SMTP, {"EHLO": say("250-x", "250-STARTTLS", "250 AUTH GSSAPI NTLM XOAUTH2")}),
+        (IMAP, {"CAPABILITY": say("* CAPABILITY IMAP4rev1 STARTTLS LOGINDISABLED AUTH=NTLM AUTH=GSSAPI AUTH=XOAUTH2",
+                                  "{tag} OK done")}),
+    ],
+    ids=["smtp", "imap"],
+)  # fmt: skip
+async def test_ways_that_nobody_here_knows_are_named(
+    protocol: Protocol, offered: dict[str, Step], certificates: Certificates
+) -> None:
+    with scripted(certificates.server_context(), *dialogue(protocol, **offered)) as server:
+        found = await check_scripted(protocol, server, certificates)
+        assert outcome(found) == "AUTHENTICATE AUTHENTICATION_FAILED port"
+        assert "GSSAPI, NTLM, XOAUTH2" in str(found.failure)
+        assert found.failure
+        assert "oauth2" in str(found.failure.hint)
         nothing_got_out(server, found)
 
 
@@ -216,6 +353,9 @@ OF_IMAP = {
     "STARTTLS: BAD": "STARTTLS STARTTLS_UNAVAILABLE port",
     "AUTHENTICATE: NO [AUTHENTICATIONFAILED]": "AUTHENTICATE AUTHENTICATION_FAILED password",
     "AUTHENTICATE: NO [PRIVACYREQUIRED]": "AUTHENTICATE AUTHENTICATION_FAILED secure",
+    "AUTHENTICATE: NO [ALERT] Too many simultaneous connections.": "AUTHENTICATE PROTOCOL_ERROR server",
+    "AUTHENTICATE: NO [LIMIT]": "AUTHENTICATE PROTOCOL_ERROR server",
+    "AUTHENTICATE: NO [INUSE]": "AUTHENTICATE PROTOCOL_ERROR server",
     "AUTHENTICATE: NO [OVERQUOTA]": "AUTHENTICATE PROTOCOL_ERROR server",
     "AUTHENTICATE: NO [THROTTLED]": "AUTHENTICATE PROTOCOL_ERROR server",
     "AUTHENTICATE: NO [UNAVAILABLE]": "AUTHENTICATE PROTOCOL_ERROR server",
@@ -233,6 +373,9 @@ OF_SMTP = {
     "AUTH: 504 5.5.4": "AUTHENTICATE AUTHENTICATION_FAILED port",
     "AUTH: 530 5.7.0": "AUTHENTICATE AUTHENTICATION_FAILED secure",
     "AUTH: 535 5.7.8": "AUTHENTICATE AUTHENTICATION_FAILED password",
+    "AUTH: 535 5.7.139": "AUTHENTICATE AUTHENTICATION_FAILED oauth2",
+    "AUTH: 432 4.3.2": "AUTHENTICATE PROTOCOL_ERROR server",
+    "AUTH: 534 5.7.9 Application-specific password required": "AUTHENTICATE AUTHENTICATION_FAILED password",
     "AUTH: 538 5.7.11": "AUTHENTICATE AUTHENTICATION_FAILED secure",
 }
 REFUSALS = [(IMAP, *case) for case in OF_IMAP.items()] + [(SMTP, *case) for case in OF_SMTP.items()]
@@ -311,6 +454,46 @@ async def test_capabilities_are_names(protocol: Protocol, certificates: Certific
         nothing_got_out(server, found)
 
 
+# -------------------------------------------------------------------------------------------------------------- senders
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ({"RCPT": say(f"553 5.7.1 {CANARY}: Sender address rejected: not owned by user")}, "SENDER_REJECTED email"),
+        ({"RCPT": say(f"530 5.7.0 {CANARY}")}, "AUTHENTICATION_FAILED username"),
+        ({"RCPT": say(f"554 5.7.1 {CANARY}: Relay access denied")}, "PROTOCOL_ERROR server"),
+        ({"RCPT": say(f"451 4.3.0 {CANARY}")}, "PROTOCOL_ERROR server"),
+        ({"RCPT": say(f"421 4.3.2 {CANARY}")}, "PROTOCOL_ERROR server"),
+        ({"MAIL": say(f"452 4.3.1 {CANARY}")}, "PROTOCOL_ERROR server"),
+        ({"MAIL": say(f"550 5.7.60 {CANARY}")}, "SENDER_REJECTED email"),
+        ({"MAIL": say(f"550 5.4.5 {CANARY}")}, "PROTOCOL_ERROR server"),
+    ],
+)
+async def test_a_sender_is_judged_when_the_server_hears_a_recipient(
+    answers: dict[str, Step], expected: str, certificates: Certificates
+) -> None:
+    """As Postfix does, unless it is told otherwise."""
+    with scripted(certificates.server_context(), *dialogue(SMTP, **answers)) as server:
+        found = await check_scripted(SMTP, server, certificates)
+        assert outcome(found) == f"SENDER {expected}"
+        nothing_got_out(server, found)
+
+
+@pytest.mark.parametrize(
+    "answer", ["550 5.1.1 no such user", "450 4.2.0 Greylisted", "551 not here", "451 4.7.1 greylist"]
+)
+async def test_a_sender_need_not_have_a_mailbox_at_the_server(answer: str, certificates: Certificates) -> None:
+    """A relay knows none; it is warned of, for such a server may not have judged the sender."""
+    with scripted(certificates.server_context(), *dialogue(SMTP, RCPT=say(answer))) as server:
+        found = await check_scripted(SMTP, server, certificates)
+        assert outcome(found) == "SUCCESS"
+        assert warnings(found) == {"SENDER": NOT_RECEIVED_HERE}
+        assert f"RCPT TO:<{USER}>".encode() in server.secret
+        assert server.secret.index(b"RCPT") < server.secret.index(b"RSET")
+        assert b"DATA" not in server.secret
+
+
 # -------------------------------------------------------------------------------------------------------------- sending
 
 
@@ -323,6 +506,11 @@ async def sent(server: Scripted, certificates: Certificates) -> Reply:
     ("place", "step", "kind", "may_be_sent"),
     [
         ("RCPT", say(f"550 5.1.1 {CANARY}"), "RECIPIENT_REJECTED", False),
+        ("RCPT", say(f"553 5.7.1 {CANARY}"), "SENDER_REJECTED", False),
+        ("RCPT", say(f"530 5.7.0 {CANARY}"), "AUTHENTICATION_FAILED", False),
+        ("RCPT", say(f"554 5.7.1 {CANARY}"), "PROTOCOL_ERROR", False),
+        ("DATA", both(say("354 go"), hear(b"."), say(f"554 5.2.252 {CANARY}")), "SENDER_REJECTED", False),
+        ("DATA", both(say("354 go"), hear(b"."), say(f"550 5.4.5 {CANARY}")), "PROTOCOL_ERROR", False),
         ("RCPT", say(f"450 4.2.1 {CANARY}"), "RECIPIENT_REJECTED", False),
         ("RCPT", close(), "PROTOCOL_ERROR", False),
         ("RCPT", hang(), "TIMEOUT", False),
@@ -339,7 +527,7 @@ async def test_a_mail_that_is_not_taken(
     place: str, step: Step, kind: str, may_be_sent: bool, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whose answer was lost may have been sent all the same, and whoever asked for it must know."""
-    monkeypatch.setattr(mail.check, "MESSAGE_SECONDS", 0.3)
+    monkeypatch.setattr(patience, "MESSAGE_SECONDS", 0.3)
     with scripted(certificates.server_context(), *dialogue(SMTP, **{place: step})) as server:
         with pytest.raises(MailFailure) as raised:
             await send(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import mail.check
+from mail import patience
 from mail.check import check_imap
 from mail.hosts import Address
 from mail.tls import Trust
@@ -43,7 +44,7 @@ def _nothing_stays(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureF
 
 @pytest.fixture(autouse=True)
 def _short_stages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mail.check, "STAGE_SECONDS", 1.0)
+    monkeypatch.setattr(patience, "STAGE_SECONDS", 1.0)
 
 
 def garbage(peer: Peer) -> None:
@@ -223,7 +224,7 @@ async def test_a_bad_certificate_that_is_not_shown_again(
         found = await check(protocol, mail_of(certificates, ports={port: server.port}), port)
         assert outcome(found) == f"{'TLS' if implicit else 'STARTTLS'} CERTIFICATE_INVALID tlsFingerprint"
         assert found.certificate is None
-        assert found.stages[-1].duration_ms < mail.check.STAGE_SECONDS * 1000
+        assert found.stages[-1].duration_ms < patience.STAGE_SECONDS * 1000
         assert server.connections == 2
         nothing_got_out(server, found)
 

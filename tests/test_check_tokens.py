@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 import mail.check
-from mail import oauth2
+from mail import oauth2, patience
 from mail.report import ServerCheck
 from mail.service import Mail
 from models.account import Grant
@@ -143,7 +143,7 @@ async def test_a_token_endpoint_that_hangs_is_not_blamed_on_the_mail_server(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(oauth2, "SECONDS", 0.3)
-    monkeypatch.setattr(mail.check, "STAGE_SECONDS", 3.0)
+    monkeypatch.setattr(patience, "STAGE_SECONDS", 3.0)
     tokens.hangs()
     with scripted(certificates.server_context(), *script(protocol, ACCEPTS[protocol.name]), implicit=True) as server:
         found = await checked(protocol, mail_for(protocol, server, certificates), login)
@@ -153,5 +153,5 @@ async def test_a_token_endpoint_that_hangs_is_not_blamed_on_the_mail_server(
 
 def test_what_is_waited_for_within_a_stage_ends_before_it() -> None:
     """Otherwise the stage would end first, and blame the mail server."""
-    assert oauth2.SECONDS < mail.check.STAGE_SECONDS < mail.check.CHECK_SECONDS
-    assert mail.check.LOOK_SECONDS < mail.check.STAGE_SECONDS
+    assert oauth2.SECONDS < patience.STAGE_SECONDS < patience.CHECK_SECONDS
+    assert mail.check.LOOK_SECONDS < patience.STAGE_SECONDS

@@ -181,9 +181,9 @@ def test_what_is_read_no_further_ends_a_command_without_a_word(tmp_path: Path) -
 
 
 def test_what_is_printed_from_data_is_safe_at_a_terminal(process: Process, shell: Shell, tmp_path: Path) -> None:
-    values = inbox_values(name="a\u202eb\u2066", description="fine")
+    values = inbox_values(name="a\u200eb\u061c", description="fine")
     assert process.client.post("/api/v1/email-inbox", json=_as_rest(values)).status_code == 200
-    assert r"a\u202eb\u2066" in shell("inbox", "list")
+    assert r"a\u200eb\u061c" in shell("inbox", "list")
     file = tmp_path / "copy\x1b[2J\u202e"
     assert r"copy\x1b[2J\u202e" in shell("backup", str(file))
     assert r"copy\x1b[2J\u202e already exists" in shell.refuses("backup", str(file))

@@ -142,7 +142,12 @@ class Request:
     def __init__(self, process: Process, body: bytes, length: int | None = None) -> None:
         url = httpx.URL(process.address)
         self._socket = socket.create_connection((url.host, url.port), timeout=30)
-        headers = {**ADMIN_HEADERS, "Host": "x", "Content-Length": length or len(body), "Expect": "100-continue"}
+        headers = {
+            **ADMIN_HEADERS,
+            "Host": "localhost",
+            "Content-Length": length or len(body),
+            "Expect": "100-continue",
+        }
         head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self._socket.sendall(f"POST /api/v1/email-inbox HTTP/1.1\r\n{head}\r\n".encode())
         assert self.answer() == 100

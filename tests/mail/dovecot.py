@@ -1,5 +1,7 @@
 """Dovecot, on free ports of loopback, with nothing of the machine's own configuration. Knows no test.
 
+What makes a wrong password slow is as it comes: a failure is told after 2 s, and the next ones wait longer.
+
 `addresses.At` says what it shows at each address. Without root it runs as whoever runs the tests.
 """
 
@@ -7,9 +9,10 @@ import grp
 import os
 import pwd
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,6 +26,8 @@ from tests.process import free_port
 
 PROGRAM = shutil.which("dovecot", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
 
+PENALTY = "PENALTY-INC\t127.0.0.1\t0\t{}\n"
+"""What its login processes tell `anvil`, which counts failures by address."""
 VERSION = "2.3."
 """2.4 is configured otherwise."""
 
@@ -46,7 +51,6 @@ ssl_cert = <{certificate}
 ssl_key = <{certificate}
 disable_plaintext_auth = no
 auth_mechanisms = plain login xoauth2 oauthbearer
-auth_failure_delay = 0
 auth_username_chars =
 auth_verbose = yes
 passdb {{
@@ -87,9 +91,6 @@ service imap {{
 }}
 service anvil {{
   chroot =
-  unix_listener anvil-auth-penalty {{
-    mode = 0
-  }}
 }}
 service stats {{
   chroot =
@@ -128,6 +129,15 @@ class Dovecot:
     @property
     def log(self) -> str:
         return (self.folder / LOG).read_text("utf-8")
+
+    def forgive(self, failures: int = 0) -> None:
+        """As if so many logins had failed from here: each makes it wait longer with the next answer, right or wrong."""
+        with closing(socket.socket(socket.AF_UNIX)) as connection:
+            connection.connect(str(self.folder / "run" / "anvil-auth-penalty"))
+            connection.sendall(b"VERSION\tanvil\t1\t1\n" + PENALTY.format(failures).encode())
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(1024):
+                pass
 
 
 @cache

@@ -1,7 +1,8 @@
 """Postfix, on free ports of loopback, with nothing of the machine's own configuration. Knows no test.
 
-`addresses.At` says what it shows at each address. It asks Dovecot whether a password is right. It needs root: its
-master changes to the users of its package.
+`addresses.At` says what it shows at each address. As it comes, it judges the sender when it hears the recipient
+(smtpd_delay_reject). It asks Dovecot whether a password is right. It needs root: its master changes to the users of
+its package.
 """
 
 import email.policy
@@ -56,13 +57,10 @@ smtpd_sasl_security_options = noanonymous
 smtpd_tls_cert_file = {certificate}
 smtpd_tls_key_file = {certificate}
 smtpd_tls_security_level = may
-smtpd_delay_reject = no
 smtpd_sender_login_maps = texthash:{logins}
 smtpd_sender_restrictions = reject_sender_login_mismatch
 smtpd_relay_restrictions = permit_sasl_authenticated, reject_unauth_destination
 smtpd_recipient_restrictions = check_recipient_access texthash:{recipients}
-smtpd_error_sleep_time = 0
-smtpd_client_connection_count_limit = 0
 """
 SERVICES = """
 cleanup unix n - n - 0 cleanup

@@ -1,0 +1,77 @@
+"""How to log in, as SMTP and IMAP share it (SASL: RFC 4422, 4616, 2195, 7628). Knows no protocol and no server."""
+
+import hmac
+from collections.abc import Callable, Iterable, Sequence
+
+Answer = Callable[[bytes], bytes]
+"""From a challenge of the server's to what is answered."""
+
+
+class Exchange:
+    """One attempt by one mechanism. After the last answer only an `end` is left: nothing secret is sent twice."""
+
+    def __init__(self, mechanism: str, *answers: Answer, is_client_first: bool = False, end: bytes = b"") -> None:
+        self.mechanism = mechanism
+        self.is_client_first = is_client_first
+        self._answers = iter(answers)
+        self._end = end
+
+    def answer(self, challenge: bytes) -> bytes:
+        """Raises ValueError where the challenge is none."""
+        found = next(self._answers, None)
+        return found(challenge) if found else self._end
+
+
+def plain(username: str, password: str) -> Exchange:
+    return Exchange("PLAIN", _say(f"\0{username}\0{password}"), is_client_first=True)
+
+
+def login(username: str, password: str) -> Exchange:
+    """Each is sent when it is asked for: many servers take no user name in the command (draft-murchison-sasl-login)."""
+    return Exchange("LOGIN", _say(username), _say(password))
+
+
+def cram_md5(username: str, password: str) -> Exchange:
+    """The password itself does not cross the network."""
+
+    def digest(challenge: bytes) -> bytes:
+        if not challenge:
+            raise ValueError("CRAM-MD5 without a challenge")
+        return f"{username} {hmac.new(password.encode(), challenge, 'md5').hexdigest()}".encode()
+
+    return Exchange("CRAM-MD5", digest)
+
+
+def xoauth2(username: str, token: str) -> Exchange:
+    return Exchange("XOAUTH2", _say(f"user={username}\x01auth=Bearer {token}\x01\x01"), is_client_first=True)
+
+
+def oauthbearer(username: str, token: str) -> Exchange:
+    name = username.replace("=", "=3D").replace(",", "=2C")  # RFC 5801, 4
+    said = f"n,a={name},\x01auth=Bearer {token}\x01\x01"
+    return Exchange("OAUTHBEARER", _say(said), is_client_first=True, end=b"\x01")
+
+
+Mechanism = Callable[[str, str], Exchange]
+BY_PASSWORD: Sequence[tuple[str, Mechanism]] = (("PLAIN", plain), ("LOGIN", login), ("CRAM-MD5", cram_md5))
+BY_TOKEN: Sequence[tuple[str, Mechanism]] = (("XOAUTH2", xoauth2), ("OAUTHBEARER", oauthbearer))
+
+
+def by_password(offered: Iterable[str], *, is_encrypted: bool) -> list[Mechanism]:
+    """The mechanisms of those offered that take a password, the best first: in clear, a digest is."""
+    ordered = BY_PASSWORD if is_encrypted else (BY_PASSWORD[-1], *BY_PASSWORD[:-1])
+    return _of(offered, ordered)
+
+
+def by_token(offered: Iterable[str]) -> list[Mechanism]:
+    """The same for access tokens."""
+    return _of(offered, BY_TOKEN)
+
+
+def _of(offered: Iterable[str], known: Iterable[tuple[str, Mechanism]]) -> list[Mechanism]:
+    names = {name.upper() for name in offered}
+    return [mechanism for name, mechanism in known if name in names]
+
+
+def _say(text: str) -> Answer:
+    return lambda _challenge: text.encode()
