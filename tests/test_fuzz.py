@@ -106,7 +106,7 @@ def rest_shape(answer: httpx.Response) -> None:
 def graphql_shape(answer: httpx.Response) -> None:
     """`data` or `errors`, each with its code and the id of the request."""
     body = answer.json()
-    kinds = ("application/json; charset=utf-8", "application/graphql-response+json; charset=utf-8")
+    kinds = ("application/json; charset=utf-8", "application/graphql-response+json; charset=utf-8", "application/json")
     assert answer.headers["Content-Type"] in kinds
     assert set(body) in ({"data"}, {"errors"}, {"data", "errors"})
     for error in body.get("errors", []):

@@ -19,6 +19,7 @@ from websockets.sync.client import ClientConnection
 
 from settings import Settings
 from tests import postgresql
+from tests.api import JSON_TYPE
 from tests.inboxes import inbox_values
 from tests.process import PLAIN, Process, environment_of, free_port, run, serving, start, subscribed, until
 from tests.running import ADMIN_HEADERS, settings_for
@@ -142,12 +143,8 @@ class Request:
     def __init__(self, process: Process, body: bytes, length: int | None = None) -> None:
         url = httpx.URL(process.address)
         self._socket = socket.create_connection((url.host, url.port), timeout=30)
-        headers = {
-            **ADMIN_HEADERS,
-            "Host": "localhost",
-            "Content-Length": length or len(body),
-            "Expect": "100-continue",
-        }
+        headers = {**ADMIN_HEADERS, **JSON_TYPE, "Host": "localhost", "Expect": "100-continue"}
+        headers["Content-Length"] = str(length or len(body))
         head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self._socket.sendall(f"POST /api/v1/email-inbox HTTP/1.1\r\n{head}\r\n".encode())
         assert self.answer() == 100
