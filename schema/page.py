@@ -1,5 +1,6 @@
 """The GraphiQL page that a browser is shown at `/graphql`. What it does is in `web/`."""
 
+import html
 import mimetypes
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,14 @@ from strawberry.http.ides import get_graphql_ide_html
 
 BUNDLE = Path(__file__).parent.parent / "web" / "dist"
 ASSETS = "/graphiql"
+
+_UNREACHABLE = Path(__file__).parent / "unreachable.html"
+_CURL = """\
+curl ADDRESS \\
+  -H 'Content-Type: application/json' \\
+  -H 'X-User-Id: USER_ID' -H 'X-Auth-Token: TOKEN' \\
+  -d '{"query": "{ viewer { id username } }"}'"""
+_NO_SCRIPT = "<noscript><p>GraphiQL needs JavaScript. The API works without it; ADDRESS is that of this page:</p>"
 
 _POLICY = {
     "default-src": "'none'",
@@ -66,4 +75,13 @@ def load_page() -> Page:
     index = BUNDLE / "index.html"
     if index.exists():
         return Page(index.read_text("utf-8"), bundled=True)
-    return Page(get_graphql_ide_html(graphql_ide="graphiql"), bundled=False)
+    return Page(_stock_page(), bundled=False)
+
+
+def _stock_page() -> str:
+    """Strawberry's page, which says what to do where its parts can't be loaded or scripts are off."""
+    curl = html.escape(_CURL, quote=False)
+    unreachable = _UNREACHABLE.read_text("utf-8").replace("CURL", curl)
+    stock = get_graphql_ide_html(graphql_ide="graphiql")
+    stock = stock.replace("<head>", f"<head>\n{unreachable}", 1)
+    return stock.replace("<body>", f"<body>\n{_NO_SCRIPT}<pre>{curl}</pre></noscript>", 1)

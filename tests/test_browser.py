@@ -1,6 +1,8 @@
 """GraphiQL in Chromium, with nothing but this machine: it loads, runs the examples, and keeps nothing."""
 
 import asyncio
+import json
+import shlex
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import ConsoleMessage, Locator, Page, Request, async_playwright, expect
 
+import schema.page
 from schema.page import load_page
 from tests.api import GraphQLApi
 from tests.conftest import IN_CI
@@ -115,6 +118,54 @@ async def test_the_policy_of_the_page_lets_nothing_else_in(opened: tuple[Running
     directive, ran = await page.evaluate(script)
     assert (directive.startswith("script-src"), ran) == (True, None)
     assert len(wrong) == 1  # Chromium says on the console that it kept the script from running
+
+
+async def test_a_page_whose_parts_are_out_of_reach_says_what_to_do(
+    tmp_path: Path, sqlite_template: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema.page, "BUNDLE", tmp_path / "missing")
+    shutil.copytree(sqlite_template, tmp_path / "data")
+    async with listening(settings_for(tmp_path / "data")) as (_, url), async_playwright() as playwright:
+        address = url.replace("ws://", "http://")
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        page = await browser.new_page()
+        await page.route("https://unpkg.com/**", lambda route: route.abort())
+        await page.goto(f"{address}?q=1", wait_until="commit")
+        await expect(page.get_by_role("heading")).to_have_text("GraphiQL could not be loaded")
+        await expect(page.locator("body")).to_contain_text("Install npm, run make install, and restart the server.")
+        assert "Loading" not in await page.inner_text("body")
+        line = await page.inner_text("pre")
+        await browser.close()
+        assert await run_line(line, address) == {
+            "data": {"viewer": {"id": ADMIN_HEADERS["X-User-Id"], "username": "admin"}}
+        }
+
+
+async def test_a_browser_without_scripts_is_told_so(
+    tmp_path: Path, sqlite_template: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scripts are off by Chromium's own setting: what Playwright does shows no <noscript>."""
+    monkeypatch.setattr(schema.page, "BUNDLE", tmp_path / "missing")
+    shutil.copytree(sqlite_template, tmp_path / "data")
+    arguments = [*ARGUMENTS, "--blink-settings=scriptEnabled=false"]
+    async with listening(settings_for(tmp_path / "data")) as (_, url), async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        page = await browser.new_page()
+        await page.route("https://unpkg.com/**", lambda route: route.abort())
+        await page.goto(url.replace("ws://", "http://"))
+        shown = await page.inner_text("body")
+        assert "GraphiQL needs JavaScript." in shown
+        assert "curl ADDRESS" in shown
+        await browser.close()
+
+
+async def run_line(line: str, address: str) -> object:
+    """What the shell gets for the line of the page, with the administrator's credentials in it."""
+    assert line.startswith(f"curl {address} ")
+    line = line.replace("USER_ID", ADMIN_HEADERS["X-User-Id"]).replace("TOKEN", ADMIN_HEADERS["X-Auth-Token"])
+    command = shlex.split(line.replace("\\\n", ""))
+    curl = await asyncio.create_subprocess_exec(*command, "--silent", stdout=asyncio.subprocess.PIPE)
+    return json.loads((await curl.communicate())[0])
 
 
 def response(page: Page) -> Locator:

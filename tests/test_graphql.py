@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from edge.answers import to_iso
 from schema import build_schema
+from schema import page as page_module
 from tests.inboxes import inbox_values
 from tests.running import ADMIN_HEADERS, Running
 from tests.users import ask, codes
@@ -301,6 +302,20 @@ async def test_a_browser_is_shown_graphiql(server: Running) -> None:
     assert page.headers["Content-Type"].startswith("text/html")
     assert "graphiql" in page.text.lower()
     assert ADMIN_HEADERS["X-Auth-Token"] not in page.text
+
+
+def test_the_stock_page_says_what_to_do_where_it_cannot_be_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page_module, "BUNDLE", tmp_path / "missing")
+    page = page_module.load_page()
+    head, _, body = page.html.partition("<body>")
+    assert not page.bundled
+    assert head.index("GraphiQL could not be loaded") < head.index("https://unpkg.com")
+    assert "make install" in head
+    assert "curl ADDRESS" in head
+    assert body.lstrip().startswith("<noscript><p>GraphiQL needs JavaScript.")
+    assert "Loading..." in body
 
 
 @given(moment=st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.sampled_from([UTC, EAST])))  # noqa: DTZ001
