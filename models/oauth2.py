@@ -138,7 +138,9 @@ def public_part(config: OAuth2Config) -> dict[str, Any]:
 
 
 OAuth2Patch = patch_of(
-    OAuth2Config, "OAuth2Patch", "Changes of a consent: what is left out stays. Where there is none yet, a first one."
+    OAuth2Config,
+    "OAuth2Patch",
+    "Changes to a consent. Fields that are left out stay as they are. Without a stored consent: a first one.",
 )
 
 

@@ -131,7 +131,7 @@ class EmailInbox:
 
 @input_of(InboxConfig)
 class SetEmailInboxInput(dict[str, Any]):
-    """An inbox as it is to be. Text is trimmed of nothing, and refused with INVALID where it holds control characters;
+    """The inbox to save. Text is stored as sent, spaces included. Text with control characters is refused with INVALID;
     only description may hold line breaks and tabs."""
 
 

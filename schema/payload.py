@@ -35,7 +35,7 @@ described_enum(
         "at the moment, or refused the message. The message of the error says whether to try later.",
         ErrorCode.HOST_NOT_ALLOWED: "This server may not connect to that mail server or token endpoint.",
         ErrorCode.CONSENT_REQUIRED: "The mailbox's owner must consent again: the consent was withdrawn, has ended or "
-        "is not enough any more. Nothing else is told by this code.",
+        "is not enough any more. No other problem has this code.",
         ErrorCode.UNUSUAL: "A warning: the value is unusual, but was saved.",
     },
 )

@@ -32,7 +32,7 @@ class AccessToken:
 
 @input_of(TokenConfig)
 class CreateAccessTokenInput(dict[str, Any]):
-    """An access token as it is to be made."""
+    """The access token to create."""
 
 
 @strawberry.type(description="The token that was created, or why it was not.")

@@ -58,7 +58,7 @@ class User:
 
 @input_of(UserConfig, without=("id", "active"))
 class CreateUserInput(dict[str, Any]):
-    """A user as it is to be made."""
+    """The user to create."""
 
 
 @input_of(UserPatch)
