@@ -1,6 +1,6 @@
 """Whose turn it is to have a mail server asked: how often a user may, and how many are asked at once. Knows no mail.
 
-A check can take a minute, for which the request counts among those that the server works on: so few wait.
+A check can take half a minute, for which the request counts among those that the server works on: so few wait.
 The counts live in this process.
 """
 
