@@ -108,7 +108,9 @@ class ImapSession:
 
     async def authenticate(self, username: str, password: Secret) -> None:
         """A password that the server has refused is not sent again: where failures are counted, it counts once."""
-        attempts = [] if self.is_logged_in else self._attempts(username, password)
+        if self.is_logged_in:
+            raise no_login("IMAP", self.is_encrypted)
+        attempts = self._attempts(username, password)
         if not attempts:
             raise no_login("IMAP", self.is_encrypted, self._mechanisms)
         await by_first_known(attempts)

@@ -62,13 +62,14 @@ _MAILBOX = (
     r"|(user|recipient|mailbox|address)\b.{0,40}(unknown|not found|unavailable|n[o']t exist|disabled|full|quota)"
     r"|(unknown|invalid) (user|recipient|mailbox|address)"
 )
-_LIMIT = r"quota|too (many|much|fast)|\brate\b|throttl|exceed|\blimit"
+_LIMIT = r"quota|too (many(?! hops)|much|fast)|\brate\b|throttl|exceed|\blimit"
 _POLICY = r"prohibit|policy|access denied|not (permitted|allowed)"
 _BROKEN = r"local problem|lookup failure|temporary (system |server )?(problem|failure|error)"
 _RELAY = r"relay|rcpthosts"
+_SPAM = r"\bspam\b|unsolicited|virus|malware"
+_BLOCKED_CLIENT = r"client host|banned sending ip|not accepted from this ip"
 _BLOCKED = (
     r"client host|blocked using|bl[ao]ck ?-?list|spamhaus|dnsbl|\brbl\b|helo command|reverse (dns|hostname)|\bptr\b"
-    r"|banned sending ip|not accepted from this ip"
 )
 
 Row = tuple[At, str, str, Verdict]
@@ -119,11 +120,12 @@ SMTP: Sequence[Row] = (
     # Limits, and what is wrong with the server or with us.
     (_SENDING, r"5.. 5\.3\.4", "", verdicts.TOO_LARGE),
     (_SENDING, "552.*", r"\bsize\b|too (large|big)", verdicts.TOO_LARGE),
+    (At.DATA, "5.*", _SPAM, verdicts.SPAM),
     (_SENDING, ".*", _LIMIT, verdicts.LIMIT),
     (At.DATA, r"5.. 5\.2\.2", "", verdicts.LIMIT),
     (At.RCPT, ".*", _RELAY, verdicts.RELAY),
-    (At.HELLO | _SENDING, ".*", _BLOCKED, verdicts.BLOCKED),
-    (_SENDING, r"5.. 5\.7\.708", "", verdicts.BLOCKED),
+    (At.HELLO | At.MAIL | At.RCPT, ".*", _BLOCKED, verdicts.BLOCKED),
+    (_SENDING, "5.*", _BLOCKED_CLIENT, verdicts.BLOCKED),
     (At.RCPT, "4.*", _MAILBOX, verdicts.RECIPIENT_LATER),
     (At.RCPT, "5.*", _MAILBOX, verdicts.RECIPIENT),
     (At.RCPT, "4.*", _BROKEN, verdicts.LATER),
@@ -132,7 +134,7 @@ SMTP: Sequence[Row] = (
     (At.RCPT, "5.*", _POLICY, verdicts.POLICY),
     (At.RCPT, "55[0-3]", "", verdicts.RECIPIENT),  # RFC 5321, 4.2.2: what 55x means of a mailbox, 554 aside
     (At.RCPT, ".*", "", verdicts.POLICY),
-    (At.MAIL, r"50.*|5.. 5\.[345]\..*", "", verdicts.TURNED_AWAY),
+    (At.MAIL | At.DATA, r"50.*|5.. 5\.[345]\..*", "", verdicts.TURNED_AWAY),
     (At.MAIL, ".*", "", verdicts.SENDER),
     (At.DATA, ".*", "", verdicts.SPAM),
     (_ANY, ".*", "", verdicts.TURNED_AWAY),

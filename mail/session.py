@@ -140,7 +140,7 @@ def tls_broken_off(protocol: str) -> MailFailure:
     )
 
 
-def no_login(protocol: str, encrypted: bool, offered: Iterable[str]) -> MailFailure:
+def no_login(protocol: str, encrypted: bool, offered: Iterable[str] = ()) -> MailFailure:
     """There is no way to log in by a password here. `offered` are the names of the mechanisms that are."""
     names = shown(offered)
     what = f" that this server knows. It offers {', '.join(names[:MAX_MECHANISMS])}" if names else ""

@@ -68,7 +68,7 @@ class ServerConfig(Input):
     tls_fingerprint: Annotated[
         Fingerprint | None,
         Field(
-            description="SHA-256 fingerprint of the only certificate that is trusted, whatever its issuer: 64 hexadecimal "
+            description="SHA-256 fingerprint of the only trusted certificate, whatever its issuer: 64 hexadecimal "
             "digits, with or without colons. Null: the certificate must be verified."
         ),
     ] = None

@@ -151,6 +151,11 @@ SMTP_REPLIES: list[tuple[At, str, Verdict]] = [
     (At.DATA, "451 4.3.0 Error: queue file write error", verdicts.LATER),
     (At.DATA, "552 5.2.2 Mailbox full", verdicts.LIMIT),
     (At.DATA, "554 5.7.1 Spam message rejected", verdicts.SPAM),
+    (At.DATA, "550 5.7.1 Spam score exceeds the limit", verdicts.SPAM),
+    (At.DATA, "554 5.7.1 The message holds a URL of a block list", verdicts.SPAM),
+    (At.DATA, "550 5.7.606 Access denied, banned sending IP [192.0.2.1].", verdicts.BLOCKED),
+    (At.DATA, "554 5.5.1 Error: no valid recipients", verdicts.TURNED_AWAY),
+    (At.DATA, "554 5.4.0 Error: too many hops", verdicts.TURNED_AWAY),
     (At.DATA, "554 5.6.0 x", verdicts.SPAM),
     (At.RCPT, "553 sorry, that domain isn't in my list of allowed rcpthosts (#5.7.1)", verdicts.RELAY),  # qmail
     (At.RCPT, "550 x", verdicts.RECIPIENT),

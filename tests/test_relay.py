@@ -68,7 +68,7 @@ async def test_a_relay_is_stored_and_changed(api: Api) -> None:
             {("imap.username", "REQUIRED"), ("imap.password", "INVALID")},
         ),
     ],
-    ids=str,
+    ids=lambda value: str(sorted(value) if isinstance(value, set) else value),
 )
 async def test_one_alone_is_not_empty(changes: dict[str, Any], problems: set[tuple[str, str]], api: Api) -> None:
     outcome = await api.set_inbox(inbox_values(**changes))
