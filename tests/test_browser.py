@@ -69,6 +69,8 @@ async def test_the_examples_run_and_nothing_is_kept(opened: tuple[Running, Page,
     # The editor passes on what was typed a moment later, and a subscription takes a moment to begin.
     await repeat_until_shown(page, set_support, "created")
     assert await api.inbox("support")
+    await run(page, "SendTest")
+    await expect(response(page)).to_contain_text("sendTestEmail")
     await run(page, "Inboxes")
     await expect(response(page)).to_contain_text("totalCount")
     await run(page, "Changes")

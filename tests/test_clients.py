@@ -4,6 +4,7 @@ The clients are in clients/. Those of Node run as programs of their own, and che
 """
 
 import asyncio
+import inspect
 import itertools
 import json
 import os
@@ -277,12 +278,42 @@ class Shell:
 
 
 def test_the_page_shows_the_code_that_is_tested() -> None:
-    """Each block is in the file that was named last before it."""
+    """Each block is in the file that was named last before it; where lines are left out, a blank one stands."""
     path = ""
     for block in blocks(DOCS / "clients.md"):
         path = next(iter(re.findall(r"\]\(\.\./(clients/[^)]+)\)", block.label)), path)
-        assert unindented(block.text) in unindented((ROOT / path).read_text("utf-8")), f"{path} has not:\n{block.text}"
+        code, position = unindented((ROOT / path).read_text("utf-8")), 0
+        for part in re.split(r"\n{2,}|\n(?=[A-Z_]+ = )", unindented(block.text)):
+            position = code.find(part, position)
+            assert position >= 0, f"{path} has not, in this order:\n{part}"
     assert path
+
+
+def test_the_python_of_the_page_runs_as_pasted() -> None:
+    pasted = "\n\n".join(block.text for block in blocks(DOCS / "clients.md") if block.language == "python")
+    names: dict[str, Any] = {}
+    exec(compile(pasted, "pasted.py", "exec"), names)
+    functions = [found for found in names.values() if getattr(found, "__globals__", None) is names]
+    assert len(functions) > 5
+    for function in functions:
+        used = inspect.unwrap(function).__code__.co_names
+        assert not {name for name in used if name in vars(python_gql) and name not in names}
+
+
+@pytest.mark.parametrize("client", ["apollo", "urql", "graphql-ws", "graphql-sse"])
+def test_the_first_block_of_a_client_imports_what_it_uses(client: str) -> None:
+    """Only packages, so that it runs in any folder, and nothing that it has no use for."""
+    label = f"[clients/src/{client}.ts]"
+    text = next(block.text for block in blocks(DOCS / "clients.md") if block.label.startswith(label))
+    imports = re.findall(r"^import \{ (.+) \} from '(.+)';$", text, re.MULTILINE)
+    rest = re.sub(r" // .*", "", text[text.index("export ") :])
+    assert imports
+    for names, package in imports:
+        assert not package.startswith(".")
+        assert all(re.search(rf"\b{name.split()[-1]}\b", rest) for name in names.split(", "))
+    given = {name.split()[-1] for names, _ in imports for name in names.split(", ")}
+    made = set(re.findall(r"\bnew (\w+)\(|(?<![\w.])(\w+)\(", rest))
+    assert {first or second for first, second in made} <= {*given, "open"}
 
 
 def unindented(code: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import typer
+from graphql import OperationDefinitionNode, parse, validate
 
 import resolvers.rocketchat  # noqa: F401 - only the shell loads it, and its rule with it
 import server as composition
@@ -291,3 +292,14 @@ def defined_in(path: Path) -> set[str]:
 def test_the_version_is_that_of_the_project() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
     assert f"[{version}]" in (ROOT / "CHANGELOG.md").read_text("utf-8")
+
+
+def test_the_first_operations_of_graphiql_are_valid_and_in_order() -> None:
+    found = re.search(r"query = `\\\n(.*?)`;", (ROOT / "web" / "src" / "example.ts").read_text("utf-8"), re.DOTALL)
+    assert found
+    document = parse(found[1])
+    assert validate(build_schema()._schema, document) == []
+    names = [
+        part.name.value for part in document.definitions if isinstance(part, OperationDefinitionNode) and part.name
+    ]
+    assert names == ["SetSupportInbox", "Check", "SendTest", "Inboxes", "Changes"]

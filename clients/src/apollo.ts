@@ -1,10 +1,12 @@
 // Apollo Client: HTTP for queries and mutations, `graphql-ws` for subscriptions.
 import { ApolloClient, ApolloLink, HttpLink, InMemoryCache } from '@apollo/client';
-import { CombinedGraphQLErrors } from '@apollo/client/errors';
 import { GraphQLWsLink } from '@apollo/client/link/subscriptions';
 import { relayStylePagination } from '@apollo/client/utilities';
-import { getOperationAST, OperationTypeNode } from 'graphql';
+import { OperationTypeNode } from 'graphql';
 import { createClient } from 'graphql-ws';
+
+import { CombinedGraphQLErrors } from '@apollo/client/errors';
+import { getOperationAST } from 'graphql';
 import { BadCredentials, errorOf, type Client } from './client.js';
 import { ChangesDocument } from './generated.js';
 

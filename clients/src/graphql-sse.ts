@@ -1,6 +1,8 @@
 // The npm package `graphql-sse`: a request an operation, which goes through proxies that WebSockets do not.
+import { createClient } from 'graphql-sse';
+
 import { print } from 'graphql';
-import { createClient, NetworkError, type ExecutionResult } from 'graphql-sse';
+import { NetworkError, type ExecutionResult } from 'graphql-sse';
 import { BadCredentials, errorOf, type Client } from './client.js';
 import { ChangesDocument, type ChangesSubscription } from './generated.js';
 

@@ -1,6 +1,8 @@
 // The npm package `graphql-ws`: everything over one WebSocket.
+import { createClient } from 'graphql-ws';
+
 import { print } from 'graphql';
-import { createClient, type FormattedExecutionResult } from 'graphql-ws';
+import type { FormattedExecutionResult } from 'graphql-ws';
 import { BadCredentials, errorOf, type Client } from './client.js';
 import { ChangesDocument, type ChangesSubscription } from './generated.js';
 

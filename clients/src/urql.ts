@@ -1,5 +1,7 @@
 // urql: HTTP for queries and mutations; for subscriptions server-sent events, or `graphql-ws`.
-import { cacheExchange, Client as Urql, CombinedError, fetchExchange, subscriptionExchange } from '@urql/core';
+import { cacheExchange, Client as Urql, fetchExchange } from '@urql/core';
+
+import { CombinedError, subscriptionExchange } from '@urql/core';
 import { getOperationAST } from 'graphql';
 import { createClient } from 'graphql-ws';
 import { onEnd, pipe, subscribe } from 'wonka';

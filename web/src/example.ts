@@ -19,6 +19,37 @@ mutation SetSupportInbox(
   }
 }
 
+# Logs in to both servers with what is stored,
+# step by step up to the first that fails.
+mutation Check {
+  checkEmailInbox(input: { id: "support" }) {
+    success
+    smtp { success stages { ...Stage } }
+    imap { success stages { ...Stage } }
+    userErrors { code message field }
+  }
+}
+
+fragment Stage on CheckStage {
+  stage
+  success
+  hint
+  error { code message field }
+}
+
+# Needs an active inbox: put "active": true in
+# "Variables" and run SetSupportInbox again. It goes
+# to your own address; after the id, give another
+# one with to: "you@example.org".
+mutation SendTest {
+  sendTestEmail(id: "support") {
+    success
+    recipient
+    smtpCode
+    userErrors { code message field }
+  }
+}
+
 query Inboxes {
   viewer { id username permissions }
   emailInboxes(first: 10) {
