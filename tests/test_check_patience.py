@@ -115,13 +115,9 @@ class Breaking(socket.socket):
     def getsockname(self) -> object:
         return self._or_break("getsockname")
 
-<<<<<<< HEAD
     def dup(self) -> socket.socket:  # type: ignore[override]
-=======
-    def dup(self) -> "Breaking":
->>>>>>> h-mailcheck
         found = self._or_break("dup")
-        assert isinstance(found, Breaking)
+        assert isinstance(found, socket.socket)
         return found
 
     def setblocking(self, flag: bool) -> None:
