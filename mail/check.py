@@ -24,6 +24,7 @@ from mail.service import Mail
 from mail.session import Session, hung_up, starttls_unavailable
 from mail.smtp import MAY_BE_SENT, SmtpSession
 from mail.tls import accept, failure_of, speaks_clear
+from mail.verdicts import NotAllowed
 from models.account import Account, Grant
 from models.config import IMPLICIT_TLS_PORTS, STARTTLS_PORTS
 from models.errors import ErrorCode, MailFailure
@@ -60,7 +61,7 @@ class Checking:
             async with asyncio.timeout_at(min(own_end, self.ends_at)):
                 yield stage
         except MailFailure as failure:
-            if name is StageName.SENDER and not account.username:
+            if isinstance(failure, NotAllowed) and not account.username:
                 failure.hint = NO_RELAY
             stage.fail(failure)
             raise

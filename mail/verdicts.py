@@ -22,12 +22,16 @@ class Verdict:
 
     def failure(self, protocol: str, code: str) -> MailFailure:
         message = self.message.format(protocol=protocol, code=code)
-        made = Unjudged if self is MECHANISM else MailFailure
+        made = Unjudged if self is MECHANISM else NotAllowed if self in _BY_RIGHT else MailFailure
         return made(self.kind, message, *self.field, hint=self.hint.format(protocol=protocol))
 
 
 class Unjudged(MailFailure):
     """The server did not judge username and password: another mechanism may be tried."""
+
+
+class NotAllowed(MailFailure):
+    """The account, or whoever sends without a login, lacks the right to send this mail."""
 
 
 # -------------------------------------------------------------------------------------------------------------- logins
@@ -200,3 +204,5 @@ NO_INBOX = Verdict(
     "The account has no mailbox INBOX that can be opened ({code}).",
     "Check that the username is of an account that receives mail, and that IMAP is switched on for it.",
 )
+
+_BY_RIGHT = (LOGIN_WANTED, SENDER, RELAY, POLICY)

@@ -1,6 +1,6 @@
 """Whose turn it is to have slow work done: how much of it at once, how much waits, how often a user may ask for it.
 
-Mail servers are asked, which can take half a minute, and passwords are hashed, which takes a core. Each kind has places
+Mail servers are asked, which can take a minute, and passwords are hashed, which takes a core. Each kind has places
 of its own: neither keeps the other waiting, nor ordinary requests. The counts live in this process. Knows no mail.
 """
 
