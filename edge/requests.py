@@ -17,11 +17,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from edge.answers import fault
 from edge.logs import REQUEST_ID
 from edge.metrics import Metrics
-from models.errors import Unavailable, Unforeseen, where
+from models.errors import Unavailable, Unforeseen, shortened, where
 from models.fields import random_id
 
 HEADER = b"x-request-id"
 _GIVEN = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+MAX_LOGGED_PATH = 200
+"""Characters of a path in the log: no path of this server has as many."""
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9._/-]*")
 
 log = structlog.get_logger()
@@ -96,6 +98,6 @@ def _request_id(scope: Scope) -> str:
 
 
 def _path(scope: Scope) -> str:
-    """The path without the line breaks and control characters that would forge a log at a terminal."""
-    path: str = scope["path"]
+    """The path without the line breaks and control characters that would forge a log, and no endless one."""
+    path = shortened(scope["path"], MAX_LOGGED_PATH)
     return path if _PLAIN_PATH.fullmatch(path) else quote(path, errors="replace")

@@ -16,6 +16,7 @@ from websockets.frames import CloseCode, Frame
 
 from models.errors import Unavailable
 from models.observer import Observer
+from resolvers.windows import network_of
 
 MAX_MESSAGE = 1024 * 1024
 MAX_FIRST_MESSAGE = 8 * 1024
@@ -91,6 +92,11 @@ class SocketProtocol(WebSocketsSansIOProtocol):
 
     # ------------------------------------------------------------------------------------------------- writing
 
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and self.close_sent:
+            self.handshake_complete = True  # or uvicorn would take each refusal for a fault, and log it as one
+
     def pause_writing(self) -> None:
         """Who takes no answers, pongs included, is read no further."""
         super().pause_writing()
@@ -110,10 +116,11 @@ class AnonymousSockets:
 
     def enter(self, address: str, observer: Observer) -> Callable[[], None]:
         """Counts one more, and returns what counts it no longer. Raises Unavailable where there are too many."""
-        if self._counts[address] >= MAX_ANONYMOUS_PER_ADDRESS or self._counts.total() >= MAX_ANONYMOUS:
+        network = network_of(address)
+        if self._counts[network] >= MAX_ANONYMOUS_PER_ADDRESS or self._counts.total() >= MAX_ANONYMOUS:
             self._refuse(observer)
-        self._counts[address] += 1
-        entered = [address]
+        self._counts[network] += 1
+        entered = [network]
 
         def leave() -> None:
             if entered:

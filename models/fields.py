@@ -39,10 +39,10 @@ _CONTROL_WHEN_SHOWN = re.compile(
 Marks of direction and joiners are left: scripts that are written from right to left need them.
 """
 _IGNORABLE = re.compile(
-    r"[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
+    r"[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f"
     r"\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
-"""What is not seen (Unicode, Default_Ignorable_Code_Point)."""
+"""What is not seen (Unicode, Default_Ignorable_Code_Point), and the braille cell without dots."""
 _PLAIN_ADDRESS = re.compile(
     r"(?=.{1,254}\Z)[A-Za-z0-9_+-]+(\.[A-Za-z0-9_+-]+)*"
     r"@((?!..--)[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,63}"

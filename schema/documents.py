@@ -15,6 +15,9 @@ from schema.limits import MAX_LENGTH
 
 SETTING = "EMAIL_INBOX_TRUSTED_DOCUMENTS"
 MAX_OPERATION_NAME = 200
+MAX_VALUES = 2_000
+"""Values within the variables of a request: ten times as many as the largest input takes. To coerce one, and to print
+it where it is wrong, takes microseconds, which anybody could ask for by the hundred thousand."""
 MAX_HASH = 100
 """Characters that are looked at of the SHA-256 that names a document: more than it has."""
 
@@ -81,6 +84,19 @@ def operation_name_of(asked: Mapping[str, Any]) -> str | None:
     if name and len(name) > MAX_OPERATION_NAME:
         raise BadRequest(f"`operationName` has at most {MAX_OPERATION_NAME} characters.")
     return name or None
+
+
+def check_variables(variables: Mapping[str, Any] | None) -> None:
+    """Raises BadRequest where more values are sent than any operation takes, before anything is made of them."""
+    left: list[Any] = [variables or {}]
+    count = 0
+    while left:
+        found = left.pop()
+        count += len(found)
+        if count > MAX_VALUES:
+            raise BadRequest(f"`variables` has at most {MAX_VALUES:,} values.")
+        values = found.values() if isinstance(found, Mapping) else found
+        left += [value for value in values if isinstance(value, dict | list)]
 
 
 def _hash_of(asked: Mapping[str, Any]) -> str | None:

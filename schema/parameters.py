@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope
 
 from edge.body import parse_json, read_body, require_json
 from models.errors import BadRequest
-from schema.documents import AnyDocument, operation_name_of
+from schema.documents import AnyDocument, check_variables, operation_name_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,7 @@ def _checked(found: Any, documents: AnyDocument) -> Parameters:
         raise BadRequest("`query` must be a string that holds a GraphQL document.")
     if not isinstance(variables, dict | None):
         raise BadRequest("`variables` must be an object or null.")
+    check_variables(variables)
     if not isinstance(found.get("extensions"), dict | None):
         raise BadRequest("`extensions` must be an object or null.")
     return Parameters(query, variables, name)

@@ -16,7 +16,7 @@ from edge.answers import graphql_error
 from edge.rates import Rate
 from models.errors import BadRequest, ProductError, Unavailable, where
 from schema.context import GraphQLContext
-from schema.documents import AnyDocument, operation_name_of
+from schema.documents import AnyDocument, check_variables, operation_name_of
 
 log = structlog.get_logger()
 
@@ -68,6 +68,7 @@ class WebSocketHandler(BaseGraphQLTransportWSHandler[GraphQLContext, None]):
                 raise Unavailable(BUSY)
             self._check_count(message["id"])
             query, name = self.documents.text_of(payload), operation_name_of(payload)
+            check_variables(payload.get("variables"))
             if not isinstance(query, str) or not query:
                 raise BadRequest("`query` must be a string that holds a GraphQL document.")
         except ProductError as error:

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+import structlog
 from graphql import get_introspection_query
 
 from edge.origins import Origin
@@ -215,3 +216,33 @@ async def test_a_mark_before_json_is_taken(server: Running) -> None:
     body = b"\xef\xbb\xbf" + json.dumps({"query": "{ __typename }"}).encode()
     answer = await server.client.post("/graphql", content=body, headers={"Content-Type": "application/json"})
     assert answer.json() == {"data": {"__typename": "Query"}}
+
+
+MANY: dict[str, Any] = {
+    "unknown fields": {"input": {f"a{number}": 1 for number in range(60_000)}},
+    "unknown fields of a field": {"input": {"smtp": {"oauth2": {f"a{number}": 1 for number in range(60_000)}}}},
+    "a list": {"input": [{"a": 1}] * 60_000},
+    "variables that are not asked for": {f"a{number}": 1 for number in range(60_000)},
+}
+
+
+@pytest.mark.parametrize("name", MANY)
+async def test_variables_cost_a_stranger_little(server: Running, name: str) -> None:
+    """They are coerced, and printed where they are wrong, before anybody asks who sent them."""
+    query = "mutation ($input: SetEmailInboxInput!) { setEmailInbox(input: $input) { success } }"
+    answer = await server.as_caller().post("/graphql", json={"query": query, "variables": MANY[name]})
+    assert answer.status_code == 400
+    assert "variables" in answer.json()["errors"][0]["message"]
+
+
+async def test_variables_may_be_as_many_as_the_largest_input_takes(server: Running) -> None:
+    values = {"username": "a", "permissions": ["READ_EMAIL"] * 100, "departments": [f"d{n}" for n in range(100)]}
+    query = "mutation ($input: CreateUserInput!) { createUser(input: $input) { userErrors { code } } }"
+    assert (await server.graphql(query, input=values))["data"]["createUser"]["userErrors"] == []
+
+
+async def test_a_long_path_is_not_logged_to_its_end(server: Running) -> None:
+    with structlog.testing.capture_logs() as lines:
+        await server.as_caller().get("/api/v1/" + "a" * 50_000)
+    [path] = [line["path"] for line in lines if line["event"] == "request"]
+    assert len(path) < 300

@@ -96,6 +96,7 @@ def test_the_limits_are_those_of_the_code() -> None:
         "comments of a document": f"{limits.MAX_COMMENTS}",
         "aliases": f"{limits.MAX_ALIASES}",
         "operations and fragments of a document": f"{limits.MAX_DEFINITIONS}",
+        "values within the variables": f"{documents.MAX_VALUES:,}",
         "errors reported for a document": f"{extensions.MAX_ERRORS}",
         "root mutations of a request": f"{limits.MAX_ROOT_MUTATIONS}",
         "the same name in one selection set": f"{limits.MAX_REPEATED}",

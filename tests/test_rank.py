@@ -231,7 +231,9 @@ async def test_a_login_shows_nobody_else(server: Running) -> None:
 
 TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 HIDDEN = "\u200b\u2060\u2064\ufeff\ufff9"
-UNSEEN = TURNING + HIDDEN + "\u200c\u200d\u200e\u200f\u061c\u00ad\u034f\u3164\u115f\uffa0\ufe0f\U000e0041\U000e0100"
+UNSEEN = (
+    TURNING + HIDDEN + "\u200c\u200d\u200e\u200f\u061c\u00ad\u034f\u3164\u115f\uffa0\ufe0f\u2800\U000e0041\U000e0100"
+)
 CONTROL = "\x00\x1b\x7f\x9b\u2028"
 SHOWN = ["ada", "Ünal", "שלום", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\u200fשלם", "🏳️\u200d🌈 Team"]
 
@@ -262,7 +264,7 @@ async def test_names_that_are_shown_hold_nothing_that_turns_what_is_around_them(
 
 
 async def test_a_name_of_which_nothing_is_seen_is_blank(server: Running) -> None:
-    for blank in ("\u200d", "\u3164", " \ufe0f "):
+    for blank in ("\u200d", "\u3164", "\u2800", " \ufe0f "):
         refused = await token_of(server.client, name=blank)
         assert [error["code"] for error in refused["userErrors"]] == ["REQUIRED"]
 

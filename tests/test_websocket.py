@@ -14,8 +14,11 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import Frame, Opcode
 
 from edge import websocket
-from edge.websocket import MAX_ANONYMOUS_PER_ADDRESS, MAX_FIRST_MESSAGE, MAX_FRAMES, MAX_MESSAGE
+from edge.websocket import MAX_ANONYMOUS_PER_ADDRESS, MAX_FIRST_MESSAGE, MAX_FRAMES, MAX_MESSAGE, AnonymousSockets
+from models.errors import Unavailable
+from models.observer import Observer
 from schema import websocket as messages
+from schema.documents import MAX_VALUES
 from schema.endpoint import MAX_SUBSCRIPTIONS
 from settings import Settings
 from tests.running import ADMIN_HEADERS, Running
@@ -111,6 +114,15 @@ async def test_one_subscription_too_many_is_refused_and_the_connection_stays(liv
         assert (await subscriber.closed())[0] == 4409
 
 
+async def test_more_variables_than_any_operation_takes_are_refused(live: tuple[Running, str]) -> None:
+    async with connected(live[1]) as subscriber:
+        payload = {"query": "{ __typename }", "variables": {"a": [1] * MAX_VALUES}}
+        await subscriber.send({"id": "1", "type": "subscribe", "payload": payload})
+        refused = (await subscriber.receive())["payload"][0]
+        assert refused["extensions"]["code"] == "BAD_USER_INPUT"
+        assert "variables" in refused["message"]
+
+
 async def test_a_long_operation_name_is_refused(live: tuple[Running, str]) -> None:
     async with connected(live[1]) as subscriber:
         payload = {"query": "{ __typename }", "operationName": "a" * 100_000}
@@ -135,6 +147,31 @@ async def test_sockets_without_credentials_are_few(live: tuple[Running, str]) ->
 
 
 NAMELESS: list[dict[str, Any] | None] = [None, *[{}] * (MAX_ANONYMOUS_PER_ADDRESS - 1)]
+
+
+async def test_a_refused_socket_is_no_fault_in_the_log(
+    live: tuple[Running, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Anybody could fill the log with errors otherwise."""
+    with pytest.raises(websockets.InvalidStatus) as refused:
+        await websockets.connect(
+            live[1],
+            subprotocols=[websockets.Subprotocol(PROTOCOL)],
+            additional_headers={"Origin": "https://evil.example"},
+        )
+    assert refused.value.response.status_code == 403
+    assert refused.value.response.body
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+def test_sockets_of_one_ipv6_network_count_together() -> None:
+    sockets, observer = AnonymousSockets(), Observer()
+    left = [sockets.enter(f"2001:db8::{number:x}", observer) for number in range(MAX_ANONYMOUS_PER_ADDRESS)]
+    with pytest.raises(Unavailable):
+        sockets.enter("2001:db8::ffff", observer)
+    sockets.enter("2001:db8:0:1::1", observer)
+    left[0]()
+    sockets.enter("2001:db8::ffff", observer)
 
 
 async def test_a_socket_that_is_closed_counts_no_more(live: tuple[Running, str]) -> None:
