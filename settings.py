@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
 
 from edge.origins import Origin
-from edge.same_origin import own_hosts
+from edge.same_origin import is_address, own_hosts
 from models.config import MAIL_PORTS
 from models.database import sqlite_path
 from models.errors import StartError
@@ -26,7 +26,7 @@ from resolvers.setup import FirstAdministrator
 
 PREFIX = "EMAIL_INBOX_"
 MIN_ADMIN_TOKEN = 20
-_HOST = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|[0-9A-Fa-f:.]{2,45}")
+_HOST = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _PORTS = re.compile("([0-9]{1,5})(?:-([0-9]{1,5}))?")
 
 
@@ -103,7 +103,7 @@ def _public_url(value: object) -> object:
 
 def _host(value: object) -> object:
     """A name that the server goes by, without scheme and port; `*`: every one."""
-    if isinstance(value, str) and value != "*" and not _HOST.fullmatch(value):
+    if isinstance(value, str) and value != "*" and not _HOST.fullmatch(value) and not is_address(value):
         raise invalid("must be host names without scheme and port, such as inbox.internal, or * for every Host")
     return value
 

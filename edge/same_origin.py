@@ -73,7 +73,7 @@ class SameOrigin:
         if not found:
             return False
         name = (found[1] or found[2]).lower()
-        return name in (self._hosts or ()) or (name == address.lower() and _is_address(name))
+        return name in (self._hosts or ()) or (name == address.lower() and is_address(name))
 
     def _is_trusted(self, origins: list[bytes], host: bytes) -> bool:
         """Whether a page of this origin may change something: one of the server's own, or one that was allowed."""
@@ -95,10 +95,11 @@ def own_hosts(listens_on: str, public_host: str | None, more: Collection[str]) -
 
 
 def _is_loopback(host: str) -> bool:
-    return host.lower() in LOOPBACK_NAMES or (_is_address(host) and ip_address(host).is_loopback)
+    return host.lower() in LOOPBACK_NAMES or (is_address(host) and ip_address(host).is_loopback)
 
 
-def _is_address(text: str) -> bool:
+def is_address(text: str) -> bool:
+    """Whether it is an IP address, without brackets."""
     try:
         ip_address(text)
     except ValueError:
