@@ -314,6 +314,8 @@ def serve(settings: Settings) -> None:
     configure_logs(settings)
     for name in unknown_settings():
         log.warning("unknown setting", name=name)
+    if settings.own_hosts is None and "*" not in settings.hosts:
+        log.warning("every Host is accepted", fix="set EMAIL_INBOX_PUBLIC_URL")
     _documents(settings)
     listening = _doors(_bind(settings))
     administrator = asyncio.run(prepare(settings))

@@ -113,6 +113,21 @@ def test_a_misspelt_setting_is_warned_of(fresh: dict[str, str], tmp_path: Path) 
         assert '"name":"EMAIL_INBOX_PROT","event":"unknown setting"' in server.err
 
 
+@pytest.mark.parametrize(
+    ("more", "warned"),
+    [
+        ({}, False),
+        ({"EMAIL_INBOX_HOST": "0.0.0.0"}, True),
+        ({"EMAIL_INBOX_HOST": "0.0.0.0", "EMAIL_INBOX_HOSTS": "*"}, False),
+    ],
+)
+def test_a_server_that_does_not_know_its_names_warns(
+    more: dict[str, str], warned: bool, fresh: dict[str, str], tmp_path: Path
+) -> None:
+    with serving({**fresh, **more}, tmp_path) as process:
+        assert ("every Host is accepted" in process.err) is warned
+
+
 def _modes(folder: Path) -> dict[str, int]:
     found = {".": folder, **{path.name: path for path in folder.iterdir() if not path.name.endswith(("-wal", "-shm"))}}
     return {name: stat.S_IMODE(path.stat().st_mode) for name, path in found.items()}
