@@ -314,11 +314,11 @@ def serve(settings: Settings) -> None:
     configure_logs(settings)
     for name in unknown_settings():
         log.warning("unknown setting", name=name)
-    if settings.own_hosts is None and "*" not in settings.hosts:
-        log.warning("every Host is accepted", fix="set EMAIL_INBOX_PUBLIC_URL")
     _documents(settings)
     listening = _doors(_bind(settings))
     administrator = asyncio.run(prepare(settings))
+    if settings.own_hosts is None and "*" not in settings.hosts:
+        log.warning("every Host is accepted", fix="set EMAIL_INBOX_PUBLIC_URL")
     _greet(settings, administrator)
     config = uvicorn.Config(
         "server:create_worker" if settings.workers > 1 else create_app(settings),

@@ -258,7 +258,7 @@ async def test_the_log_of_changes_has_an_end(server: Running, monkeypatch: pytes
     [first], [last] = [await server.context.database.find(end) for end in (change.FIRST_SEQ, change.LAST_SEQ)]
     assert last - first + 1 == 3
     events = await resolvers.inbox.email_inbox_changed(server.context.acting_as(shell), after=cursor)
-    with pytest.raises(BadRequest, match="not among the changes kept"):
+    with pytest.raises(BadRequest, match="no longer kept"):
         await anext(aiter(events))
 
 

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from mail.check import check_imap
 from mail.compose import mailbox
+from mail.hosts import Address as IpAddress
 from mail.hosts import Hosts, ascii_name, canonical
 from mail.https import fetch
 from mail.oauth2 import AccessTokens
@@ -23,7 +24,7 @@ from mail.tls import Trust
 from mail.warnings import warnings
 from models.account import Account
 from models.config import InboxConfig
-from models.errors import MailFailure
+from models.errors import ErrorCode, MailFailure
 from models.fields import Address, Host, HttpsUrl, address_key
 from models.secrets import Secret
 from models.validation import examine
@@ -45,6 +46,14 @@ EXAMPLES = settings(max_examples=300, deadline=None, derandomize=True)
 
 async def nowhere(_: str) -> Sequence[str]:
     return []
+
+
+class Unreachable(Hosts):
+    """Judges hosts as ever. What may be connected to is not: an address that was made up may be somebody's."""
+
+    async def resolve(self, server: str) -> list[IpAddress]:
+        await super().resolve(server)
+        raise MailFailure(ErrorCode.DNS_FAILED, "nowhere")
 
 
 def accepted(field: TypeAdapter[str], text: str) -> bool:
@@ -83,7 +92,7 @@ def test_no_host_is_a_fault(text: str) -> None:
 def test_no_url_is_a_fault(text: str) -> None:
     accepted(URL, text)
     with pytest.raises(MailFailure):
-        asyncio.run(fetch(Hosts(lookup=nowhere), Trust(), text, form={}, seconds=5))
+        asyncio.run(fetch(Unreachable(lookup=nowhere), Trust(), text, form={}, seconds=5))
 
 
 @given(text=TEXT | TEXT.map("{}@example.org".format) | TEXT.map("a@{}".format) | st.emails())

@@ -47,7 +47,7 @@ async def test_the_hint_of_a_refused_login(
     assert found.failure
     assert found.failure.field == ("password",)
     assert part in str(found.stages[-1].hint)
-    assert "The user name is often the whole address" in str(found.stages[-1].hint), "what may be wrong beside it"
+    assert "The username is often the whole address" in str(found.stages[-1].hint), "what may be wrong beside it"
     assert SECRET not in told(found)
     assert "efgh" not in told(found)
 

@@ -224,9 +224,12 @@ async def test_killed_at_any_step_the_next_import_completes_it(alone: Settings, 
 
 async def test_an_interruption_says_what_is_imported(alone: Settings, tmp_path: Path) -> None:
     patched = {"resolvers.rocketchat.BATCH_DOCUMENTS": 2, "resolvers.rocketchat.PAUSE_SECONDS": 60.0}
+    # What runs in the background of a shell ignores the signal, and so do its children.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = start(
         ["import-rocketchat", export(tmp_path, *boxes(6))], environment_of(alone), tmp_path, patched=patched
     )
+    signal.signal(signal.SIGINT, before)
     try:
         while len(await inboxes_of(alone)) < 2:
             assert process.poll() is None
