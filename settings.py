@@ -67,18 +67,20 @@ def _parts(value: object) -> object:
 
 
 def _ports(value: object) -> object:
-    """Ports and ranges of them, such as 25,587,2525-2530; with a plus before them, in addition to the default ones."""
+    """Ports and ranges of them, such as 25,587,2525-2530; with a plus before the first, beside the default ones.
+
+    A plus before another one says nothing more: it was added to a list.
+    """
     if not isinstance(value, str):
         return value
     parts = list(filter(None, map(str.strip, value.split(","))))
-    adds = bool(parts) and parts[0].startswith("+")
-    found = set().union(*(_range(part.removeprefix("+") if adds else part) for part in parts))
+    found = set().union(*(_range(part.removeprefix("+")) for part in parts))
     if not found or 0 in found:
         raise invalid(
             "must be ports from 1 to 65535 and ranges of them, such as 25,587,2525-2530; a plus before the first adds "
             "them to the default ones: +2526"
         )
-    return frozenset(found | MAIL_PORTS) if adds else frozenset(found)
+    return frozenset(found | MAIL_PORTS if parts[0].startswith("+") else found)
 
 
 def _range(part: str) -> set[int]:

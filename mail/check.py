@@ -37,6 +37,7 @@ NO_RELAY = (
     "Mail is sent without a login, since username and password are empty: set both, or have the operator of the mail "
     "server let this server relay."
 )
+REFUSALS = (ErrorCode.SENDER_REJECTED, ErrorCode.RECIPIENT_REJECTED, ErrorCode.AUTHENTICATION_FAILED)
 EXPIRES_SOON_DAYS = 30
 
 SessionT = TypeVar("SessionT", bound=Session)

@@ -121,7 +121,7 @@ def _judged(hosts: Hosts, url: str) -> httpx.URL:
     port = target.port or PORT
     # A port that the operator added to those of mail is one that may be connected to: 8443, say.
     if port != PORT and port not in hosts.ports - MAIL_PORTS:
-        hint = f"Use 443, or let the operator of this server add it: EMAIL_INBOX_MAIL_PORTS=+{port}."
+        hint = f"Use 443, or let the operator of this server add +{port} to EMAIL_INBOX_MAIL_PORTS."
         raise _not_allowed(f"Port {port} may not be connected to over HTTPS.", hint)
     try:
         hosts.permit_host(_host(target))

@@ -20,8 +20,8 @@ def neither_allowed(name: str, port: int) -> MailFailure:
         ErrorCode.HOST_NOT_ALLOWED,
         f"{name} is not a public address, and port {port} is not a mail port that this server connects to.",
         "server",
-        hint=f"Let the operator of this server add both: EMAIL_INBOX_MAIL_HOSTS_ALLOW={name} and "
-        f"EMAIL_INBOX_MAIL_PORTS=+{port}.",
+        hint=f"Let the operator of this server add {name} to EMAIL_INBOX_MAIL_HOSTS_ALLOW, and +{port} to "
+        "EMAIL_INBOX_MAIL_PORTS.",
     )
 
 
@@ -31,5 +31,5 @@ def port_not_allowed(port: int, ports: Collection[int]) -> MailFailure:
         ErrorCode.HOST_NOT_ALLOWED,
         f"Port {port} is not a mail port that this server connects to.",
         "port",
-        hint=f"Use one of {known}, or let the operator of this server add it: EMAIL_INBOX_MAIL_PORTS=+{port}.",
+        hint=f"Use one of {known}, or let the operator of this server add +{port} to EMAIL_INBOX_MAIL_PORTS.",
     )

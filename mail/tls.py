@@ -26,7 +26,7 @@ CLEAR_TEXT = {
 # The codes of verification errors: OpenSSL, x509_vfy.h.
 EXPIRED, _NOT_YET_VALID, SELF_SIGNED, _SELF_SIGNED_ABOVE = 10, 9, 18, 19
 OF_ANOTHER_NAME = (62, 64)
-UNKNOWN_ISSUER = (2, 20, 21)
+_UNKNOWN_ISSUER = (2, 20, 21)
 _NOT_FOR_SERVERS = 26
 _TOO_WEAK = (66, 67, 68)
 
@@ -190,7 +190,7 @@ def _why_untrusted(code: int, seen: Certificate | None) -> tuple[str, str]:
         return "The server's certificate is self-signed.", _TRUST
     if code == _SELF_SIGNED_ABOVE:
         return "The server's certificate was issued by a private authority, which is not trusted here.", _TRUST
-    if code in UNKNOWN_ISSUER and seen and seen.is_alone:
+    if code in _UNKNOWN_ISSUER and seen and seen.is_alone:
         issuer = f"{seen.issuer}, which issued its certificate, is not known here"
         hint = f"The operator of the mail server must have it send the whole chain (fullchain.pem). {_TRUST}"
         return f"The server sends no intermediate certificate, and {issuer}.", hint

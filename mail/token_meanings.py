@@ -115,8 +115,7 @@ SECRET_UNWANTED = Meaning(
     _REFUSED,
     "clientSecret",
     "The application is a public client, which has no client secret, and one was given",
-    "Set clientSecret to null, together with the refresh token. Or register the application's redirect URI as a web "
-    "application.",
+    "Set clientSecret to null. Or register the application's redirect URI as a web application.",
 )
 CLIENT_UNKNOWN = Meaning(
     _REFUSED,

@@ -75,7 +75,7 @@ def _port(protocol: Protocol, server: ServerConfig, ports: Collection[int]) -> I
     port = server.port
     if port not in ports:
         known = ", ".join(map(str, sorted(ports)[:20]))
-        ask = f"let the operator of this server add it (EMAIL_INBOX_MAIL_PORTS=+{port})"
+        ask = f"let the operator of this server add +{port} to EMAIL_INBOX_MAIL_PORTS"
         yield ("port",), f"{port} is not one that this server connects to: choose from {known}, or {ask}"
     elif wrong := _FOREIGN_PORTS[protocol].get(port):
         yield ("port",), f"{port} {wrong}"
