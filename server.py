@@ -45,7 +45,7 @@ from edge.rates import FIELDS, Rate, Rates
 from edge.requests import Requests
 from edge.same_origin import SameOrigin
 from edge.version import VERSION
-from edge.websocket import MAX_MESSAGE, SocketProtocol
+from edge.websocket import SocketProtocol
 from mail.service import Mail
 from models import key
 from models.database import opened, place
@@ -88,8 +88,6 @@ UVICORN: dict[str, Any] = {
     "proxy_headers": False,
     "http": Protocol,
     "ws": SocketProtocol,
-    "ws_max_size": MAX_MESSAGE,
-    "ws_per_message_deflate": False,
 }
 """How uvicorn serves, whoever starts it."""
 

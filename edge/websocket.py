@@ -14,11 +14,11 @@ import structlog
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import CloseCode, Frame
 
+from edge.body import LIMIT
 from models.errors import Unavailable
 from models.observer import Observer
 from resolvers.windows import network_of
 
-MAX_MESSAGE = 1024 * 1024
 MAX_FIRST_MESSAGE = 8 * 1024
 """Bytes of a message before the client has said who it is."""
 MAX_FRAMES = 1_024
@@ -40,7 +40,6 @@ class SocketProtocol(WebSocketsSansIOProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.conn.extensions.clear()
         self.conn.available_extensions = None
         self.conn.max_message_size = MAX_FIRST_MESSAGE
         self._unread = bytearray()
@@ -52,7 +51,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             self.scope["state"][ADMIT] = self._admit
 
     def _admit(self) -> None:
-        self.conn.max_message_size = MAX_MESSAGE
+        self.conn.max_message_size = LIMIT
 
     # ------------------------------------------------------------------------------------------------- reading
 

@@ -14,7 +14,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import Frame, Opcode
 
 from edge import websocket
-from edge.websocket import MAX_ANONYMOUS_PER_ADDRESS, MAX_FIRST_MESSAGE, MAX_FRAMES, MAX_MESSAGE, AnonymousSockets
+from edge.body import LIMIT
+from edge.websocket import MAX_ANONYMOUS_PER_ADDRESS, MAX_FIRST_MESSAGE, MAX_FRAMES, AnonymousSockets
 from models.errors import Unavailable
 from models.observer import Observer
 from schema import websocket as messages
@@ -49,9 +50,9 @@ async def test_messages_are_small_until_the_client_is_known(live: tuple[Running,
 
 async def test_messages_may_be_large_once_the_client_is_known(live: tuple[Running, str]) -> None:
     async with connected(live[1]) as subscriber:
-        await subscriber.send({"type": "ping", "payload": {"text": "a" * (MAX_MESSAGE - 100)}})
+        await subscriber.send({"type": "ping", "payload": {"text": "a" * (LIMIT - 100)}})
         assert (await subscriber.receive())["type"] == "pong"
-        await subscriber.send({"type": "ping", "payload": {"text": "a" * MAX_MESSAGE}})
+        await subscriber.send({"type": "ping", "payload": {"text": "a" * LIMIT}})
         assert (await subscriber.closed())[0] == 1009
 
 
