@@ -26,7 +26,7 @@ install: .venv/run.txt $(EXTRA:%=.venv/%.txt) .venv/compiled web/dist/index.html
 	@cp $< $@
 
 # Compiling takes a tenth of a start: of the first one, and of each where Python is told to write no bytecode.
-.venv/compiled: .venv/run.txt $(wildcard $(addsuffix /*.py,. cli edge mail migrations/versions models resolvers rest schema))
+.venv/compiled: .venv/run.txt $(wildcard $(addsuffix /*.py,. cli edge mail mail/* migrations/versions models models/* resolvers rest runners schema schema/*))
 	@echo "Compiling the Python code ..."
 	@$(BIN)/python -m compileall -q $(filter %.py,$^)
 	@touch $@

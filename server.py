@@ -36,7 +36,6 @@ from uvicorn.supervisors import Multiprocess
 from edge import health, logs
 from edge.admission import LOAD, Admission
 from edge.answers import GRAPHQL_PATH, http_error
-from edge.direct import Direct
 from edge.home import Documentation, Home, Link
 from edge.metrics import Metrics, forget_all_but, shared_folder
 from edge.protocol import Protocol
@@ -44,29 +43,30 @@ from edge.proxies import Proxies
 from edge.rates import FIELDS, Rate, Rates
 from edge.requests import Requests
 from edge.same_origin import SameOrigin
+from edge.static_routes import Direct
 from edge.version import VERSION
 from edge.websocket import SocketProtocol
 from mail.service import Mail
 from models import key
 from models.database import opened, place
+from models.database.migration import Standing, inspect, migrate
 from models.errors import ProductError, StartError
 from models.files import is_open_to_all, make_folder
-from models.migration import Standing, inspect, migrate
 from models.observer import Observer
 from models.secrets import Key, Keyring
 from resolvers.access import Authenticator
 from resolvers.consent import Consents
 from resolvers.context import Context
 from resolvers.events import Events
+from resolvers.mail_limits import Turns
 from resolvers.setup import Administrator, make_administrator
 from resolvers.throttle import Throttle
-from resolvers.turns import Turns
-from resolvers.upkeep import keep_up
 from rest import router
+from runners.upkeep import keep_up
 from schema import build_schema
-from schema.documents import AnyDocument, trusted_documents
-from schema.endpoint import Endpoint
-from schema.page import ASSETS, Assets, Page, load_page
+from schema.http.endpoint import Endpoint
+from schema.http.page import ASSETS, Assets, Page, load_page
+from schema.http.trusted_documents import AnyDocument, load_trusted_documents
 from settings import Settings, read_settings, secret, set_environment, unknown_settings
 
 SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
@@ -248,7 +248,7 @@ def _links(page: Page | None) -> list[Link]:
 
 def _documents(settings: Settings) -> AnyDocument:
     """Raises StartError."""
-    return trusted_documents(settings.trusted_documents) if settings.trusted_documents else AnyDocument()
+    return load_trusted_documents(settings.trusted_documents) if settings.trusted_documents else AnyDocument()
 
 
 def _layers(router: Router, settings: Settings, metrics: Metrics, rate: Rate | None) -> ASGIApp:

@@ -22,12 +22,12 @@ from typing import Any
 from sqlalchemy import Engine, event, insert
 from sqlmodel import col, func, select
 
-import models.migration
+import models.database.migration
 from models.database import Database, opened
+from models.database.search import listing
 from models.fields import folded
 from models.inbox import EmailInbox, InboxOrder
 from models.paging import Order, Window
-from models.search import listing
 from models.secrets import Keyring
 
 TEXTS = {
@@ -139,17 +139,17 @@ def figures(searches: list[Search]) -> str:
 
 async def fill(database: Database, inboxes: int) -> list[str]:
     """Fills an empty database, then upgrades it, and says how long that took."""
-    head, models.migration.HEAD = models.migration.HEAD, "0001"
-    if (await models.migration.inspect(database)).revision is None:
-        await models.migration.migrate(database, Keyring(list))
+    head, models.database.migration.HEAD = models.database.migration.HEAD, "0001"
+    if (await models.database.migration.inspect(database)).revision is None:
+        await models.database.migration.migrate(database, Keyring(list))
         rows = made(inboxes)
         for done in range(0, inboxes, CHUNK):
             chunk = list(itertools.islice(rows, CHUNK))
             await database.write(lambda session, chunk=chunk: session.connection().execute(insert(EmailInbox), chunk))  # type: ignore[misc]
             print(f"\r{done + len(chunk):,} inboxes", end="", file=sys.stderr, flush=True)
-    models.migration.HEAD = head
+    models.database.migration.HEAD = head
     began = time.perf_counter()
-    await models.migration.migrate(database, Keyring(list))
+    await models.database.migration.migrate(database, Keyring(list))
     took = f"{time.perf_counter() - began:.0f} s to upgrade the database."
     count = (await database.read(select(func.count(col(EmailInbox.id)))))[0]
     return [f"{'SQLite' if database.path else 'PostgreSQL'}, {count:,} inboxes. {took}", ""]

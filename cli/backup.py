@@ -8,7 +8,7 @@ import typer
 
 from cli.files import absolute
 from cli.terminal import say
-from models.backup import back_up
+from models.database.backup import back_up
 
 
 def attach(app: typer.Typer, database: Callable[[], str]) -> None:

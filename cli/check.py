@@ -3,8 +3,8 @@
 import sys
 from collections.abc import Iterator
 
+from cli.context import print_table
 from cli.terminal import say
-from cli.world import print_table
 from mail.report import ServerCheck, Stage
 from resolvers.check import Checked
 

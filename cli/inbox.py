@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from cli.check import print_check
-from cli.world import World, every, print_table, run
+from cli.context import World, every, print_table, run
 from models.paging import Page, Window
 from models.stored import StoredInbox
 from resolvers import inbox as resolvers

@@ -5,8 +5,8 @@ from typing import Protocol
 
 import typer
 
+from cli.context import World, run
 from cli.terminal import counted, say
-from cli.world import World, run
 from models.keyfile import KeyFile
 from resolvers.keys import rotate_keys
 

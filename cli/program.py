@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from cli import backup, inbox, keys, rocketchat, token, user
+from cli.context import World
 from cli.files import absolute
-from cli.world import World
 
 NAME = "email-inbox"
 _ANYWHERE = ("--env-file", "--folder")

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
+from cli.context import World, run
 from cli.files import absolute
 from cli.terminal import complain, counted, say
-from cli.world import World, run
 from resolvers.mongoexport import read_documents
 from resolvers.rocketchat import Imported, LeftOut, import_documents
 

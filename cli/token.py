@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
+from cli.context import World, acting_as, print_table, run
 from cli.terminal import say
 from cli.user import Name, find
-from cli.world import World, acting_as, print_table, run
 from models import token as rows
-from models.columns import now
+from models.database.columns import now
 from models.errors import ErrorCode, Refused, shortened
 from models.token import AccessToken
 from models.user import Permission

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from cli.context import World, every, print_table, run
 from cli.terminal import say
-from cli.world import World, every, print_table, run
 from models import user as rows
 from models.errors import ErrorCode, Refused, shortened
 from models.paging import Page, Window

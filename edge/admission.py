@@ -2,7 +2,7 @@
 
 A request counts while the server works on it: not while its client sends the body or takes the answer, so that slow
 clients and subscriptions keep nobody out; nor while it waits for a password to be hashed or a mail server to be asked,
-of which only so much is done at once (`resolvers/turns.py`).
+of which only so much is done at once (`resolvers/mail_limits.py`).
 """
 
 import functools
@@ -17,7 +17,7 @@ from edge.answers import GRAPHQL_PATH, fault, raw
 from models.errors import Unavailable
 from models.fields import ID_LENGTH, random_id
 from models.observer import Observer
-from resolvers.turns import ASIDE
+from resolvers.mail_limits import ASIDE
 
 WORKING = 68
 ALWAYS_ANSWERED = ("/health/", "/metrics")

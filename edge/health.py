@@ -8,8 +8,8 @@ from starlette.responses import Response
 
 from edge.answers import JsonAnswer, retry_headers
 from models.database import Database
+from models.database.migration import probe
 from models.errors import ProductError
-from models.migration import probe
 
 KEPT_SECONDS = 1.0
 

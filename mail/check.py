@@ -16,15 +16,15 @@ from ipaddress import ip_address
 from typing import Generic, TypeVar
 
 from mail import pasted, patience
+from mail.dialogue import Session, hung_up, starttls_unavailable
 from mail.hosts import Address, canonical
 from mail.imap import ImapSession
-from mail.providers import provider_of_server
+from mail.refusals.verdicts import NotAllowed
 from mail.report import Certificate, Reply, ServerCheck, Stage, StageName
 from mail.service import Mail
-from mail.session import Session, hung_up, starttls_unavailable
+from mail.settings.providers import provider_of_server
 from mail.smtp import MAY_BE_SENT, SmtpSession
 from mail.tls import accept, failure_of, speaks_clear
-from mail.verdicts import NotAllowed
 from models.account import Account, Grant
 from models.config import IMPLICIT_TLS_PORTS, STARTTLS_PORTS
 from models.errors import ErrorCode, MailFailure

@@ -19,8 +19,8 @@ from typing import Any
 import aiohappyeyeballs
 import idna
 
-from mail.policy_refusals import host_not_allowed, neither_allowed, port_not_allowed
-from mail.threads import in_thread
+from mail.offload import in_thread
+from mail.refusals.policy import host_not_allowed, neither_allowed, port_not_allowed
 from models.config import MAIL_PORTS
 from models.errors import ErrorCode, MailFailure
 from models.fields import MAX_HOST

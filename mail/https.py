@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import httpx
 
 from mail.hosts import Address, Hosts, canonical
-from mail.threads import in_thread
+from mail.offload import in_thread
 from mail.tls import EXPIRED, OF_ANOTHER_NAME, SELF_SIGNED, Trust, weakness
 from models.config import MAIL_PORTS
 from models.errors import ErrorCode, MailFailure

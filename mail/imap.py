@@ -17,9 +17,7 @@ from imapclient import IMAPClient
 from imapclient.exceptions import IMAPClientError, LoginError
 
 from mail import sasl
-from mail.refusals import At, of_imap
-from mail.report import Certificate
-from mail.session import (
+from mail.dialogue import (
     Attempt,
     by_first_known,
     hung_up,
@@ -31,7 +29,9 @@ from mail.session import (
     starttls_refused,
     tls_broken_off,
 )
-from mail.threads import in_thread
+from mail.offload import in_thread
+from mail.refusals.replies import At, of_imap
+from mail.report import Certificate
 from models.errors import ErrorCode, MailFailure
 from models.secrets import Secret
 

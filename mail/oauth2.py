@@ -1,7 +1,7 @@
 """Access tokens for mail servers: fetched with the grant of an inbox, kept while they are good (RFC 6749, 5 and 6).
 
 Knows no inbox and no mail server. A grant that was withdrawn is told apart from everything that passes by itself: only
-the token endpoint can say the first. `mail/token_refusals.py` says what its refusals mean.
+the token endpoint can say the first. `mail/refusals/tokens.py` says what its refusals mean.
 """
 
 import asyncio
@@ -19,10 +19,10 @@ from cachetools import LRUCache
 
 from mail import pasted
 from mail.hosts import Hosts
-from mail.threads import loaded
+from mail.offload import loaded
+from mail.refusals.token_meanings import NO_TOKEN, TOKEN_UNREADABLE
+from mail.refusals.tokens import failure_of
 from mail.tls import Trust
-from mail.token_meanings import NO_TOKEN, TOKEN_UNREADABLE
-from mail.token_refusals import failure_of
 from models.account import Grant
 from models.errors import ErrorCode, MailFailure, where
 from models.secrets import Secret

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from mail.dns import Names
 from mail.hosts import Hosts
-from mail.names import Names
 from mail.oauth2 import AccessTokens
 from mail.tls import Trust
 from models.config import MAIL_PORTS

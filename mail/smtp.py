@@ -14,10 +14,7 @@ from aiosmtplib.protocol import SMTPProtocol
 from aiosmtplib.response import SMTPResponse
 
 from mail import sasl
-from mail.hosts import ascii_name
-from mail.refusals import At, of_smtp
-from mail.report import GOOD, PERMANENT, TEMPORARY, Certificate, Reply
-from mail.session import (
+from mail.dialogue import (
     by_first_known,
     enhanced_code,
     hung_up,
@@ -29,6 +26,9 @@ from mail.session import (
     starttls_refused,
     tls_broken_off,
 )
+from mail.hosts import ascii_name
+from mail.refusals.replies import At, of_smtp
+from mail.report import GOOD, PERMANENT, TEMPORARY, Certificate, Reply
 from models.errors import ErrorCode, MailFailure
 from models.secrets import Secret
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from mail.offload import in_thread
 from mail.report import Certificate
-from mail.threads import in_thread
 from models.account import Account
 from models.errors import ErrorCode, MailFailure
 

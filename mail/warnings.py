@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 
 from mail.hosts import as_address, canonical, embedded, is_public
-from mail.providers import MailLogin, Provider, UsernameKind, provider_of_server
+from mail.settings.providers import MailLogin, Provider, UsernameKind, provider_of_server
 from models.blanks import has_hidden, has_outer
 from models.config import IMPLICIT_TLS_PORTS, InboxConfig, Protocol, ServerConfig
 from models.errors import ErrorCode, Problem

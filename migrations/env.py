@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations on the connection that `models/migration.py` opened, in its transaction."""
+"""Alembic's entry: runs the migrations on the connection, and in the transaction, of `models/database/migration.py`."""
 
 from alembic import context
 from sqlmodel import SQLModel

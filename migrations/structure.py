@@ -4,7 +4,7 @@ import sys
 
 from sqlalchemy import Connection, create_engine
 
-from models.migration import heading, upgrade
+from models.database.migration import heading, upgrade
 from models.secrets import Keyring
 
 # SQLite makes by itself what it names so, and the tables that a search keeps itself in. Alembic makes the indexes of a

@@ -13,11 +13,11 @@ from sqlalchemy import BigInteger, Integer, delete, insert
 from sqlalchemy import select as select_columns
 from sqlmodel import Field, SQLModel, col, func
 
-from models.columns import Timestamp, now
+from models.database.columns import Timestamp, now
+from models.database.prepared import Prepared
+from models.database.transaction import Transaction
 from models.inbox import EmailInbox
-from models.prepared import Prepared
 from models.stored import StoredInbox
-from models.transaction import Transaction
 
 CHANNEL = "email_inbox_change"
 KEPT = timedelta(hours=24)

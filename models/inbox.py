@@ -15,7 +15,6 @@ from sqlalchemy import update as sql_update
 from sqlmodel import Field, SQLModel, col, func, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from models.columns import Timestamp, json_object, now, sortable
 from models.config import (
     EVERY_DEPARTMENT,
     IDENTITY,
@@ -26,11 +25,13 @@ from models.config import (
     Protocol,
     ServerConfig,
 )
+from models.database.columns import Timestamp, json_object, now, sortable
+from models.database.prepared import Prepared
+from models.database.transaction import Transaction
 from models.errors import ErrorCode, FieldPath, Problem
 from models.fields import address_key, folded, random_id
 from models.oauth2 import CONSENT_ID, OAuth2Config, StoredOAuth2, consent_id, public_part
 from models.paging import Order, Paged
-from models.prepared import Prepared
 from models.secrets import Keyring, Secret
 from models.stored import (
     NO_SECRET,
@@ -42,7 +43,6 @@ from models.stored import (
     secret_of,
     secret_place,
 )
-from models.transaction import Transaction
 from models.validation import accepted, sentence
 
 _NOTHING: dict[str, Any] = dict.fromkeys(

@@ -13,12 +13,12 @@ from sqlalchemy import text
 from sqlmodel import Field, Session, SQLModel, col, func, or_, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from models.columns import Timestamp, now
+from models.database.columns import Timestamp, now
+from models.database.transaction import Transaction
 from models.errors import ProductError, StartError
 from models.inbox import NEXT_TO_CHANGE, EmailInbox, change
 from models.secrets import KEY_ID_BYTES, DecryptionError, Key, Keyring, Place, Secret
 from models.stored import PROTOCOLS, SECRETS, StoredInbox, secret_place
-from models.transaction import Transaction
 
 BATCH = 200
 _CHECK = b"the key fits"

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 from sqlalchemy import bindparam, delete, insert, select
 from sqlmodel import Field, SQLModel
 
-from models.columns import Timestamp, now
-from models.prepared import Prepared
-from models.transaction import Transaction
+from models.database.columns import Timestamp, now
+from models.database.prepared import Prepared
+from models.database.transaction import Transaction
 
 LASTS = timedelta(seconds=15)
 

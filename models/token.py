@@ -18,9 +18,9 @@ from sqlalchemy import select as select_columns
 from sqlmodel import Field, Session, SQLModel, col, func, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from models.columns import Timestamp, json_list, now, sortable
+from models.database.columns import Timestamp, json_list, now, sortable
+from models.database.prepared import Prepared
 from models.fields import Name, invalid, random_id
-from models.prepared import Prepared
 from models.secrets import Secret
 from models.user import MAX_PERMISSIONS, Permission, User
 from models.validation import Input

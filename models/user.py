@@ -12,7 +12,7 @@ from sqlalchemy import Text, false, or_
 from sqlmodel import Field, Session, SQLModel, col, func, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from models.columns import Timestamp, json_list, now, sortable
+from models.database.columns import Timestamp, json_list, now, sortable
 from models.errors import ErrorCode, Problem
 from models.fields import (
     MAX_ADDRESS,

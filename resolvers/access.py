@@ -13,8 +13,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from cachetools import LRUCache
 
 from models import token as tokens
-from models.columns import now
 from models.database import Database
+from models.database.columns import now
 from models.errors import Unauthenticated
 from models.secrets import Secret
 from models.user import Permission

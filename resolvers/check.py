@@ -10,8 +10,8 @@ from typing import Any
 
 import structlog
 
+from mail.offload import loaded
 from mail.report import ServerCheck
-from mail.threads import loaded
 from models import inbox as inboxes
 from models.account import Account
 from models.check import CheckConfig
@@ -23,7 +23,7 @@ from models.user import Permission
 from models.validation import accepted, examine, sentence
 from resolvers.access import requires
 from resolvers.context import Context
-from resolvers.turns import CHECKS
+from resolvers.mail_limits import CHECKS
 
 BESIDE_THE_CONFIG = ("email", "to")
 """Fields that a mail server can refuse and that do not lie in its config."""

@@ -14,8 +14,8 @@ import structlog
 from models import inbox as inboxes
 from models import lease
 from models.account import Grant, Origin
-from models.columns import now
 from models.database import Database
+from models.database.columns import now
 from models.errors import Unavailable
 from models.fields import random_id
 from models.secrets import DecryptionError, Keyring, Secret

@@ -11,8 +11,8 @@ from models.observer import Observer
 from models.secrets import Keyring
 from models.user import Permission, User
 from resolvers.events import Events
+from resolvers.mail_limits import Turns
 from resolvers.throttle import Throttle
-from resolvers.turns import Turns
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,14 +13,14 @@ from models import change
 from models import inbox as inboxes
 from models.change import ChangeKind
 from models.config import InboxConfig
+from models.database.search import listing
+from models.database.transaction import Transaction
 from models.errors import BadRequest, ErrorCode, Problem, Refused, Unavailable
 from models.fields import address_key
 from models.inbox import EmailInbox, InboxOrder
 from models.paging import Listing, Order, Window
-from models.search import listing
 from models.secrets import Keyring
 from models.stored import PROTOCOLS, StoredInbox
-from models.transaction import Transaction
 from models.user import Permission
 from models.validation import Examined, accepted, examine
 from resolvers.access import SEES_INBOXES, requires

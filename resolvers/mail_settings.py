@@ -1,14 +1,14 @@
 """Finding mail settings from an address. Saves nothing. Knows neither GraphQL nor REST, and no protocol of mail."""
 
-from mail.proposals import Proposals
-from mail.threads import loaded
+from mail.offload import loaded
+from mail.settings.proposals import Proposals
 from models.config import InboxConfig
 from models.errors import BadRequest
 from models.user import Permission
 from models.validation import accepted
 from resolvers.access import requires
 from resolvers.context import Context
-from resolvers.turns import LOOKUPS
+from resolvers.mail_limits import LOOKUPS
 
 
 @requires(Permission.MANAGE_EMAIL_INBOX)
@@ -21,7 +21,7 @@ async def mail_server_settings(context: Context, email: str) -> Proposals:
         raise BadRequest("email must be an e-mail address, such as support@example.org.")
     caller = await context.caller()
     async with context.turns.taken(LOOKUPS, caller.id):
-        await loaded("mail.discovery")
-        from mail.discovery import settings_for
+        await loaded("mail.settings.discovery")
+        from mail.settings.discovery import settings_for
 
         return await settings_for(context.mail, email)

@@ -17,10 +17,10 @@ from typing import Any
 
 from models import token as tokens
 from models import user as users
+from models.database.transaction import Transaction
 from models.errors import ErrorCode, Refused
 from models.secrets import Keyring
 from models.stored import PROTOCOLS
-from models.transaction import Transaction
 from models.user import Permission, User, UserConfig
 from models.validation import examine
 from resolvers.access import requires

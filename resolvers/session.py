@@ -7,7 +7,7 @@ from sqlmodel import Session
 
 from models import token as tokens
 from models import user as users
-from models.columns import now
+from models.database.columns import now
 from models.errors import ErrorCode, Problem, Refused, Unauthenticated
 from models.fields import MAX_ADDRESS, MAX_PASSWORD, is_line
 from models.password import verify_password

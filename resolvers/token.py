@@ -7,7 +7,7 @@ from typing import Any
 from sqlmodel import Session
 
 from models import token as tokens
-from models.columns import now
+from models.database.columns import now
 from models.errors import ErrorCode, Forbidden, Problem, Refused, Unauthenticated
 from models.secrets import Secret
 from models.token import AccessToken, TokenConfig

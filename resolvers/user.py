@@ -9,10 +9,10 @@ from sqlmodel import Session
 
 from models import token as tokens
 from models import user as users_
+from models.database.search import listing
 from models.errors import ErrorCode, Forbidden, Problem, Refused
 from models.paging import Listing, Order, Window
 from models.password import hash_password
-from models.search import listing
 from models.user import Permission, User, UserConfig, UserOrder
 from models.validation import accepted, examine
 from resolvers.access import SEES_INBOXES, requires

@@ -7,7 +7,7 @@ from typing_extensions import TypedDict
 from models.errors import Refused
 from models.user import Permission
 from resolvers import inbox as resolvers
-from resolvers.trial import send_test_email
+from resolvers.send_test import send_test_email
 from resolvers.user import users_by_id
 from rest.document import Document, Shown, document
 from rest.endpoint import Call, endpoint

@@ -21,9 +21,9 @@ from strawberry.types.graphql import OperationType
 from schema import check, inbox, mail_settings, session, token, user
 from schema.context import GraphQLContext
 from schema.errors import printed
-from schema.extensions import DocumentCache
-from schema.observation import Observed, followed
-from schema.planning import Plans
+from schema.http.extensions import DocumentCache
+from schema.http.observation import Observed, followed
+from schema.plans.planning import Plans
 from schema.scalars import DATE_TIME
 
 

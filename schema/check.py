@@ -10,8 +10,8 @@ from mail.report import StageName
 from models.check import CheckConfig
 from models.config import Protocol
 from resolvers import check as resolvers
-from resolvers.trial import Sent
-from resolvers.trial import send_test_email as send
+from resolvers.send_test import Sent
+from resolvers.send_test import send_test_email as send
 from schema import inbox  # noqa: F401 - makes the configs input types
 from schema.context import Info
 from schema.enums import described_enum

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import strawberry
 
-from mail.proposals import Confidence, Proposals, ProposalSource
-from mail.providers import MailLogin
+from mail.settings.proposals import Confidence, Proposals, ProposalSource
+from mail.settings.providers import MailLogin
 from resolvers import mail_settings as resolvers
 from schema.context import Info
 from schema.enums import described_enum

@@ -314,7 +314,7 @@ def _become(order: dict[str, Any]) -> None:
 
 
 def _die_at(number: int) -> None:
-    from models.postgresql import Link
+    from models.database.postgresql import Link
 
     steps = itertools.count()
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from edge.answers import to_iso
-from models.columns import now
+from models.database.columns import now
 from models.errors import Unavailable
 from models.user import Permission, User
 from resolvers.access import RULES

@@ -10,7 +10,7 @@ import structlog
 from graphql import get_introspection_query
 
 from edge.origins import Origin
-from schema.extensions import MAX_ERRORS
+from schema.http.extensions import MAX_ERRORS
 from settings import Settings
 from tests.running import Running, running
 from tests.users import ask, codes

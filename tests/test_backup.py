@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import make_url
 
-from models.backup import BackupError, back_up
+from models.database.backup import BackupError, back_up
 from settings import Settings
 from tests import postgresql
 from tests.process import environment_of, run, serving, until

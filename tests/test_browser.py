@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from playwright.async_api import ConsoleMessage, Locator, Page, Request, async_playwright, expect
 
-import schema.page
-from schema.page import load_page
+import schema.http.page
+from schema.http.page import load_page
 from tests.api import GraphQLApi
 from tests.conftest import IN_CI
 from tests.inboxes import inbox_values
@@ -125,7 +125,7 @@ async def test_the_policy_of_the_page_lets_nothing_else_in(opened: tuple[Running
 async def test_a_page_whose_parts_are_out_of_reach_says_what_to_do(
     tmp_path: Path, sqlite_template: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schema.page, "BUNDLE", tmp_path / "missing")
+    monkeypatch.setattr(schema.http.page, "BUNDLE", tmp_path / "missing")
     shutil.copytree(sqlite_template, tmp_path / "data")
     async with listening(settings_for(tmp_path / "data")) as (_, url), async_playwright() as playwright:
         address = url.replace("ws://", "http://")
@@ -147,7 +147,7 @@ async def test_a_browser_without_scripts_is_told_so(
     tmp_path: Path, sqlite_template: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Scripts are off by Chromium's own setting: what Playwright does shows no <noscript>."""
-    monkeypatch.setattr(schema.page, "BUNDLE", tmp_path / "missing")
+    monkeypatch.setattr(schema.http.page, "BUNDLE", tmp_path / "missing")
     shutil.copytree(sqlite_template, tmp_path / "data")
     arguments = [*ARGUMENTS, "--blink-settings=scriptEnabled=false"]
     async with listening(settings_for(tmp_path / "data")) as (_, url), async_playwright() as playwright:

@@ -10,8 +10,8 @@ import websockets
 
 import resolvers.events
 import resolvers.inbox
-import schema.endpoint
-from cli.world import shell
+import schema.http.endpoint
+from cli.context import shell
 from models import change
 from models.errors import BadRequest
 from models.secrets import Secret
@@ -350,7 +350,7 @@ async def test_a_subscription_before_the_connection_is_acknowledged_is_refused(l
 
 
 async def test_who_says_nothing_is_let_go(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schema.endpoint, "INIT_TIMEOUT", timedelta(milliseconds=50))
+    monkeypatch.setattr(schema.http.endpoint, "INIT_TIMEOUT", timedelta(milliseconds=50))
     async with listening(settings) as (_, url), connected(url, None) as subscriber:
         assert (await subscriber.closed())[0] == 4408
 

@@ -12,8 +12,8 @@ import mail.check
 import mail.imap
 from mail import patience
 from mail.check import check_imap
+from mail.dialogue import shown
 from mail.hosts import Hosts
-from mail.session import shown
 from tests.mail.accounts import FOLDERLESS, ODD, ODD_PASSWORD, PASSWORD, USER
 from tests.mail.addresses import NAME, OTHER_NAME, At
 from tests.mail.certificates import DAYS_LEFT, Certificates

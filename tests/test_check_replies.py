@@ -7,8 +7,8 @@ import pytest
 import mail.check
 from mail import patience
 from mail.check import Checking, send
-from mail.providers import provider_of_server
 from mail.report import Reply, StageName
+from mail.settings.providers import provider_of_server
 from mail.smtp import MAY_BE_SENT, NOT_RECEIVED_HERE
 from models.errors import MailFailure
 from tests.mail.accounts import USER

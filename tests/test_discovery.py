@@ -16,13 +16,14 @@ import dns.rrset
 import pytest
 from structlog.testing import capture_logs
 
-from mail import autoconfig, discovery
-from mail.discovery import settings_for
+from mail.dns import Names, Service
 from mail.hosts import Hosts
-from mail.names import Names, Service
 from mail.oauth2 import AccessTokens
-from mail.proposals import Confidence, Proposal, Proposals, ProposalSource
-from mail.providers import (
+from mail.service import Mail
+from mail.settings import autoconfig, discovery
+from mail.settings.discovery import settings_for
+from mail.settings.proposals import Confidence, Proposal, Proposals, ProposalSource
+from mail.settings.providers import (
     PROVIDERS,
     MailLogin,
     Provider,
@@ -31,12 +32,11 @@ from mail.providers import (
     provider_of_mx,
     provider_of_server,
 )
-from mail.service import Mail
 from mail.tls import Trust
 from models.config import MAIL_PORTS, InboxConfig
 from models.user import Permission
 from models.validation import accepted
-from resolvers.turns import LOOKUPS
+from resolvers.mail_limits import LOOKUPS
 from tests.mail.certificates import Certificates
 from tests.running import Running
 from tests.users import ask, caller, codes

@@ -16,19 +16,21 @@ import resolvers.rocketchat  # noqa: F401 - only the shell loads it, and its rul
 import server as composition
 from edge import admission, body, protocol, websocket
 from mail import patience, report
-from models import change, database, fields, paging, reader, token
+from models import change, database, fields, paging, token
 from models.config import MAIL_PORTS
+from models.database import reader
 from models.errors import ErrorCode, ProductError
-from resolvers import events, inbox, throttle, turns, upkeep, windows
+from resolvers import events, inbox, mail_limits, throttle, windows
 from resolvers.access import RULES
 from rest import ROUTES
-from schema import build_schema, documents, endpoint, errors, extensions, limits, sse
-from schema import websocket as websocket_messages
-from schema.documents import trusted_documents
+from runners import upkeep
+from schema import build_schema, errors
+from schema.http import endpoint, extensions, limits, sse, trusted_documents
+from schema.http import websocket as websocket_messages
 from settings import Settings
 from tests.pages import DOCS, PAGES, ROOT, examples, quoted, table
 
-CODE = ("models", "mail", "resolvers", "schema", "rest", "edge", "cli")
+CODE = ("models", "mail", "resolvers", "schema", "rest", "edge", "cli", "runners")
 
 
 def test_every_root_field_has_an_example() -> None:
@@ -77,7 +79,7 @@ def test_the_list_of_documents_that_is_shown_can_be_used(tmp_path: Path) -> None
     assert lists
     for shown in lists:
         (tmp_path / "list.json").write_text(shown)
-        assert trusted_documents(tmp_path / "list.json")
+        assert trusted_documents.load_trusted_documents(tmp_path / "list.json")
 
 
 def test_the_permissions_are_those_of_the_code() -> None:
@@ -90,13 +92,13 @@ def test_the_limits_are_those_of_the_code() -> None:
         "body, WebSocket message": f"{body.LIMIT // 1024 // 1024} MiB",
         "WebSocket message before `connection_ack`": f"{websocket.MAX_FIRST_MESSAGE // 1024} KiB",
         "characters of a document": f"{limits.MAX_LENGTH:,}",
-        "characters of `operationName`": f"{documents.MAX_OPERATION_NAME}",
+        "characters of `operationName`": f"{trusted_documents.MAX_OPERATION_NAME}",
         "characters of a name in a document": f"{limits.MAX_NAME}",
         "tokens of a document": f"{limits.MAX_TOKENS:,}",
         "comments of a document": f"{limits.MAX_COMMENTS}",
         "aliases": f"{limits.MAX_ALIASES}",
         "operations and fragments of a document": f"{limits.MAX_DEFINITIONS}",
-        "values within the variables": f"{documents.MAX_VALUES:,}",
+        "values within the variables": f"{trusted_documents.MAX_VALUES:,}",
         "errors reported for a document": f"{extensions.MAX_ERRORS}",
         "root mutations of a request": f"{limits.MAX_ROOT_MUTATIONS}",
         "the same name in one selection set": f"{limits.MAX_REPEATED}",
@@ -129,9 +131,9 @@ def test_the_limits_of_checks_are_those_of_the_code() -> None:
         "a mail server's answer to a test mail": f"{patience.MESSAGE_SECONDS:g} s",
         "a test mail": f"{patience.CHECK_SECONDS + patience.MESSAGE_SECONDS:g} s",
         "the wait for a turn": f"{patience.CHECK_SECONDS + patience.MESSAGE_SECONDS:g} s",
-        "checks and test mails of a user": f"{turns.CHECKS.amount} a minute",
-        "at once in one process": f"{turns.AT_ONCE}",
-        "waiting for their turn": f"{turns.WAITING}",
+        "checks and test mails of a user": f"{mail_limits.CHECKS.amount} a minute",
+        "at once in one process": f"{mail_limits.AT_ONCE}",
+        "waiting for their turn": f"{mail_limits.WAITING}",
     }
 
 
@@ -181,7 +183,7 @@ def test_the_figures_in_the_text_are_those_of_the_code() -> None:
         ],
         "rest.md": [f"valid for {days} days", f"0 to {paging.MAX_SIZE}, {paging.DEFAULT_SIZE} by default"],
         "security.md": [
-            f"{turns.CHECKS.amount} checks and test mails a minute for a user, {turns.AT_ONCE} at once",
+            f"{mail_limits.CHECKS.amount} checks and test mails a minute for a user, {mail_limits.AT_ONCE} at once",
             f"valid for {days} days",
             f"within {until_ended:g} seconds",
             f"for {hours:g} hours",
@@ -194,8 +196,8 @@ def test_the_figures_in_the_text_are_those_of_the_code() -> None:
             f"{events.QUEUE:,} changes behind",
             f"at most {token.MAX_TOKENS} access tokens, and {token.MAX_LOGINS} tokens of logins",
             f"at most {change.MAX_CHANGES:,}",
-            f"{turns.HASHED_AT_ONCE} logins are verified at a time and {turns.LOGINS_WAITING} wait",
-            f"`updateUser` and {turns.PASSWORDS_WAITING} wait",
+            f"{mail_limits.HASHED_AT_ONCE} logins are verified at a time and {mail_limits.LOGINS_WAITING} wait",
+            f"`updateUser` and {mail_limits.PASSWORDS_WAITING} wait",
             f"a name ({fields.MAX_ADDRESS} characters) or a password ({fields.MAX_PASSWORD:,})",
             f"a token of more than {token.MAX_LENGTH} characters",
             f"and {throttle.TOKENS_PER_ADDRESS.amount} times a second in all",
@@ -231,7 +233,7 @@ def commands() -> Iterator[str]:
 def test_every_event_of_the_log_is_documented() -> None:
     documented = {event for row in table(DOCS / "operation.md", "event", "level") for event in quoted(row[0])}
     folders = [ROOT / folder for folder in (*CODE, "migrations/versions")]
-    modules = [ROOT / "server.py", *(path for folder in folders for path in folder.glob("*.py"))]
+    modules = [ROOT / "server.py", *(path for folder in folders for path in folder.rglob("*.py"))]
     logged = {event for path in modules for event in re.findall(r'\blog\.\w+\("([^"]+)"', path.read_text("utf-8"))}
     assert documented == logged
 

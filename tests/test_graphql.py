@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from edge.answers import to_iso
 from schema import build_schema
-from schema import page as page_module
+from schema.http import page as page_module
 from tests.inboxes import inbox_values
 from tests.running import ADMIN_HEADERS, Running
 from tests.users import ask, codes

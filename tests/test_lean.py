@@ -13,11 +13,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edge.body import _parse_slowly, parse_json
-from edge.direct import Direct
+from edge.static_routes import Direct
 from models.errors import Unauthenticated
 from models.fields import ID_ALPHABET, ID_LENGTH, random_id
 from resolvers.access import Remembered
-from schema import negotiation
+from schema.http import negotiation
 from tests.process import ROOT
 from tests.running import Running
 from tests.test_metrics import scrape

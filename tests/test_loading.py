@@ -17,7 +17,7 @@ LEFT = {
     "rest.openapi",
     "email_validator",  # for addresses that are not plain
     "mail.check",
-    "mail.discovery",
+    "mail.settings.discovery",
     "mail.https",
     "aiosmtplib",
     "cryptography.x509",

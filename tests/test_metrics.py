@@ -25,7 +25,7 @@ from models.errors import ProductError, Unavailable
 from models.observer import CredentialKind, UnitState
 from resolvers.throttle import PER_ADDRESS, PER_USER
 from schema import errors
-from schema.observation import INTROSPECTION, INVALID
+from schema.http.observation import INTROSPECTION, INVALID
 from settings import Settings
 from tests.api import SET, Api, GraphQLApi, post_json
 from tests.inboxes import inbox_values

@@ -23,24 +23,24 @@ from sqlmodel import SQLModel, col, create_engine
 from structlog.testing import capture_logs
 
 import models.change
+import models.database.migration
 import models.inbox
 import models.key
-import models.migration
 import models.token
 import models.user
 from migrations.structure import structure
 from models.account import Grant
-from models.columns import json_list, json_object
 from models.database import opened
+from models.database.columns import json_list, json_object
+from models.database.migration import HEAD, SCRIPTS, STRUCTURE, inspect, migrate, revisions, upgrade
+from models.database.search import listing
+from models.database.transaction import SqliteTransaction
 from models.errors import StartError
 from models.inbox import EmailInbox, InboxOrder
-from models.migration import HEAD, SCRIPTS, STRUCTURE, inspect, migrate, revisions, upgrade
 from models.observer import Observer
 from models.paging import Order, Window
-from models.search import listing
 from models.secrets import FORM, DecryptionError, Key, Keyring
 from models.stored import PROTOCOLS, SECRETS, StoredInbox, account, secret_of
-from models.transaction import SqliteTransaction
 from resolvers.inbox import set_in
 from server import prepare
 from settings import Settings
@@ -96,9 +96,9 @@ async def test_instead_of_a_structure_the_migrations_are_run(
     there: str, instead: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "sqlite.sql").write_text(STRUCTURE.read_text("utf-8").replace(there, instead))
-    monkeypatch.setattr(models.migration, "STRUCTURE", tmp_path / "sqlite.sql")
+    monkeypatch.setattr(models.database.migration, "STRUCTURE", tmp_path / "sqlite.sql")
     upgrades = Mock(wraps=upgrade)
-    monkeypatch.setattr(models.migration, "upgrade", upgrades)
+    monkeypatch.setattr(models.database.migration, "upgrade", upgrades)
     async with opened(f"sqlite:///{tmp_path / 'empty.sqlite3'}") as database:
         await migrate(database, NO_KEYS)
         async with database.engine.connect() as connection:
@@ -144,8 +144,8 @@ def broken_scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "    op.add_column('email_inbox', sa.Column('half', sa.Integer()))\n"
         "    op.execute('SELECT nothing FROM nowhere')\n"
     )
-    monkeypatch.setattr(models.migration, "SCRIPTS", copy)
-    monkeypatch.setattr(models.migration, "HEAD", NEXT)
+    monkeypatch.setattr(models.database.migration, "SCRIPTS", copy)
+    monkeypatch.setattr(models.database.migration, "HEAD", NEXT)
 
 
 async def test_a_migration_that_fails_has_changed_nothing(empty_url: str, broken_scripts: None) -> None:
@@ -230,7 +230,7 @@ async def make_older(
 ) -> None:
     """What a server of this revision leaves: an administrator and inboxes, in the columns that it knows."""
     with pytest.MonkeyPatch.context() as older:
-        older.setattr(models.migration, "HEAD", revision)
+        older.setattr(models.database.migration, "HEAD", revision)
         await prepare(settings)
     rows = [unbound(row, settings) for row in rows_of_now(settings, count, of)]
 
@@ -302,7 +302,7 @@ def test_an_upgrade_that_is_killed_at_any_step_is_made_good_by_the_next_start(
         killed = start([], {"EMAIL_INBOX_PORT": str(free_port()), **environment}, tmp_path, dies_at=step)
         served = until(lambda process=killed: process.poll() or "Serving" in process.out)  # type: ignore[misc]
         killed.kill()
-        with serving(environment, tmp_path, patched={"models.search.COMMON": 2}) as process:
+        with serving(environment, tmp_path, patched={"models.database.search.COMMON": 2}) as process:
             search = functools.partial(process.graphql, SEARCH)
             assert found_by(lambda text, search=search: search(search=text)) == FOUND_IN_0001  # type: ignore[misc]
         if served is True:

@@ -26,9 +26,9 @@ from models.inbox import InboxOrder
 from models.observer import Observer, Operation
 from schema import Mutation, Query, Schema, build_schema
 from schema.context import GraphQLContext
-from schema.extensions import DocumentCache
+from schema.http.extensions import DocumentCache
 from schema.inbox import EmailInboxFilter, EmailInboxOrder
-from schema.planning import Plans
+from schema.plans.planning import Plans
 from tests.operations import Writer, value_of
 
 FULL = os.environ.get("FUZZ") == "full"

@@ -14,12 +14,12 @@ from sqlalchemy import insert, text
 from sqlmodel import col, select
 
 from models.database import opened
+from models.database.prepared import Prepared
+from models.database.transaction import Transaction
 from models.errors import Unavailable
 from models.fields import is_line
 from models.inbox import BY_ID, EmailInbox
-from models.prepared import Prepared
 from models.stored import PROTOCOLS, StoredInbox
-from models.transaction import Transaction
 from settings import Settings
 from tests.running import Running
 from tests.test_search import inbox

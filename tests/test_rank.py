@@ -8,9 +8,9 @@ import httpx
 import pytest
 from sqlmodel import Session, select
 
-from cli.world import shell
+from cli.context import shell
 from models import token as tokens
-from models.columns import now
+from models.database.columns import now
 from models.token import AccessToken, new_token
 from models.user import Permission, User
 from resolvers import rocketchat

@@ -5,11 +5,11 @@ import time
 
 import pytest
 
-from mail import refusals, verdicts
-from mail.refusals import At, of_imap, of_smtp
+from mail.dialogue import enhanced_code
+from mail.refusals import replies, verdicts
+from mail.refusals.replies import At, of_imap, of_smtp
+from mail.refusals.verdicts import Verdict
 from mail.report import Reply
-from mail.session import enhanced_code
-from mail.verdicts import Verdict
 
 PASSWORD_REFUSED = [
     "535 5.7.8 Error: authentication failed: (reason unavailable)",  # Postfix
@@ -212,17 +212,17 @@ def test_what_an_imap_server_means(at: At, said: str, expected: Verdict) -> None
 
 
 @pytest.mark.parametrize(
-    ("rows", "replies"), [(refusals.SMTP, SMTP_REPLIES), (refusals.IMAP, IMAP_REPLIES)], ids=["smtp", "imap"]
+    ("rows", "replies"), [(replies.SMTP, SMTP_REPLIES), (replies.IMAP, IMAP_REPLIES)], ids=["smtp", "imap"]
 )
 def test_every_verdict_is_one_that_a_server_gave(
-    rows: list[refusals.Row], replies: list[tuple[At, str, Verdict]]
+    rows: list[replies.Row], replies: list[tuple[At, str, Verdict]]
 ) -> None:
     given = {verdict.message for _, _, verdict in replies} | {verdicts.TURNED_AWAY.message}
     assert {row[-1].message for row in rows} == given
 
 
 def test_a_verdict_holds_the_code_and_says_what_to_do() -> None:
-    for verdict in {row[-1] for row in (*refusals.SMTP, *refusals.IMAP)}:
+    for verdict in {row[-1] for row in (*replies.SMTP, *replies.IMAP)}:
         failure = verdict.failure("SMTP", "550 5.7.1")
         assert "(550 5.7.1)" in str(failure)
         assert failure.field

@@ -25,7 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 import server as composition
 from models import password, token
 from models.database import sqlite_path
-from resolvers.turns import Turns
+from resolvers.mail_limits import Turns
 from schema import build_schema
 from settings import Settings
 from tests import sockets

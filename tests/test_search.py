@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, delete, event, text
 from sqlmodel import Session, col
 
-import models.search
-from models.backup import back_up
-from models.columns import now
+import models.database.search
 from models.database import Database, opened
+from models.database.backup import back_up
+from models.database.columns import now
+from models.database.search import listing
 from models.fields import folded
 from models.inbox import EmailInbox, InboxOrder, conditions
 from models.paging import Order, Paged, Window
-from models.search import listing
 from models.stored import PROTOCOLS
 from models.user import Permission, UserOrder
 from models.user import User as UserRow
@@ -48,13 +48,13 @@ RARE = ["seldom", "龘龙", "龘", "😀", "q", "?!", "???", "поиск", "a.b.
 def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which texts are common, and how far the list is read for them."""
     common, margin = request.param
-    monkeypatch.setattr(models.search, "COMMON", common)
-    monkeypatch.setattr(models.search, "MARGIN", margin)
+    monkeypatch.setattr(models.database.search, "COMMON", common)
+    monkeypatch.setattr(models.database.search, "MARGIN", margin)
 
 
 @pytest.fixture
 def through_index(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models.search, "COMMON", 2)
+    monkeypatch.setattr(models.database.search, "COMMON", 2)
 
 
 async def found(server: Running, search: str, **variables: Any) -> set[str]:

@@ -125,7 +125,7 @@ def test_tokens_are_managed_while_the_server_runs(process: Process, shell: Shell
 
 
 def test_a_subscription_ends_when_its_token_is_revoked(settings: Settings, shell: Shell, tmp_path: Path) -> None:
-    quick = {"resolvers.inbox.RECHECK_SECONDS": 0.1, "schema.endpoint.REMEMBERED_SECONDS": 0.1}
+    quick = {"resolvers.inbox.RECHECK_SECONDS": 0.1, "schema.http.endpoint.REMEMBERED_SECONDS": 0.1}
     with serving(environment_of(settings), tmp_path, patched=quick) as process:
         token = shell("token", "add", "admin")
         with subscribed(process, {"X-User-Id": ADMIN_ID, "X-Auth-Token": token}) as subscription:

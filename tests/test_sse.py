@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 import resolvers.inbox
-import schema.sse
+import schema.http.sse
 from resolvers.events import Events
 from resolvers.throttle import Throttle
 from settings import Settings
@@ -152,7 +152,7 @@ async def test_get_never_writes(live: tuple[Running, str]) -> None:
 
 
 async def test_a_quiet_stream_is_kept_alive(live: tuple[Running, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schema.sse, "PING_SECONDS", 0.05)
+    monkeypatch.setattr(schema.http.sse, "PING_SECONDS", 0.05)
     _, url = live
     async with stream(url, CHANGES) as events:
         assert await events.block() == [":"]

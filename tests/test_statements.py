@@ -8,9 +8,9 @@ from unittest.mock import patch
 
 from sqlalchemy import Engine, event, text
 
+from models.database.sample import share
 from models.inbox import EmailInbox
 from models.observer import Ended
-from models.sample import share
 from models.user import Permission
 from models.user import User as UserRow
 from tests.api import INBOX_FIELDS, SET, GraphQLApi

@@ -13,7 +13,7 @@ from limits import parse
 import edge.admission
 from models import password
 from models.errors import RateLimited
-from resolvers import turns
+from resolvers import mail_limits
 from resolvers.throttle import LOGINS_PER_USER, PER_ADDRESS, PER_USER, Throttle
 from resolvers.windows import Windows, network_of
 from settings import Settings
@@ -273,13 +273,13 @@ async def test_many_logins_at_once_keep_no_reader_waiting(
     assert statuses == [200] * READS
     expected = RIGHT if word == PASSWORD else WRONG
     assert set(outcomes) == {expected, LIMITED}
-    assert outcomes.count(expected) <= (turns.HASHED_AT_ONCE + turns.LOGINS_WAITING) * 3
+    assert outcomes.count(expected) <= (mail_limits.HASHED_AT_ONCE + mail_limits.LOGINS_WAITING) * 3
     assert edge.admission.LOAD.working == 0
 
 
 def _is_hashing(server: Running) -> bool:
     places: Any = getattr(server.context.turns, "logins", None)
-    return places is None or places._taken >= turns.HASHED_AT_ONCE
+    return places is None or places._taken >= mail_limits.HASHED_AT_ONCE
 
 
 def _client_from(url: str, address: str) -> httpx.AsyncClient:
@@ -292,7 +292,7 @@ async def test_a_login_too_many_is_refused_before_it_waits(busy: tuple[Running, 
     for _ in range(LOGINS_PER_USER.amount):
         server.context.throttle.login("127.0.0.1", "ada")
     async with AsyncExitStack() as stack:
-        for _ in range(turns.HASHED_AT_ONCE):
+        for _ in range(mail_limits.HASHED_AT_ONCE):
             await stack.enter_async_context(server.context.turns.logins.taken())
         async with _client_from(url, "127.0.0.1") as client, asyncio.timeout(10):
             assert await login(client, "ada", PASSWORD) == LIMITED
@@ -301,14 +301,14 @@ async def test_a_login_too_many_is_refused_before_it_waits(busy: tuple[Running, 
 async def test_passwords_that_are_set_wait_in_a_queue_of_their_own(server: Running, login: Login) -> None:
     await make_user(server, "ada", password=PASSWORD)
     async with AsyncExitStack() as stack:
-        for _ in range(turns.HASHED_AT_ONCE):
+        for _ in range(mail_limits.HASHED_AT_ONCE):
             await stack.enter_async_context(server.context.turns.passwords.taken())
         setting = [
             asyncio.create_task(make_user(server, f"u{number}", password=PASSWORD))
-            for number in range(turns.PASSWORDS_WAITING)
+            for number in range(mail_limits.PASSWORDS_WAITING)
         ]
         async with asyncio.timeout(30):
-            while server.context.turns.passwords._taken < turns.HASHED_AT_ONCE + turns.PASSWORDS_WAITING:  # noqa: ASYNC110
+            while server.context.turns.passwords._taken < mail_limits.HASHED_AT_ONCE + mail_limits.PASSWORDS_WAITING:  # noqa: ASYNC110
                 await asyncio.sleep(0)
         assert edge.admission.LOAD.working == 0
         values = {"username": "more", "permissions": [], "password": PASSWORD}

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from mail import token_meanings
 from mail.oauth2 import _refused
-from mail.token_meanings import CONSENT_ENDED, Meaning
-from mail.token_refusals import ERRORS, NUMBERS, WORDS, failure_of
+from mail.refusals import token_meanings
+from mail.refusals.token_meanings import CONSENT_ENDED, Meaning
+from mail.refusals.tokens import ERRORS, NUMBERS, WORDS, failure_of
 from models.account import Grant
 from models.errors import ErrorCode, MailFailure
 from models.secrets import Secret

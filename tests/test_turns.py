@@ -7,7 +7,7 @@ import pytest
 from limits import RateLimitItem, parse
 
 from models.errors import RateLimited, Unavailable
-from resolvers.turns import AT_ONCE, CHECKS, LOOKUPS, WAITING, Turns
+from resolvers.mail_limits import AT_ONCE, CHECKS, LOOKUPS, WAITING, Turns
 
 PLENTY = parse("1000/minute")
 

@@ -4,9 +4,9 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
-from cli.world import shell
+from cli.context import shell
 from edge.answers import to_iso
-from models.columns import now
+from models.database.columns import now
 from models.errors import Refused
 from models.user import Permission
 from resolvers.user import update_user

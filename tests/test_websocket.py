@@ -18,9 +18,9 @@ from edge.body import LIMIT
 from edge.websocket import MAX_ANONYMOUS_PER_ADDRESS, MAX_FIRST_MESSAGE, MAX_FRAMES, AnonymousSockets
 from models.errors import Unavailable
 from models.observer import Observer
-from schema import websocket as messages
-from schema.documents import MAX_VALUES
-from schema.endpoint import MAX_SUBSCRIPTIONS
+from schema.http import websocket as messages
+from schema.http.endpoint import MAX_SUBSCRIPTIONS
+from schema.http.trusted_documents import MAX_VALUES
 from settings import Settings
 from tests.running import ADMIN_HEADERS, Running
 from tests.sockets import PROTOCOL, connected, listening

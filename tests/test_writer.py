@@ -19,11 +19,11 @@ from sqlalchemy.util import await_only
 
 import models.database
 from models.database import Database, opened
+from models.database.postgresql import Link
+from models.database.prepared import Prepared
+from models.database.transaction import Transaction
+from models.database.writer import TOGETHER
 from models.errors import Unavailable
-from models.postgresql import Link
-from models.prepared import Prepared
-from models.transaction import Transaction
-from models.writer import TOGETHER
 from tests import postgresql
 
 Unit = Callable[[Transaction], Any]

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from models.columns import Timestamp, json_list, sortable
+from models.database.columns import Timestamp, json_list, sortable
 
 revision = "0001"
 down_revision = None

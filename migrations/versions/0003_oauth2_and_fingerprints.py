@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from models.columns import json_object
+from models.database.columns import json_object
 
 revision = "0003"
 down_revision = "0002"

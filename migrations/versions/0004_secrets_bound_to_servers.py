@@ -13,7 +13,7 @@ import sqlalchemy as sa
 import structlog
 from alembic import context, op
 
-from models.columns import Timestamp, json_object
+from models.database.columns import Timestamp, json_object
 from models.secrets import DecryptionError, Keyring
 
 revision = "0004"

@@ -1,0 +1,187 @@
+"""SMTP and IMAP settings from an address alone: what is known of its domain, and what the domain says itself.
+
+Knows no inbox, and logs in nowhere: a proposal is not proof. What the policy for hosts forbids is never proposed. The
+domain is asked, and its name servers; the address itself is told to nobody.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import structlog
+
+from mail.hosts import Hosts, canonical
+from mail.https import fetch
+from mail.offload import in_thread
+from mail.service import Mail
+from mail.settings import autoconfig
+from mail.settings.autoconfig import PLACES, Offer, offer
+from mail.settings.proposals import Confidence, Proposal, Proposals, ProposalSource
+from mail.settings.providers import (
+    Endpoint,
+    Provider,
+    UsernameKind,
+    provider_of_domain,
+    provider_of_mx,
+    provider_of_server,
+)
+from models.errors import MailFailure, where
+from models.fields import address_key
+
+SECONDS = 10.0
+"""How long all sources together are waited for. What is found by then is the answer."""
+FETCH_SECONDS = 6.0
+FILE_LIMIT = 16_384
+SERVICES = {"smtp": ("_submissions", "_submission"), "imap": ("_imaps", "_imap")}
+"""The SRV records of each protocol: TLS from the first byte, then STARTTLS (RFC 6186; RFC 8314, 5.1)."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Mailbox:
+    """Whose settings are looked for. `domain` is in IDNA's ASCII form."""
+
+    email: str
+    domain: str
+
+    def username(self, provider: Provider | None) -> str:
+        only_local = provider is not None and provider.username is UsernameKind.LOCAL_PART
+        return self.email.rpartition("@")[0] if only_local else self.email
+
+    def is_at_home(self, server: str) -> bool:
+        """Whether the server belongs to the domain."""
+        return server == self.domain or server.endswith("." + self.domain)
+
+
+async def settings_for(mail: Mail, email: str) -> Proposals:
+    """Proposals for the address, which is valid. Nothing found: empty lists, and a hint."""
+    box = _Mailbox(email, address_key(email).rpartition("@")[2])
+    known = provider_of_domain(box.domain)
+    if known:
+        return _of_provider(mail.hosts, box, known, ProposalSource.PROVIDER, Confidence.HIGH)
+    sources = [_from_mx(mail, box), _from_srv(mail, box), *(_from_autoconfig(mail, box, place) for place in PLACES)]
+    return _merged(box.domain, await _side_by_side(sources))
+
+
+async def _side_by_side(sources: Sequence[Coroutine[None, None, Proposals]]) -> list[Proposals]:
+    """What the sources found in time, in their order. One that fails spoils no other."""
+    tasks = [asyncio.create_task(source) for source in sources]
+    try:
+        await asyncio.wait(tasks, timeout=SECONDS)
+    finally:
+        for task in tasks:
+            task.cancel()
+    ended = await asyncio.gather(*tasks, return_exceptions=True)
+    for error in ended:
+        if isinstance(error, Exception) and not isinstance(error, MailFailure):
+            log.error("source of settings failed", error=type(error).__name__, where=where(error))
+    return [found for found in ended if isinstance(found, Proposals)]
+
+
+async def _from_mx(mail: Mail, box: _Mailbox) -> Proposals:
+    for host in await mail.names.mx(box.domain):
+        if provider := provider_of_mx(host):
+            return _of_provider(mail.hosts, box, provider, ProposalSource.MX, Confidence.MEDIUM)
+    return Proposals()
+
+
+async def _from_srv(mail: Mail, box: _Mailbox) -> Proposals:
+    """Name servers can be lied for, so that a server elsewhere is proposed with little confidence (RFC 6186, 6)."""
+
+    async def of(protocol: str) -> list[Proposal]:
+        asked = (mail.names.srv(service, box.domain) for service in SERVICES[protocol])
+        services = chain.from_iterable(await asyncio.gather(*asked))
+        offers = [found for service in services if (found := offer(service.target, service.port))]
+        return await _connectable(mail.hosts, box, offers, ProposalSource.SRV)
+
+    smtp, imap = await asyncio.gather(of("smtp"), of("imap"))
+    return Proposals(smtp=smtp, imap=imap)
+
+
+async def _from_autoconfig(mail: Mail, box: _Mailbox, place: str) -> Proposals:
+    url = place.format(domain=box.domain)
+    status, body = await fetch(mail.hosts, mail.trust, url, seconds=FETCH_SECONDS, limit=FILE_LIMIT, redirects=1)
+    if status != 200:
+        return Proposals()
+    offers = await in_thread(autoconfig.parse, body, box.email)
+    smtp, imap = await asyncio.gather(
+        _connectable(mail.hosts, box, offers.smtp, ProposalSource.AUTOCONFIG),
+        _connectable(mail.hosts, box, offers.imap, ProposalSource.AUTOCONFIG),
+    )
+    return Proposals(smtp=smtp, imap=imap)
+
+
+async def _connectable(hosts: Hosts, box: _Mailbox, offers: Sequence[Offer], source: ProposalSource) -> list[Proposal]:
+    """Proposals of the offers that the policy lets through and that have an address."""
+
+    async def judged(offered: Offer) -> Proposal | None:
+        try:
+            hosts.permit(offered.server, offered.port)
+            await hosts.resolve(offered.server)
+        except MailFailure:
+            return None
+        return _proposal(box, offered, source)
+
+    return [found for found in await asyncio.gather(*map(judged, offers)) if found]
+
+
+def _proposal(box: _Mailbox, offered: Offer, source: ProposalSource) -> Proposal:
+    server, provider = canonical(offered.server), provider_of_server(offered.server)
+    is_sure = source is ProposalSource.AUTOCONFIG or box.is_at_home(server)
+    return Proposal(
+        server,
+        offered.port,
+        secure=True,
+        username=offered.username or box.username(provider),
+        login=provider.login if provider else offered.login,
+        source=source,
+        confidence=Confidence.MEDIUM if is_sure else Confidence.LOW,
+    )
+
+
+def _of_provider(
+    hosts: Hosts, box: _Mailbox, provider: Provider, source: ProposalSource, confidence: Confidence
+) -> Proposals:
+    """The servers of a provider. Their names are ours, so that only the policy is asked, and no name server."""
+
+    def of(endpoint: Endpoint | None) -> list[Proposal]:
+        if endpoint is None:
+            return []
+        try:
+            hosts.permit(endpoint.server, endpoint.port)
+        except MailFailure:
+            return []
+        username = box.username(provider)
+        return [Proposal(endpoint.server, endpoint.port, endpoint.secure, username, provider.login, source, confidence)]
+
+    return Proposals(provider.name, provider.hint, of(provider.smtp), of(provider.imap))
+
+
+def _merged(domain: str, found: Sequence[Proposals]) -> Proposals:
+    """All of it, each server once, the best first."""
+    smtp = _best(chain.from_iterable(each.smtp for each in found))
+    imap = _best(chain.from_iterable(each.imap for each in found))
+    named = next((each for each in found if each.provider), None)
+    if named:
+        return Proposals(named.provider, named.hint, smtp, imap)
+    provider = next((known for each in (*imap, *smtp) if (known := provider_of_server(each.server))), None)
+    if provider:
+        return Proposals(provider.name, provider.hint, smtp, imap)
+    return Proposals(None, None if smtp or imap else _nothing_known(domain), smtp, imap)
+
+
+def _best(proposals: Iterable[Proposal]) -> list[Proposal]:
+    ordered = sorted(proposals, key=lambda one: list(Confidence).index(one.confidence))
+    kept: dict[tuple[str, int], Proposal] = {}
+    for one in ordered:
+        kept.setdefault((one.server, one.port), one)
+    return list(kept.values())
+
+
+def _nothing_known(domain: str) -> str:
+    return (
+        f"Nothing is known of {domain}. Ask whoever runs its mail for the SMTP and the IMAP server; often they are "
+        f"smtp.{domain} or mail.{domain} on port 465 or 587, and imap.{domain} or mail.{domain} on port 993."
+    )

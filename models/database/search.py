@@ -1,0 +1,162 @@
+"""Lists that are searched for a part of a text, through an index. Knows no noun, and no caller.
+
+A searched table has a `search_key`; migration 0002 makes its indexes. They only name candidates: what is found always
+holds the text itself. A text that many rows hold is found by reading the list from its cursor on, any other one through
+an index, because neither way is fast for both: docs/decisions/0010-search-is-a-trigram-index.md.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from sqlalchemy import ARRAY, ColumnElement, Text, and_, cast, column, func, literal, tuple_
+from sqlalchemy import select as select_columns
+from sqlalchemy import table as table_named
+from sqlmodel import SQLModel, select
+from sqlmodel.sql.expression import SelectOfScalar
+
+from models.database import Database
+from models.database.prepared import Prepared
+from models.database.sample import share
+from models.fields import folded
+from models.paging import Listing, Order, Paged, Window, framed, page_of, places, window_of
+
+Row = TypeVar("Row")
+Row_co = TypeVar("Row_co", covariant=True)
+Conditions = Sequence[ColumnElement[bool]]
+
+
+class Listed(Protocol[Row_co]):
+    """A table whose rows are listed: the columns that are read of it."""
+
+    read: ClassVar[Sequence[str]]
+
+    @classmethod
+    def of_row(cls, values: Iterable[Any]) -> Row_co:
+        """What is handed on of a row."""
+        ...
+
+
+COMMON = 0.005
+"""From this share of the rows on, a text is common: to read the list until a page is full takes less than to sort what
+an index names."""
+MARGIN = 3
+"""So many times the rows that should fill a page are read, before the index is asked after all."""
+
+_LAST_CHARACTERS = "\U0010ffff\U0010ffff"
+_THREE_IN_A_WORD = re.compile("[0-9a-z]{3}")
+
+
+async def listing(
+    database: Database,
+    table: type[Listed[Row]],
+    search: str | None,
+    filters: tuple[ColumnElement[bool], ...],
+    window: Window,
+    field: Paged,
+    order: Order,
+) -> Listing[Row]:
+    """A page of the rows that pass the filters and hold the text, if there is one. Raises BadRequest."""
+    window.check()
+    text, conditions, common = folded(search or ""), list(filters), True
+    rows: Sequence[Any] | None
+    if text:
+        conditions.append(_holds(database, table, text))
+        part = await share(database, table, text)
+        common = part >= COMMON
+        rows = await _read_on(database, table, part, conditions, window, field, order) if common else None
+        if rows is None:
+            rows = await _look_up(database, table, text, conditions, window, field, order)
+        rows = [table.of_row(row) for row in rows]
+    else:
+        page = _page(table, filters, window.shape, field, order)
+        rows = await database.find(page, **places(window, field))
+
+    async def count() -> int:
+        everything: Any = select(func.count()).select_from(table).where(*conditions)
+        counted: SelectOfScalar[int] = everything if common else _indexed(database, everything, table, text)
+        return (await database.read(counted))[0]
+
+    return Listing(page_of(rows, window, field), count)
+
+
+@lru_cache(256)
+def _page(
+    table: type[Listed[Row]], filters: tuple[ColumnElement[bool], ...], shape: Window, field: Paged, order: Order
+) -> Prepared[Row]:
+    """The statement for every window of the shape."""
+    return Prepared(framed(_rows(table).where(*filters), table, shape, field, order), table.of_row)
+
+
+async def _read_on(
+    database: Database, table: Any, part: float, conditions: Conditions, window: Window, field: Paged, order: Order
+) -> Sequence[Any] | None:
+    """The rows for the page, from the list; None where they are not among those that were to hold them."""
+    key = (getattr(table, field.value), table.id)
+    keys: Any = select(*key)
+    end: Any = window_of(keys, table, window, field, order).limit(1).offset(int(MARGIN * window.size / part))
+    last: Sequence[Any] = await database.read(end)
+    upwards = (order is Order.ASC) is not window.backward
+    stretch = [tuple_(*key) < tuple(row) if upwards else tuple_(*key) > tuple(row) for row in last]
+    rows = await database.read(window_of(_rows(table).where(*conditions, *stretch), table, window, field, order))
+    return None if stretch and len(rows) <= window.size else rows
+
+
+async def _look_up(
+    database: Database, table: Any, text: str, conditions: Conditions, window: Window, field: Paged, order: Order
+) -> Sequence[Any]:
+    """Finds everything before it sorts: a planner could take the order's index instead, and read all of it."""
+    keys = _indexed(database, select_columns(table.id, getattr(table, field.value)).where(*conditions), table, text)
+    found = keys.cte("found").prefix_with("MATERIALIZED")
+    ids: Any = select_columns(found.c.id)
+    page = window_of(ids, found.c, window, field, order)
+    found = window_of(_rows(table).where(table.id.in_(page)), table, window, field, order)
+    rows: Sequence[Any] = await database.read(found)
+    return rows
+
+
+def _rows(table: Any) -> Any:
+    """By columns: what is found is read, and followed by nobody."""
+    columns = SQLModel.metadata.tables[table.__tablename__].columns
+    return select_columns(*(columns[name] for name in table.read))
+
+
+def _holds(database: Database, table: Any, text: str) -> ColumnElement[bool]:
+    position = func.instr if database.path else func.strpos
+    return position(table.search_key, text) > 0
+
+
+def _indexed(database: Database, statement: Any, table: Any, text: str) -> Any:
+    """The statement, for those rows only that an index names."""
+    if database.path is None:
+        return statement.where(_in_postgresql(table, text))
+    numbers = _in_sqlite(table.__tablename__, text).subquery()
+    rows = table_named(f"{table.__tablename__}_search", column("number"), column("row_id"))
+    return statement.join(rows, rows.c.row_id == table.id).join(numbers, numbers.c.number == rows.c.number)
+
+
+def _in_sqlite(name: str, text: str) -> Any:
+    """Every trigram of the text; of a shorter one, the trigrams that begin with it (a key ends in two line ends)."""
+    if len(text) < 3:
+        term: ColumnElement[str] = column("term")
+        within = and_(term >= text, term <= text + _LAST_CHARACTERS)
+        numbers: Any = select_columns(column("doc").label("number")).distinct()
+        return numbers.select_from(table_named(f"{name}_search_terms")).where(within)
+    trigrams = dict.fromkeys(text[start : start + 3] for start in range(len(text) - 2))
+    query = " ".join('"' + trigram.replace('"', '""') + '"' for trigram in trigrams)
+    grams = f"{name}_search_grams"
+    matches = column(grams).op("MATCH", is_comparison=True)(literal(query))
+    return select_columns(column("rowid").label("number")).select_from(table_named(grams)).where(matches)
+
+
+def _in_postgresql(table: Any, text: str) -> ColumnElement[bool]:
+    """Trigrams where there are some: pg_trgm makes none of short words and punctuation, nor, in some locales, of
+    other scripts.
+    """
+    if _THREE_IN_A_WORD.search(text):
+        like: ColumnElement[bool] = table.search_key.contains(text, autoescape=True)
+        return like
+    grams = list(dict.fromkeys(text[start : start + 2] for start in range(max(len(text) - 1, 1))))
+    wanted = cast(literal(grams, ARRAY(Text)), ARRAY(Text))
+    return func.search_grams(table.search_key.collate("C")).op("@>", is_comparison=True)(wanted)

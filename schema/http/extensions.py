@@ -1,0 +1,112 @@
+"""Which documents are run: a cache of those that were parsed and validated within the limits. Knows no field."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from cachetools import LRUCache
+from graphql import (
+    DocumentNode,
+    ExecutionResult,
+    GraphQLError,
+    NoSchemaIntrospectionCustomRule,
+    OperationDefinitionNode,
+    validate,
+)
+from strawberry.extensions import SchemaExtension
+
+from schema.http.limits import LIMITS, MAX_COMMENTS, MAX_TOKENS
+from schema.http.observation import is_introspection
+
+MAX_ERRORS = 10
+CACHED_DOCUMENTS = 500
+CACHED_LENGTH = 10_000
+CACHED_ANSWERS = 20
+"""Answers of introspection, each of which has some 100 kB."""
+
+PARSE_OPTIONS: Any = {
+    "max_lexical_tokens": MAX_TOKENS,
+    "max_comments": MAX_COMMENTS,
+    "allow_empty_selection_sets": False,
+}
+
+
+@dataclass(slots=True)
+class Document:
+    """A document that was parsed, and what is wrong with it; None: not yet validated."""
+
+    node: DocumentNode
+    errors: list[GraphQLError] | None = None
+
+
+class DocumentCache:
+    """What one schema knows of the documents that were sent to it."""
+
+    def __init__(self, *, introspection: bool) -> None:
+        self.introspection = introspection
+        self.documents: LRUCache[str, Document] = LRUCache(CACHED_DOCUMENTS)
+        self.answers: LRUCache[tuple[str, str | None], ExecutionResult] = LRUCache(CACHED_ANSWERS)
+
+    def known(self, text: str) -> DocumentNode | None:
+        """A document that is valid."""
+        document = self.documents.get(text)
+        return document.node if document and document.errors == [] else None
+
+    def extension(self) -> type["Documents"]:
+        """The extension of the schema."""
+        return type("Documents", (Documents,), {"cache": self})
+
+
+class Documents(SchemaExtension):
+    """Parses and validates each document once, and answers an introspection once."""
+
+    cache: DocumentCache
+
+    def on_parse(self) -> Iterator[None]:
+        context = self.execution_context
+        text = context.query or ""
+        self._document = self.cache.documents.get(text)
+        context.graphql_document = self._document.node if self._document else None
+        context.parse_options = PARSE_OPTIONS
+        yield
+        if self._document is None and context.graphql_document is not None:
+            self._document = Document(context.graphql_document)
+            # A literal may be a password: only what leaves its values to variables is kept.
+            if len(text) <= CACHED_LENGTH and '"' not in text:
+                self.cache.documents[text] = self._document
+
+    def on_validate(self) -> Iterator[None]:
+        document = self._document
+        assert document is not None
+        if document.errors is None:
+            document.errors = self._validate(document.node)
+        self.execution_context.pre_execution_errors = list(document.errors) or self._ambiguous(document.node)
+        yield
+
+    def on_execute(self) -> Iterator[None]:
+        """Nobody's introspection differs from another's, but where variables have a part in it."""
+        context = self.execution_context
+        asked = (context.query or "", context._provided_operation_name)
+        if context.variables or not is_introspection(context):
+            yield
+            return
+        context.result = self.cache.answers.get(asked)
+        yield
+        if isinstance(context.result, ExecutionResult) and not context.result.errors:
+            self.cache.answers[asked] = context.result
+
+    def _validate(self, node: DocumentNode) -> list[GraphQLError]:
+        schema = self.execution_context.schema._schema
+        if refused := validate(schema, node, LIMITS, max_errors=MAX_ERRORS):
+            return refused
+        rules = self.execution_context.validation_rules
+        if not self.cache.introspection:
+            rules = (*rules, NoSchemaIntrospectionCustomRule)
+        return validate(schema, node, rules, max_errors=MAX_ERRORS)
+
+    def _ambiguous(self, node: DocumentNode) -> list[GraphQLError]:
+        """Of several operations, one must be named (GraphQL, 6.1)."""
+        operations = [found for found in node.definitions if isinstance(found, OperationDefinitionNode)]
+        if len(operations) < 2 or self.execution_context._provided_operation_name:
+            return []
+        return [GraphQLError("Must provide operation name if query contains multiple operations.")]

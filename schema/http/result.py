@@ -1,0 +1,51 @@
+"""How a result, or a refusal, is printed as an answer over HTTP (GraphQL over HTTP, 6). Knows no field."""
+
+from typing import Any
+
+from starlette.responses import Response
+from starlette.types import Scope
+from strawberry.types import ExecutionResult
+
+from edge.answers import JsonAnswer, graphql_error
+from schema.http.negotiation import GRAPHQL
+
+_STATUS_OF_CODE = {"SERVICE_UNAVAILABLE": 503, "RATE_LIMITED": 429}
+
+
+def body_of(result: ExecutionResult) -> dict[str, Any]:
+    """The response map; without `data` where the operation was not run (GraphQL, 7.1)."""
+    body: dict[str, Any] = {} if _was_refused(result) else {"data": result.data}
+    if result.errors:
+        body["errors"] = [error.formatted for error in result.errors]
+    return body
+
+
+def answer(result: ExecutionResult, media: str) -> Response:
+    """The answer in this media type, which also decides on the status of what was not run."""
+    if not result.errors:
+        return JsonAnswer({"data": result.data}, content_type=_typed(media))
+    errors = result.errors
+    codes = [(error.extensions or {}).get("code") for error in errors]
+    status = next((_STATUS_OF_CODE[code] for code in codes if code in _STATUS_OF_CODE), 200)
+    if status == 200 and media == GRAPHQL and _was_refused(result):
+        status = 400
+    waits = [seconds for error in errors if (seconds := getattr(error, "retry_after", None))]
+    headers = {"Retry-After": str(max(waits))} if waits else {}
+    return JsonAnswer(body_of(result), status, headers, _typed(media))
+
+
+def refusal(
+    scope: Scope, media: str, status: int, message: str, headers: dict[str, str], code: str = "BAD_USER_INPUT"
+) -> Response:
+    """The answer to what never reached the schema."""
+    error = graphql_error(message, code, scope["request_id"])
+    return JsonAnswer({"errors": [error]}, status, headers, _typed(media))
+
+
+def _was_refused(result: ExecutionResult) -> bool:
+    errors = result.errors or []
+    return result.data is None and bool(errors) and all(error.path is None for error in errors)
+
+
+def _typed(media: str) -> bytes:
+    return b"%b; charset=utf-8" % media.encode("ascii")
