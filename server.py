@@ -48,8 +48,8 @@ from edge.version import VERSION
 from edge.websocket import SocketProtocol
 from mail.service import Mail
 from models import key
-from models.database import opened, place
-from models.database.migration import Standing, inspect, migrate
+from models.database import describe_missing, open_database
+from models.database.migration import DatabaseState, inspect, migrate
 from models.errors import ProductError, StartError
 from models.files import is_open_to_all, make_folder
 from models.observer import Observer
@@ -107,12 +107,12 @@ async def world(settings: Settings, observer: Observer | None = None, *, makes: 
     observer = observer or Observer()
     _keys(settings)
     mail = Mail.of(settings.mail_hosts_allow, settings.mail_ports, settings.ca_file)
-    async with opened(settings.url, observer) as database:
-        standing = await inspect(database)
+    async with open_database(settings.url, observer) as database:
+        state = await inspect(database)
         if not makes:
-            _must_exist(settings, standing)
-        keyring = _keyring(settings, first_start=not standing.keys)
-        key.hold_against(standing.keys, keyring)
+            _must_exist(settings, state)
+        keyring = _keyring(settings, first_start=not state.keys)
+        key.hold_against(state.keys, keyring)
         await migrate(database, keyring)
         await database.write(lambda session: key.register(session, keyring))
         if database.path and is_open_to_all(database.path):
@@ -128,13 +128,13 @@ async def world(settings: Settings, observer: Observer | None = None, *, makes: 
                     await mail.tokens.finish()
 
 
-def _must_exist(settings: Settings, standing: Standing) -> None:
+def _must_exist(settings: Settings, state: DatabaseState) -> None:
     """Raises StartError where there is no database, or one without tables."""
-    if standing.revision is None:
+    if state.revision is None:
         raise StartError(
-            f"No database was found: {place(settings.url)} (data folder: {settings.data_dir.absolute()}). To use "
-            "another one, set EMAIL_INBOX_DATA_DIR or EMAIL_INBOX_DATABASE_URL, or pass the settings of the server by "
-            "--env-file FILE. The first start of the server makes a database."
+            f"No database was found: {describe_missing(settings.url)} (data folder: {settings.data_dir.absolute()}). "
+            "To use another one, set EMAIL_INBOX_DATA_DIR or EMAIL_INBOX_DATABASE_URL, or pass the settings of the server "
+            "by --env-file FILE. The first start of the server makes a database."
         )
 
 
@@ -445,7 +445,7 @@ def commands() -> Any:
 
 async def _existing(settings: Settings) -> str:
     """The URL of the database. Raises StartError where there is none."""
-    async with opened(settings.url) as database:
+    async with open_database(settings.url) as database:
         _must_exist(settings, await inspect(database))
     return settings.url
 

@@ -23,7 +23,7 @@ from sqlalchemy import Engine, event, insert
 from sqlmodel import col, func, select
 
 import models.database.migration
-from models.database import Database, opened
+from models.database import Database, open_database
 from models.database.search import listing
 from models.fields import folded
 from models.inbox import EmailInbox, InboxOrder
@@ -83,7 +83,7 @@ def main() -> None:
 
 async def measure(options: Options, url: str) -> str:
     """The report."""
-    async with opened(url) as database:
+    async with open_database(url) as database:
         lines = await fill(database, options.inboxes)
         lines += ["| text | held by | found | statements, p50 ms | all, p50 ms | all, p95 ms |"]
         lines += ["|---|---|---:|---:|---:|---:|"]

@@ -138,8 +138,8 @@ def start(
 ) -> Process:
     """Starts `python server.py` with these arguments and nothing else in its environment.
 
-    In a forked process, `patched` sets constants, such as `models.database.LOCK_SECONDS`, and `dies_at` kills it before
-    the step of this number of those that a disk remembers: commits, and changes of files by Python.
+    In a forked process, `patched` sets constants, such as `models.database.backend.LOCK_SECONDS`, and `dies_at` kills
+    it before the step of this number of those that a disk remembers: commits, and changes of files by Python.
     """
     given = _files(folder, typed)
     variables = {"PATH": PATH, "LANG": "C.UTF-8", **environment}
@@ -314,7 +314,7 @@ def _become(order: dict[str, Any]) -> None:
 
 
 def _die_at(number: int) -> None:
-    from models.database.postgresql import Link
+    from models.database.postgresql import WriterConnection
 
     steps = itertools.count()
 
@@ -336,7 +336,7 @@ def _die_at(number: int) -> None:
         return wrapped
 
     steps_of: list[tuple[Any, str]] = [(os, "fsync"), (os, "rename"), (os, "link"), (os, "unlink")]
-    for owner, name in (*steps_of, (Transaction, "commit"), (Link, "commit")):
+    for owner, name in (*steps_of, (Transaction, "commit"), (WriterConnection, "commit")):
         setattr(owner, name, stepping(getattr(owner, name)))
     connect = sqlite3.connect
     for module in (sqlite3, sqlite3.dbapi2):

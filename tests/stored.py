@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import text
 from sqlmodel import col, select
 
-from models.database import opened
+from models.database import open_database
 from models.inbox import EmailInbox
 from models.keyfile import KeyFile
 from models.secrets import Keyring
@@ -47,7 +47,7 @@ def sql(folder: Path) -> Iterator[sqlite3.Connection]:
 
 async def fill(settings: Settings, count: int) -> None:
     """Stores inboxes `box-0000` and on, whose passwords are `smtp-box-0000` and the like, in one transaction."""
-    async with opened(settings.url) as database:
+    async with open_database(settings.url) as database:
         keyring = keyring_of(settings)
 
         def unit(session):  # type: ignore[no-untyped-def]
@@ -66,7 +66,7 @@ def box_values(number: int) -> dict[str, Any]:
 
 
 async def inboxes_of(settings: Settings) -> list[EmailInbox]:
-    async with opened(settings.url) as database:
+    async with open_database(settings.url) as database:
         return list(await database.read(select(EmailInbox).order_by(col(EmailInbox.id))))
 
 
@@ -90,7 +90,7 @@ def passwords_of(inbox: EmailInbox, keyring: Keyring) -> tuple[str, ...]:
 @asynccontextmanager
 async def locked(settings: Settings) -> AsyncIterator[None]:
     """Another process is in the middle of writing."""
-    async with opened(settings.url) as database, database.engine.begin() as connection:
+    async with open_database(settings.url) as database, database.engine.begin() as connection:
         if database.path is None:
             await connection.execute(text("LOCK TABLE email_inbox, alembic_version IN EXCLUSIVE MODE"))
         yield

@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from models.database import opened
+from models.database import open_database
 from settings import Settings
 from tests import postgresql
 from tests.api import JSON_TYPE, SET
@@ -397,7 +397,7 @@ def type_in(environment: dict[str, str], folder: Path, secret: dict[str, str], h
 
 async def fail(process: Process, settings: Settings, secret: dict[str, str]) -> None:
     """Somebody has taken away a table: what nobody foresees is masked, and logged without values."""
-    async with opened(settings.url) as database, database.engine.begin() as connection:
+    async with open_database(settings.url) as database, database.engine.begin() as connection:
         await connection.execute(text("ALTER TABLE email_inbox_change RENAME TO elsewhere"))
     values = inbox_values(email="unlucky@example.org", smtp__password=secret["unlucky"])
     assert rest(process, values) == 500

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-import models.database.reader
+import models.database.sqlite
 from models.database.search import _page
 from models.inbox import EmailInbox, InboxOrder, conditions
 from models.paging import MAX_SIZE, Order, Window, places
@@ -78,7 +78,7 @@ async def test_the_usual_filters_are_read_in_an_index(settings: Settings, monkey
     """However long the clock says that it took: they take few steps."""
     await fill(settings, 1)
     copy_first(settings.data_dir, MANY)
-    monkeypatch.setattr(models.database.reader, "DEADLINE_SECONDS", -1.0)
+    monkeypatch.setattr(models.database.sqlite, "MAX_BLOCKING_SECONDS", -1.0)
     async with running(settings) as server:
         for wanted in ({}, {"active": False}, {"active": True}, {"department": "Sales"}, {"department": "All"}):
             for _ in range(5):
@@ -89,7 +89,7 @@ async def test_the_usual_filters_are_read_in_an_index(settings: Settings, monkey
 
 async def test_a_page_by_an_index_is_never_broken_off(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     await fill(settings, MAX_SIZE + 10)
-    monkeypatch.setattr(models.database.reader, "DEADLINE_SECONDS", -1.0)
+    monkeypatch.setattr(models.database.sqlite, "MAX_BLOCKING_SECONDS", -1.0)
     async with running(settings) as server:
         for field in ("NAME", "EMAIL", "CREATED_AT", "UPDATED_AT"):
             query = (

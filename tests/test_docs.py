@@ -18,7 +18,7 @@ from edge import admission, body, protocol, websocket
 from mail import patience, report
 from models import change, database, fields, paging, token
 from models.config import MAIL_PORTS
-from models.database import reader
+from models.database import backend, postgresql
 from models.errors import ErrorCode, ProductError
 from resolvers import events, inbox, mail_limits, throttle, windows
 from resolvers.access import RULES
@@ -116,7 +116,7 @@ def test_the_limits_are_those_of_the_code() -> None:
         "time for a body": f"{protocol.BODY_SECONDS:g} s",
         "time for taking a piece of the answer": f"{protocol.SEND_SECONDS:g} s",
         "requests worked on at once": f"{admission.WORKING}",
-        "changes waiting or being written": f"{database.UNITS}",
+        "changes waiting or being written": f"{database.MAX_WAITING_UNITS}",
     }
 
 
@@ -164,12 +164,13 @@ def test_the_throttling_is_that_of_the_code() -> None:
 def test_the_figures_in_the_text_are_those_of_the_code() -> None:
     days, hours = token.LOGIN_LIFETIME.days, change.KEPT.total_seconds() / 3_600
     until_ended = inbox.RECHECK_SECONDS
-    connections = database.WRITERS + database.READERS + reader.CONNECTIONS + 1
+    connections = postgresql.WRITER_CONNECTIONS + backend.READER_CONNECTIONS
+    connections += postgresql.LOOKUP_CONNECTIONS + postgresql.LISTENER_CONNECTIONS
     figures = {
         "operation.md": [
             f"answered within {composition.GRACE_SECONDS} seconds",
-            f"after {database.LOCK_SECONDS:g} seconds of waiting",
-            f"waits for {database.LOCK_SECONDS:g} seconds",
+            f"after {backend.LOCK_SECONDS:g} seconds of waiting",
+            f"waits for {backend.LOCK_SECONDS:g} seconds",
             f"up to {connections} connections",
         ],
         "graphql.md": [
@@ -189,7 +190,7 @@ def test_the_figures_in_the_text_are_those_of_the_code() -> None:
             f"for {hours:g} hours",
             f"works on {admission.WORKING} requests at once",
             f"waits for {protocol.PATIENCE_SECONDS:g} seconds",
-            f"no more than {database.UNITS} are changes",
+            f"no more than {database.MAX_WAITING_UNITS} are changes",
             f"{protocol.HEAD_SECONDS:g} seconds for its head",
             f"{protocol.BODY_SECONDS:g} seconds for its body",
             f"of an answer for {protocol.SEND_SECONDS:g} seconds",

@@ -104,7 +104,7 @@ def is_whole(settings: Settings) -> bool:
 
 
 async def test_a_lock_that_another_process_holds(settings: Settings, tmp_path: Path) -> None:
-    patched = {"models.database.LOCK_SECONDS": 0.2}
+    patched = {"models.database.backend.LOCK_SECONDS": 0.2}
     with serving(environment_of(settings), tmp_path, patched=patched) as process:
         async with locked(settings):
             assert write(process, "locked") == [503, 503]

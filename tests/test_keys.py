@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import make_url
 from sqlmodel import select
 
-from models.database import opened
+from models.database import open_database
 from models.inbox import EmailInbox
 from models.key import EncryptionKey
 from models.keyfile import KeyFile
@@ -59,7 +59,7 @@ class Rotation:
 
     async def known_ids(self) -> set[bytes]:
         """The ids of the keys that the database says it needs."""
-        async with opened(self.settings.url) as database:
+        async with open_database(self.settings.url) as database:
             return {bytes.fromhex(key_id) for key_id in await database.read(select(EncryptionKey.id))}
 
     async def nothing_is_lost(self, count: int) -> None:
@@ -120,7 +120,7 @@ async def _store(settings: Settings, inbox_id: str, key: Key) -> None:
             Secret(f"smtp-{inbox_id}"), secret_place(stored_of(inbox), "smtp", "password")
         )
 
-    async with opened(settings.url) as database:
+    async with open_database(settings.url) as database:
         await database.write(unit)
 
 

@@ -30,11 +30,11 @@ import models.token
 import models.user
 from migrations.structure import structure
 from models.account import Grant
-from models.database import opened
+from models.database import open_database
 from models.database.columns import json_list, json_object
 from models.database.migration import HEAD, SCRIPTS, STRUCTURE, inspect, migrate, revisions, upgrade
 from models.database.search import listing
-from models.database.transaction import SqliteTransaction
+from models.database.sqlite import SqliteTransaction
 from models.errors import StartError
 from models.inbox import EmailInbox, InboxOrder
 from models.observer import Observer
@@ -80,7 +80,7 @@ def test_the_structure_is_what_the_migrations_make() -> None:
 
 async def test_an_empty_sqlite_database_is_made_from_the_structure(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'empty.sqlite3'}"
-    async with opened(url) as database:
+    async with open_database(url) as database:
         await migrate(database, NO_KEYS)
         async with database.engine.connect() as connection:
             assert await connection.run_sync(structure) == STRUCTURE.read_text("utf-8")
@@ -99,7 +99,7 @@ async def test_instead_of_a_structure_the_migrations_are_run(
     monkeypatch.setattr(models.database.migration, "STRUCTURE", tmp_path / "sqlite.sql")
     upgrades = Mock(wraps=upgrade)
     monkeypatch.setattr(models.database.migration, "upgrade", upgrades)
-    async with opened(f"sqlite:///{tmp_path / 'empty.sqlite3'}") as database:
+    async with open_database(f"sqlite:///{tmp_path / 'empty.sqlite3'}") as database:
         await migrate(database, NO_KEYS)
         async with database.engine.connect() as connection:
             assert await connection.run_sync(structure) == STRUCTURE.read_text("utf-8")
@@ -149,7 +149,7 @@ def broken_scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_migration_that_fails_has_changed_nothing(empty_url: str, broken_scripts: None) -> None:
-    async with opened(empty_url) as database:
+    async with open_database(empty_url) as database:
         with pytest.raises(StartError):
             await migrate(database, NO_KEYS)
         assert await tables_of(database.engine) == set()
@@ -159,7 +159,7 @@ async def test_a_migration_that_fails_has_changed_nothing(empty_url: str, broken
 async def test_a_failed_upgrade_leaves_the_database_as_it_was(
     empty_url: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    async with opened(empty_url) as database:
+    async with open_database(empty_url) as database:
         await migrate(database, NO_KEYS)
         before = await tables_of(database.engine)
         request.getfixturevalue("broken_scripts")
@@ -170,7 +170,7 @@ async def test_a_failed_upgrade_leaves_the_database_as_it_was(
 
 
 async def test_migrating_twice_is_migrating_once(settings: Settings) -> None:
-    async with opened(settings.url) as database:
+    async with open_database(settings.url) as database:
         before = await tables_of(database.engine)
         await migrate(database, NO_KEYS)
         assert await tables_of(database.engine) == before
@@ -239,7 +239,7 @@ async def make_older(
         older_rows = [{name: value for name, value in row.items() if name in known} for row in rows]
         connection.execute(insert(EmailInbox), older_rows)
 
-    async with opened(settings.url) as database, database.engine.begin() as connection:
+    async with open_database(settings.url) as database, database.engine.begin() as connection:
         await connection.run_sync(insert_what_is_known)
 
 
@@ -398,7 +398,7 @@ async def test_what_does_not_decrypt_stays_as_it_is_and_is_told(untouched: Calla
     await make_older(settings, "0003", 4, either_values)
     strange = sealed_of_before("x", "box-0002", "smtp_password", Keyring(lambda: [Key(bytes(32))]))
     moved = sealed_of_before("x", "elsewhere", "imap_refresh_token", keyring_of(settings))
-    async with opened(settings.url) as database, database.engine.begin() as connection:
+    async with open_database(settings.url) as database, database.engine.begin() as connection:
         for inbox_id, column, value in (
             ("box-0002", "smtp_password", strange),
             ("box-0003", "imap_refresh_token", moved),
@@ -472,14 +472,14 @@ def poor(cluster: postgresql.Cluster) -> Any:
 
 async def test_an_extension_that_is_missing_is_named_and_nothing_is_changed(poor: Any) -> None:
     url, as_superuser = poor
-    async with opened(url) as database:
+    async with open_database(url) as database:
         with pytest.raises(StartError, match="run CREATE EXTENSION pg_trgm in it as a superuser") as refused:
             await migrate(database, NO_KEYS)
         assert "\n" not in str(refused.value)
         assert await tables_of(database.engine) == set()
     as_superuser("CREATE SCHEMA extensions; GRANT USAGE ON SCHEMA extensions TO poor")
     as_superuser("CREATE EXTENSION pg_trgm SCHEMA extensions")
-    async with opened(url) as database:
+    async with open_database(url) as database:
         await migrate(database, NO_KEYS)
         assert (await inspect(database)).revision == HEAD
         await listing(database, EmailInbox, "abc", (), Window(), InboxOrder.NAME, Order.ASC)

@@ -143,8 +143,8 @@ async def test_subscriptions_keep_nobody_out(narrow: tuple[Running, str]) -> Non
 async def test_changes_that_wait_for_a_lock_leave_room_for_reading(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(models.database, "UNITS", WORKING)
-    monkeypatch.setattr(models.database, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(models.database, "MAX_WAITING_UNITS", WORKING)
+    monkeypatch.setattr(models.database, "QUEUE_WAIT_SECONDS", 0.1)
     async with listening(settings) as (server, url):
         address = url.replace("ws", "http", 1).removesuffix("/graphql")
         async with httpx.AsyncClient(base_url=address, headers=ADMIN_HEADERS, timeout=DEADLINE) as client:

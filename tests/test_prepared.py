@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import insert, text
 from sqlmodel import col, select
 
-from models.database import opened
+from models.database import open_database
 from models.database.prepared import Prepared
 from models.database.transaction import Transaction
 from models.errors import Unavailable
@@ -76,7 +76,7 @@ def test_what_is_written_and_read_is_what_the_orm_writes_and_reads(settings: Set
         await database.write(lambda transaction: transaction.connection().execute(text("DELETE FROM email_inbox")))
 
     with asyncio.Runner() as runner:
-        context = opened(settings.url)
+        context = open_database(settings.url)
         database = runner.run(context.__aenter__())
 
         @given(changes=rows())
@@ -107,14 +107,14 @@ async def test_a_look_up_takes_the_long_way_where_the_short_one_is_barred(
         asked += 1
         raise sqlite3.OperationalError("database is locked")
 
-    monkeypatch.setattr(server.context.database._direct, "rows", barred)
+    monkeypatch.setattr(server.context.database._backend.reader, "rows", barred)
     assert [found.id for found in await server.context.database.find(BY_ID, id="id1")] == ["id1"]
     assert asked == 1
 
 
 @pytest.mark.parametrize("settings", ["postgresql"], indirect=True)
 async def test_a_connection_that_was_cut_is_not_asked_again(settings: Settings) -> None:
-    async with opened(settings.url) as database:
+    async with open_database(settings.url) as database:
         await database.write(lambda transaction: transaction.add(inbox("1", "y")))
         found: Callable[[], Awaitable[list[StoredInbox]]] = lambda: database.find(BY_ID, id="id1")  # noqa: E731
         assert len(await found()) == 1
@@ -143,7 +143,7 @@ async def test_a_look_up_that_is_given_up_leaves_no_half_read_connection(server:
 
 @pytest.mark.parametrize("settings", ["sqlite"], indirect=True)
 async def test_where_no_way_is_open_the_database_is_unavailable(settings: Settings) -> None:
-    async with opened(settings.url) as database:
+    async with open_database(settings.url) as database:
         (settings.data_dir / "email-inbox.sqlite3").write_bytes(b"not a database, and long enough to be told so" * 99)
         with pytest.raises(Unavailable):
             await database.find(BY_ID, id="id1")

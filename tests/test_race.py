@@ -13,7 +13,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from models.database import opened
+from models.database import open_database
 from settings import Settings
 from tests import postgresql
 from tests.api import Api, GraphQLApi, RestApi
@@ -166,12 +166,12 @@ def started_at_once(environment: dict[str, str], folder: Path, count: int) -> It
 async def _counts(settings: Settings) -> dict[str, int]:
     """How many rows the tables have that a start writes to."""
     tables = ("alembic_version", "encryption_key", "user", "access_token")
-    async with opened(settings.url) as database, database.engine.connect() as connection:
+    async with open_database(settings.url) as database, database.engine.connect() as connection:
         return {
             table: (await connection.execute(text(f'SELECT count(*) FROM "{table}"'))).scalar_one() for table in tables
         }
 
 
 async def _schema(settings: Settings) -> list[Any]:
-    async with opened(settings.url) as database, database.engine.connect() as connection:
+    async with open_database(settings.url) as database, database.engine.connect() as connection:
         return list((await connection.execute(text(SCHEMA[connection.dialect.name]))).all())

@@ -12,7 +12,7 @@ import pytest
 from sqlmodel import select
 
 from models.change import EmailInboxChange
-from models.database import opened
+from models.database import open_database
 from settings import Settings
 from tests.inboxes import inbox_values
 from tests.process import Process, environment_of, run, serving, start, until
@@ -185,7 +185,7 @@ async def test_a_server_writes_between_the_batches(settings: Settings, tmp_path:
         patched = {"resolvers.rocketchat.BATCH_DOCUMENTS": 10}
         status, out, _ = run(command, environment_of(settings), tmp_path, patched=patched)
     assert (status, out) == (0, "Imported: 200 inboxes, 0 users, 0 tokens.\n")
-    async with opened(settings.url) as database:
+    async with open_database(settings.url) as database:
         found = await database.read(select(EmailInboxChange.inbox_id).order_by(EmailInboxChange.seq))  # type: ignore[arg-type]
     runs = [
         len(list(names)) for ours, names in itertools.groupby(found, lambda name: name.startswith("imported-")) if ours

@@ -16,7 +16,7 @@ from sqlalchemy import Engine, delete, event, text
 from sqlmodel import Session, col
 
 import models.database.search
-from models.database import Database, opened
+from models.database import Database, open_database
 from models.database.backup import back_up
 from models.database.columns import now
 from models.database.search import listing
@@ -168,7 +168,7 @@ def statements() -> Iterator[list[tuple[str, Any]]]:
 
 
 async def test_a_rare_text_is_found_through_an_index(settings: Settings) -> None:
-    async with opened(settings.url) as database:
+    async with open_database(settings.url) as database:
         await database.write(lambda session: replace_all(session, [f"box {number}" for number in range(50)]))
         for table, order in ((EmailInbox, InboxOrder.NAME), (UserRow, UserOrder.USERNAME)):
             for searched in RARE:
@@ -196,7 +196,7 @@ async def plan_of(database: Database, statement: str, values: Any) -> str:
 
 
 async def test_a_common_text_is_found_without_the_index(settings: Settings) -> None:
-    async with opened(settings.url) as database:
+    async with open_database(settings.url) as database:
         await database.write(lambda session: replace_all(session, ["common"] * 600))
         with statements() as asked:
             found = await listing(database, EmailInbox, "common", (), Window(), InboxOrder.NAME, Order.ASC)

@@ -17,7 +17,8 @@ from typing import Any
 import httpx
 import pytest
 
-from models.database import CONNECT_SECONDS, Database
+from models.database import Database
+from models.database.postgresql import CONNECT_SECONDS
 from models.keyfile import KeyFile
 from tests import postgresql
 from tests.conftest import IN_CI
@@ -245,7 +246,7 @@ def test_a_settings_file_that_is_no_text_ends_the_start(fresh: dict[str, str], t
 def test_a_postgresql_that_says_nothing_ends_the_start(fresh: dict[str, str], tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/d"
-        patched = {"models.database.CONNECT_SECONDS": 0.3}
+        patched = {"models.database.postgresql.CONNECT_SECONDS": 0.3}
         assert "out of reach" in _refused({**fresh, "EMAIL_INBOX_DATABASE_URL": url}, tmp_path, patched=patched)
     assert CONNECT_SECONDS < SECONDS - 1
 

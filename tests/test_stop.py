@@ -113,7 +113,7 @@ def test_a_mail_server_that_is_silent_does_not_keep_it(settings: Settings, tmp_p
 
 
 async def test_a_lock_that_never_ends_does_not_keep_it(settings: Settings, tmp_path: Path) -> None:
-    patched = {**QUICK, "models.database.LOCK_SECONDS": 60}
+    patched = {**QUICK, "models.database.backend.LOCK_SECONDS": 60}
     with serving(environment_of(settings), tmp_path, patched=patched) as process, ExitStack() as stack:
         async with locked(settings):
             requests = [stack.enter_context(Request(process, _create(turn))) for turn in range(3)]

@@ -25,7 +25,7 @@ from sqlalchemy import text
 
 import server as composition
 from edge.tracing import Quiet, Traces
-from models.database import opened
+from models.database import open_database
 from settings import Settings
 from tests.api import SET, SHOW, post_json
 from tests.inboxes import inbox_values
@@ -144,7 +144,7 @@ async def test_an_operation_is_named_by_the_schema(traced: Traced, query: str, n
 
 async def test_a_failure_is_told_by_its_type_alone(traced: Traced) -> None:
     canary = Canary()
-    async with opened(traced.server.settings.url) as database, database.engine.begin() as connection:
+    async with open_database(traced.server.settings.url) as database, database.engine.begin() as connection:
         await connection.execute(text("ALTER TABLE email_inbox RENAME TO elsewhere"))
     await post_json(traced.server.client, "/api/v1/email-inbox", {**inbox_values(), "_id": canary.core})
     request, resolver = traced.named("POST /api/v1/email-inbox"), traced.named("resolver setEmailInbox")

@@ -17,12 +17,13 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.util import await_only
 
-import models.database
-from models.database import Database, opened
-from models.database.postgresql import Link
+import models.database.backend
+import models.database.postgresql
+from models.database import Database, open_database
+from models.database.postgresql import WriterConnection
 from models.database.prepared import Prepared
 from models.database.transaction import Transaction
-from models.database.writer import TOGETHER
+from models.database.unit import BATCH_SIZE
 from models.errors import Unavailable
 from tests import postgresql
 
@@ -58,7 +59,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture
 async def database(url: str) -> AsyncIterator[Database]:
-    async with opened(url) as found:
+    async with open_database(url) as found:
         await found.write(sql("CREATE TABLE t (n INTEGER PRIMARY KEY)"))
         yield found
 
@@ -110,27 +111,27 @@ async def together(database: Database, *units: Unit) -> list[Any]:
 @contextmanager
 def commits() -> Iterator[list[None]]:
     made: list[None] = []
-    commit = Link.commit
+    commit = WriterConnection.commit
 
     def note(_connection: Any) -> None:
         made.append(None)
 
-    async def noted(link: Link, channels: set[str]) -> None:
+    async def noted(link: WriterConnection, channels: set[str]) -> None:
         note(link)
         await commit(link, channels)
 
     event.listen(Engine, "commit", note)
-    with patch.object(Link, "commit", noted):
+    with patch.object(WriterConnection, "commit", noted):
         yield made
     event.remove(Engine, "commit", note)
 
 
 async def test_what_waits_is_committed_together(database: Database) -> None:
     with commits() as made:
-        found = await together(database, *map(add, range(TOGETHER)))
+        found = await together(database, *map(add, range(BATCH_SIZE)))
     assert not [each for each in found if isinstance(each, BaseException)]
     assert len(made) == 2, "one for what was held, one for the rest"
-    assert await stored(database) == list(range(TOGETHER))
+    assert await stored(database) == list(range(BATCH_SIZE))
 
 
 async def test_what_is_asked_in_one_turn_of_the_event_loop_is_committed_together(database: Database) -> None:
@@ -146,7 +147,7 @@ async def test_what_is_asked_in_one_turn_of_the_event_loop_is_committed_together
 
 async def test_no_more_than_so_many_wait_for_each_other(database: Database) -> None:
     with commits() as made:
-        await together(database, *map(add, range(TOGETHER + 1)))
+        await together(database, *map(add, range(BATCH_SIZE + 1)))
     assert len(made) == 3
 
 
@@ -230,14 +231,14 @@ async def test_what_can_not_be_committed_was_not_written(database: Database) -> 
     def fail(_connection: Any) -> None:
         raise DBAPIError("COMMIT", None, Exception())
 
-    async def fails(link: Link, _channels: set[str]) -> None:
+    async def fails(link: WriterConnection, _channels: set[str]) -> None:
         fail(link)
 
     async with held(database):
         writes = [asyncio.create_task(database.write(add(number))) for number in (1, 2)]
         await asyncio.sleep(0)
         event.listen(Engine, "commit", fail)
-        broken = patch.object(Link, "commit", fails)
+        broken = patch.object(WriterConnection, "commit", fails)
         broken.start()
     found = await asyncio.gather(*writes, return_exceptions=True)
     broken.stop()
@@ -295,19 +296,19 @@ async def test_a_unit_that_goes_on_after_a_failed_statement_is_not_told_of_succe
 async def test_a_lock_in_the_way_of_one_unit_keeps_the_others_no_longer_than_once(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(models.database, "LOCK_SECONDS", 0.5)
-    async with opened(url) as database, opened(url) as other, asyncio.timeout(5):
+    monkeypatch.setattr(models.database.backend, "LOCK_SECONDS", 0.5)
+    async with open_database(url) as database, open_database(url) as other, asyncio.timeout(5):
         await other.write(sql("CREATE TABLE t (n INTEGER PRIMARY KEY)"))
         async with other.engine.begin() as connection:
             await connection.execute(text("LOCK TABLE t"))
-            found = await together(database, *map(add, range(TOGETHER)))
+            found = await together(database, *map(add, range(BATCH_SIZE)))
         assert {type(each) for each in found} == {Unavailable}
         assert await stored(database) == []
 
 
 @on_postgresql
 async def test_writers_of_two_processes_take_turns(database: Database, url: str) -> None:
-    async with opened(url) as other:
+    async with open_database(url) as other:
         await other.write(add(0))
         async with held(database):
             waits = asyncio.create_task(other.write(add(1)))
@@ -328,10 +329,10 @@ async def waiting_for_a_turn(database: Database) -> bool:
 async def test_a_process_that_stands_still_keeps_the_others_for_a_while_only(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with opened(url) as other:
+    async with open_database(url) as other:
         await other.write(sql("CREATE TABLE t (n INTEGER PRIMARY KEY)"))
-        monkeypatch.setattr(models.database, "HANG_SECONDS", 0.2)
-        async with opened(url) as still, held(still):
+        monkeypatch.setattr(models.database.postgresql, "HANG_SECONDS", 0.2)
+        async with open_database(url) as still, held(still):
             await other.write(add(1))
         assert await stored(other) == [1]
 
@@ -350,7 +351,7 @@ async def test_what_takes_too_long_is_given_up_at_the_end(database: Database, mo
 @on_postgresql
 async def test_who_listens_is_woken_by_a_commit(database: Database, url: str) -> None:
     woken = asyncio.Event()
-    async with opened(url) as other, asyncio.timeout(10), asyncio.TaskGroup() as group:
+    async with open_database(url) as other, asyncio.timeout(10), asyncio.TaskGroup() as group:
         listening = group.create_task(other.listen("a_channel", woken.set))
         while not woken.is_set():  # until it listens
             await database.write(lambda transaction: transaction.notify("a_channel"))

@@ -16,10 +16,10 @@ from models.observer import Observer
 
 SQLITE_BUSY = 5
 # SQLITE_BUSY, LOCKED, READONLY, IOERR, CORRUPT, FULL, CANTOPEN, NOTADB: a matter of the machine, not of the statement.
-_SQLITE_IN_THE_WAY = {5, 6, 8, 10, 11, 13, 14, 26}
+_SQLITE_OUTAGES = {5, 6, 8, 10, 11, 13, 14, 26}
 # Connection exceptions, insufficient resources (disk full), operator intervention, a read-only replica, a lock, damage;
 # a login or a database that is refused or gone; a transaction that was left alone for too long.
-_POSTGRESQL_IN_THE_WAY = ("08", "53", "57", "25006", "55P03", "XX001", "XX002", "28", "3D", "55000", "25P03")
+_POSTGRESQL_OUTAGES = ("08", "53", "57", "25006", "55P03", "XX001", "XX002", "28", "3D", "55000", "25P03")
 # Serialization failure, deadlock: what lost a race is tried again.
 _POSTGRESQL_RACES = ("40001", "40P01")
 _POSTGRESQL_REFERENCE = "23503"
@@ -33,20 +33,20 @@ def translated(observer: Observer) -> Iterator[None]:
     try:
         yield
     except (DBAPIError, sqlite3.Error, PoolTimeout, OSError) as error:
-        if not in_the_way(error):
+        if not is_outage(error):
             raise
         log.warning("database unavailable", reason=reason(error))
         observer.unavailable()
         raise Unavailable from None
 
 
-def in_the_way(error: Exception) -> bool:
+def is_outage(error: Exception) -> bool:
     """Whether it is a fault of the machine: a disk, a lock, a connection. The same unit may pass once it is gone."""
     if (code := sqlite_code(error)) is not None:
-        return code in _SQLITE_IN_THE_WAY
+        return code in _SQLITE_OUTAGES
     if not isinstance(error, DBAPIError):
         return isinstance(error, PoolTimeout | OSError)
-    return error.connection_invalidated or _sqlstate(error).startswith(_POSTGRESQL_IN_THE_WAY)
+    return error.connection_invalidated or _sqlstate(error).startswith(_POSTGRESQL_OUTAGES)
 
 
 def lost_a_race(error: DBAPIError | sqlite3.IntegrityError) -> bool:
@@ -54,10 +54,15 @@ def lost_a_race(error: DBAPIError | sqlite3.IntegrityError) -> bool:
     return isinstance(error, IntegrityError | sqlite3.IntegrityError) or _sqlstate(error) in _POSTGRESQL_RACES
 
 
-def is_reference(error: DBAPIError | sqlite3.IntegrityError) -> bool:
+def is_missing_reference(error: DBAPIError | sqlite3.IntegrityError) -> bool:
     """Whether a row was to refer to one that is not there: to try again would help nobody."""
     name: str | None = getattr(getattr(error, "orig", error), "sqlite_errorname", None)
     return name == "SQLITE_CONSTRAINT_FOREIGNKEY" or _sqlstate(error) == _POSTGRESQL_REFERENCE
+
+
+def was_interrupted(error: Exception) -> bool:
+    """Whether SQLite broke a statement off because it took too long."""
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT
 
 
 def sqlite_code(error: Exception) -> int | None:

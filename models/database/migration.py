@@ -32,14 +32,14 @@ _CHECK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class DatabaseState:
     """What a database is found to be: its revision (None: empty), and the key ids and check values that it holds."""
 
     revision: str | None
     keys: list[tuple[str, bytes]]
 
 
-async def inspect(database: Database) -> Standing:
+async def inspect(database: Database) -> DatabaseState:
     """Reads how the database stands. Raises StartError where it is damaged, foreign, too new or out of reach."""
     return _inspect_sqlite(database.path) if database.path else await _inspect_postgresql(database)
 
@@ -128,14 +128,14 @@ def _judge(revision: str | None, tables: Collection[str]) -> None:
         )
 
 
-async def _inspect_postgresql(database: Database) -> Standing:
-    def read(connection: Connection) -> Standing:
+async def _inspect_postgresql(database: Database) -> DatabaseState:
+    def read(connection: Connection) -> DatabaseState:
         # In this order: between the two, another process may commit the migration of an empty database.
         tables = connection.dialect.get_table_names(connection)
         revision = _revision(connection)
         _judge(revision, tables)
         keys = connection.execute(text("SELECT id, check_value FROM encryption_key")).all() if revision else []
-        return Standing(revision, [(key_id, bytes(value)) for key_id, value in keys])
+        return DatabaseState(revision, [(key_id, bytes(value)) for key_id, value in keys])
 
     try:
         async with database.engine.connect() as connection:
@@ -144,11 +144,11 @@ async def _inspect_postgresql(database: Database) -> Standing:
         raise StartError(f"The database is out of reach: {reason(error)}.") from None
 
 
-def _inspect_sqlite(path: Path) -> Standing:
+def _inspect_sqlite(path: Path) -> DatabaseState:
     connection: sqlite3.Connection | None = None
     try:
         if not path.exists() or path.stat().st_size == 0:
-            return Standing(None, [])
+            return DatabaseState(None, [])
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={_mode(path)}", uri=True, timeout=3)
         _check_pages(connection)
         return _read_sqlite(connection)
@@ -190,11 +190,11 @@ def _check_pages(connection: sqlite3.Connection) -> None:
         raise sqlite3.DatabaseError("it is damaged")
 
 
-def _read_sqlite(connection: sqlite3.Connection) -> Standing:
+def _read_sqlite(connection: sqlite3.Connection) -> DatabaseState:
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     versions = "SELECT version_num FROM alembic_version" if "alembic_version" in tables else "SELECT NULL"
     row = connection.execute(versions).fetchone()
     revision: str | None = row[0] if row else None
     _judge(revision, tables)
     keys: list[Any] = connection.execute("SELECT id, check_value FROM encryption_key").fetchall() if revision else []
-    return Standing(revision, keys)
+    return DatabaseState(revision, keys)

@@ -1,37 +1,114 @@
-"""The one writer of PostgreSQL: commits together what waits at the same time. Knows no table.
+"""PostgreSQL: one writer, a reader with connections of its own, a pool, and listening. Knows no table.
 
-Like the writer of SQLite, over one connection. Writers of several processes take turns by a lock, which each has from
-the beginning of its transaction to the end: so they commit one after the other, and none waits for a row of another.
-Statements go to the driver, past SQLAlchemy and its pool; its session is there for the units that use it.
+The writer commits together what waits at the same time, over one connection. Writers of several processes take turns by
+a lock, which each has from the beginning of its transaction to the end: so they commit one after the other, and none
+waits for a row of another. Statements go to the driver, past SQLAlchemy and its pool; its session is there for the
+units that use it.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
 from contextvars import Context
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from sqlalchemy import event
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only, greenlet_spawn
 
-from models.database.faults import in_the_way
+from models.database import backend
+from models.database.backend import READER_CONNECTIONS, Backend, Rows
+from models.database.faults import is_outage
 from models.database.prepared import Prepared
-from models.database.reader import connected, given_up
-from models.database.tracing import told
-from models.database.transaction import Row, Transaction
-from models.database.unit import Turn
-from models.database.writer import TOGETHER, Job
+from models.database.tracing import traced
+from models.database.transaction import Transaction
+from models.database.unit import BATCH_SIZE, Job, UnitTimer
 from models.observer import Observer
 
-_TURN = 0x656D61696C
-_BEGIN = f"BEGIN; SELECT pg_advisory_xact_lock({_TURN})"
+WRITER_CONNECTIONS = 2
+"""That of the writer, and one for the schema."""
+LOOKUP_CONNECTIONS = 4
+"""How many look-ups are answered at once."""
+LISTENER_CONNECTIONS = 1
+LOOKUP_WAIT_SECONDS = 1.0
+"""How long a look-up waits for a connection before it goes to the pool."""
+HANG_SECONDS = 30
+"""How long a statement may take, and how long a transaction may stand still."""
+CONNECT_SECONDS = 3.0
+_WRITERS_LOCK = 0x656D61696C
+_BEGIN = f"BEGIN; SELECT pg_advisory_xact_lock({_WRITERS_LOCK})"
+
+_Row = TypeVar("_Row")
 
 
-class Link:
-    """A connection and its driver, whose errors are told as SQLAlchemy tells them."""
+def open_postgresql(url: str, observer: Observer) -> Backend:
+    """The database of the URL. No connection is made before it is used."""
+    parsed = make_url(url).set(drivername="postgresql+asyncpg")
+    if "sslmode" in parsed.query:  # libpq's name for it
+        parsed = parsed.difference_update_query(["sslmode"]).update_query_dict({"ssl": parsed.query["sslmode"]})
+    readers = READER_CONNECTIONS + LOOKUP_CONNECTIONS + LISTENER_CONNECTIONS
+    engine = _engine(parsed, WRITER_CONNECTIONS, HANG_SECONDS)
+    pool = _engine(parsed, readers, HANG_SECONDS, default_transaction_read_only="on")
+    pool = pool.execution_options(isolation_level="AUTOCOMMIT")
+    return Backend(
+        PostgresqlWriter(engine, observer), PostgresqlReader(pool), engine, pool, partial(_migrating, parsed)
+    )
+
+
+class PostgresqlReader:
+    """A few connections, kept by themselves: to check one out of the pool takes longer than a look-up."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._free: list[tuple[AsyncConnection, Any]] = []
+        self._places = asyncio.Semaphore(LOOKUP_CONNECTIONS)
+
+    async def rows(self, text: str, arguments: tuple[Any, ...]) -> Rows:
+        if self._places.locked():
+            async with asyncio.timeout(LOOKUP_WAIT_SECONDS):
+                await self._places.acquire()
+        else:
+            await self._places.acquire()
+        try:
+            connection, driver = self._free.pop() if self._free else await connect(self._engine)
+            return await self._ask(connection, driver, text, arguments)
+        finally:
+            self._places.release()
+
+    async def _ask(self, connection: AsyncConnection, driver: Any, text: str, arguments: tuple[Any, ...]) -> Rows:
+        try:
+            found: Rows = await driver.fetch(text, *arguments)
+        except BaseException:
+            await asyncio.shield(discard(connection))
+            raise
+        self._free.append((connection, driver))
+        return found
+
+    async def close(self) -> None:
+        while self._free:
+            await discard(self._free.pop()[0])
+
+
+async def connect(engine: AsyncEngine) -> tuple[AsyncConnection, Any]:
+    """A connection, and what its driver calls one."""
+    connection = await engine.connect()
+    return connection, (await connection.get_raw_connection()).driver_connection
+
+
+async def discard(connection: AsyncConnection) -> None:
+    """Closes a connection whose state is not known, so that it is not used again."""
+    with suppress(Exception):
+        await connection.invalidate()
+    with suppress(Exception):
+        await connection.close()
+
+
+class WriterConnection:
+    """A connection and its driver, whose errors are raised as SQLAlchemy raises them."""
 
     def __init__(self, connection: AsyncConnection, driver: Any) -> None:
         self.connection = connection
@@ -42,7 +119,7 @@ class Link:
         await self.execute(_BEGIN)
 
     async def commit(self, channels: Iterable[str]) -> None:
-        """Ends it, and wakes whoever listens to one of the channels."""
+        """Ends it, and wakes the listeners of the channels."""
         notifies = "".join(f"NOTIFY {channel}; " for channel in channels)
         # To commit what was aborted is no error: it is rolled back without a word.
         if await self.execute(f"{notifies}COMMIT") != "COMMIT":
@@ -53,7 +130,7 @@ class Link:
         try:
             status: str = await self._driver.execute(text)
         except Exception as error:
-            raise self._told(error, text) from error
+            raise self._wrapped(error, text) from error
         return status
 
     async def fetch(self, text: str, arguments: tuple[Any, ...]) -> list[Any]:
@@ -61,10 +138,10 @@ class Link:
         try:
             rows: list[Any] = await self._driver.fetch(text, *arguments)
         except Exception as error:
-            raise self._told(error, text) from error
+            raise self._wrapped(error, text) from error
         return rows
 
-    def _told(self, error: Exception, text: str) -> Exception:
+    def _wrapped(self, error: Exception, text: str) -> Exception:
         if isinstance(error, OSError):
             return error
         broken = (getattr(error, "sqlstate", None) or "").startswith("23")
@@ -75,7 +152,7 @@ class Link:
 class PostgresqlTransaction(Transaction):
     """One unit's part of a transaction that others share."""
 
-    def __init__(self, link: Link, observer: Observer, channels: set[str]) -> None:
+    def __init__(self, link: WriterConnection, observer: Observer, channels: set[str]) -> None:
         connection = link.connection.sync_connection
         assert connection is not None
         super().__init__(connection, expire_on_commit=False)
@@ -86,12 +163,12 @@ class PostgresqlTransaction(Transaction):
         self.is_untouched = True
         """Whether nothing was sent but prepared SELECTs, which PostgreSQL answered."""
 
-    def run(self, prepared: Prepared[Row], /, **values: Any) -> list[Row]:
+    def run(self, prepared: Prepared[_Row], /, **values: Any) -> list[_Row]:
         compiled = prepared.compiled(self._dialect)
         arguments = compiled.arguments(values)
         was_untouched, self.is_untouched = self.is_untouched, False
         if self._observer.follows_statements:
-            with told(self._observer, self._dialect.name, compiled.text):
+            with traced(self._observer, self._dialect.name, compiled.text):
                 found = await_only(self._link.fetch(compiled.text, arguments))
         else:
             found = await_only(self._link.fetch(compiled.text, arguments))
@@ -116,16 +193,12 @@ class PostgresqlWriter:
         self._observer = observer
         self._jobs: deque[Job] = deque()
         self._task: asyncio.Task[None] | None = None
-        self._kept: Link | None = None
+        self._kept: WriterConnection | None = None
         self.waiting = 0
-        """Units that are not handed back yet."""
 
     async def write(self, unit: Callable[[Transaction], Any]) -> Any:
-        """The unit's result, once it is durable. Raises what the unit raises, DBAPIError, OSError and PoolTimeout.
-
-        A caller that goes away does not cut the unit short.
-        """
-        job = Job(unit, Turn(self._observer), asyncio.get_running_loop().create_future())
+        """As `Writer` says. Raises what the unit raises, DBAPIError, OSError and PoolTimeout."""
+        job = Job(unit, UnitTimer(self._observer), asyncio.get_running_loop().create_future())
         self.waiting += 1
         self._jobs.append(job)
         if self._task is None:
@@ -142,12 +215,12 @@ class PostgresqlWriter:
         for job in self._jobs:
             job.done.cancel()
         if self._kept:
-            await given_up(self._kept.connection)
+            await discard(self._kept.connection)
 
     async def _run(self) -> None:
         try:
             while self._jobs:
-                batch = [self._jobs.popleft() for _ in range(min(TOGETHER, len(self._jobs)))]
+                batch = [self._jobs.popleft() for _ in range(min(BATCH_SIZE, len(self._jobs)))]
                 try:
                     await self._commit(batch)
                 finally:
@@ -168,7 +241,7 @@ class PostgresqlWriter:
             if not isinstance(error, Exception):
                 raise
 
-    async def _transaction(self, batch: list[Job], work: Callable[[Link, Job, set[str]], bool]) -> bool:
+    async def _transaction(self, batch: list[Job], work: Callable[[WriterConnection, Job, set[str]], bool]) -> bool:
         """Whether the units were committed; False where one failed that had written something."""
         link = await self._begun()
         try:
@@ -179,13 +252,13 @@ class PostgresqlWriter:
             else:
                 await link.execute("ROLLBACK")
         except BaseException:
-            await asyncio.shield(given_up(link.connection))
+            await asyncio.shield(discard(link.connection))
             raise
         self._kept = link
         return is_whole
 
-    async def _begun(self) -> Link:
-        """A connection whose turn it is. The one that was kept may be dead: nothing is lost yet, a new one is made."""
+    async def _begun(self) -> WriterConnection:
+        """A connection that holds the lock: the one that was kept, or a new one where that is dead."""
         kept, self._kept = self._kept, None
         if kept:
             try:
@@ -193,27 +266,31 @@ class PostgresqlWriter:
             except DBAPIError as error:
                 if not error.connection_invalidated:
                     raise
-        return await self._begin(Link(*await connected(self._engine)))
+        return await self._begin(WriterConnection(*await connect(self._engine)))
 
-    async def _begin(self, link: Link) -> Link:
+    async def _begin(self, link: WriterConnection) -> WriterConnection:
         try:
             await link.begin()
         except BaseException:
-            await asyncio.shield(given_up(link.connection))
+            await asyncio.shield(discard(link.connection))
             raise
         return link
 
     def _run_all(
-        self, link: Link, batch: list[Job], work: Callable[[Link, Job, set[str]], bool], channels: set[str]
+        self,
+        link: WriterConnection,
+        batch: list[Job],
+        work: Callable[[WriterConnection, Job, set[str]], bool],
+        channels: set[str],
     ) -> bool:
         for job in batch:
-            job.turn.begin()
+            job.timer.begin()
             job.error = None
             if not job.context.run(work, link, job, channels):
                 return False
         return True
 
-    def _work(self, link: Link, job: Job, channels: set[str]) -> bool:
+    def _work(self, link: WriterConnection, job: Job, channels: set[str]) -> bool:
         """Runs one unit: False where it failed after it had written something. Raises what is in the way of all."""
         transaction = PostgresqlTransaction(link, self._observer, channels)
         try:
@@ -222,7 +299,7 @@ class PostgresqlWriter:
                 transaction.commit()
         except Exception as error:
             job.error = error
-            if in_the_way(error):
+            if is_outage(error):
                 raise
             return transaction.is_untouched
         finally:
@@ -231,7 +308,7 @@ class PostgresqlWriter:
                     transaction.close()
         return True
 
-    def _work_in_savepoint(self, link: Link, job: Job, channels: set[str]) -> bool:
+    def _work_in_savepoint(self, link: WriterConnection, job: Job, channels: set[str]) -> bool:
         await_only(link.execute("SAVEPOINT unit"))
         if not self._work(link, job, channels):
             await_only(link.execute("ROLLBACK TO unit"))
@@ -242,3 +319,45 @@ class PostgresqlWriter:
         for job in batch:
             self.waiting -= 1
             job.hand_back()
+
+
+@asynccontextmanager
+async def _migrating(url: URL) -> AsyncIterator[AsyncConnection]:
+    engine = _engine(url, 1, None)
+    try:
+        async with engine.begin() as connection:
+            yield connection
+    finally:
+        await engine.dispose()
+
+
+async def listen(pool: AsyncEngine, channel: str, wake: Callable[[], None]) -> None:
+    """Calls `wake` at each notification on the channel, until the connection is lost."""
+    lost = asyncio.Event()
+    async with pool.connect() as connection:
+        driver = (await connection.get_raw_connection()).driver_connection
+        assert driver is not None
+        notified = lambda *_: wake()  # noqa: E731
+        driver.add_termination_listener(lambda *_: lost.set())
+        await driver.add_listener(channel, notified)
+        try:
+            await lost.wait()
+        finally:
+            with suppress(Exception):
+                await driver.remove_listener(channel, notified)
+
+
+def _engine(url: URL, size: int, hang_seconds: float | None, **settings: str) -> AsyncEngine:
+    settings |= {"application_name": "email-inbox", "lock_timeout": f"{backend.LOCK_SECONDS}s"}
+    if hang_seconds:  # a process that stands still while it writes keeps the others waiting no longer than this
+        settings["idle_in_transaction_session_timeout"] = f"{hang_seconds}s"
+    return create_async_engine(
+        url,
+        # A server that hangs answers neither yes nor no.
+        connect_args={"timeout": CONNECT_SECONDS, "command_timeout": hang_seconds, "server_settings": settings},
+        hide_parameters=True,
+        pool_pre_ping=True,
+        pool_size=size,
+        max_overflow=0,
+        pool_timeout=backend.LOCK_SECONDS,
+    )

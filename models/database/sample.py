@@ -16,8 +16,8 @@ from sqlmodel.sql.expression import SelectOfScalar
 
 from models.database import Database
 
-SIZE = 2_000
-KEPT_SECONDS = 60.0
+SAMPLE_SIZE = 2_000
+SAMPLE_SECONDS = 60.0
 _PAGE = 8_192
 _PAGES = 300
 
@@ -37,14 +37,14 @@ async def share(database: Database, table: Any, text: str) -> float:
     sample = known.get(table.__tablename__)
     if sample is None or sample.until < time.monotonic():
         keys = await (_from_sqlite if database.path else _from_postgresql)(database, table)
-        sample = known[table.__tablename__] = _Sample(keys, time.monotonic() + KEPT_SECONDS)
+        sample = known[table.__tablename__] = _Sample(keys, time.monotonic() + SAMPLE_SECONDS)
     return sum(text in key for key in sample.keys) / max(len(sample.keys), 1)
 
 
 async def _from_sqlite(database: Database, table: Any) -> Sequence[str]:
     rowid: Any = literal_column(f'"{table.__tablename__}".rowid')
     last = (await _read(database, select(func.coalesce(func.max(rowid), 0)).select_from(table)))[0]
-    chosen = random.sample(range(1, last + 1), min(SIZE, last))
+    chosen = random.sample(range(1, last + 1), min(SAMPLE_SIZE, last))
     return await _read(database, select(table.search_key).where(rowid.in_(chosen)))
 
 
@@ -52,7 +52,7 @@ async def _from_postgresql(database: Database, table: Any) -> Sequence[str]:
     size = (await _read(database, select(func.pg_relation_size(f'"{table.__tablename__}"'))))[0]
     percent = min(100.0, 100.0 * _PAGES * _PAGE / max(size, 1))
     pages: Any = tablesample(table, func.system(percent))
-    return await _read(database, select(pages.c.search_key).limit(SIZE))
+    return await _read(database, select(pages.c.search_key).limit(SAMPLE_SIZE))
 
 
 async def _read(database: Database, statement: Any) -> Sequence[Any]:

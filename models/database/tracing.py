@@ -13,7 +13,7 @@ _ENDED = "statement_ended"
 
 
 @contextmanager
-def told(observer: Observer, system: str, text: str) -> Iterator[None]:
+def traced(observer: Observer, system: str, text: str) -> Iterator[None]:
     """The block sends this statement to a database of this kind."""
     end = observer.statement(system, text)
     try:

@@ -1,12 +1,21 @@
-"""The waiting of a unit for a connection and its lock, and then its work, as an observer is told of them."""
+"""A unit from its being asked for to its end, on whichever database. Knows no connection."""
 
+import asyncio
 import time
+from collections.abc import Callable
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
+from typing import Any
 
+from models.database.transaction import Transaction
 from models.observer import Observer, UnitState
 
+BATCH_SIZE = 32
+"""How many units are committed together, at most: the first of them waits for the last."""
 
-class Turn:
-    """One unit, from its being asked for to its end."""
+
+class UnitTimer:
+    """Tells an observer how long a unit waits for a connection and its lock, and how long it works."""
 
     __slots__ = ("_begun", "_observer", "_since", "_state")
 
@@ -17,7 +26,7 @@ class Turn:
         observer.unit(self._state, 1)
 
     def begin(self) -> None:
-        """It waits no longer. Told once, whatever follows."""
+        """It waits no longer. Counts once, also where the unit is run again."""
         if self._state == "writing":
             return
         self._begun = time.perf_counter()
@@ -30,3 +39,25 @@ class Turn:
         self._observer.unit(self._state, -1)
         if self._state == "writing":
             self._observer.wrote(self._begun - self._since, time.perf_counter() - self._begun)
+
+
+@dataclass(slots=True)
+class Job:
+    """A unit that waits, and runs in the context of its caller."""
+
+    unit: Callable[[Transaction], Any]
+    timer: UnitTimer
+    done: asyncio.Future[Any]
+    context: Context = field(default_factory=copy_context)
+    result: Any = None
+    error: BaseException | None = None
+
+    def hand_back(self) -> None:
+        """Gives the result, or the error, to the caller, where it still waits."""
+        self.timer.end()
+        if self.done.done():
+            return
+        if self.error is None:
+            self.done.set_result(self.result)
+        else:
+            self.done.set_exception(self.error)
