@@ -18,13 +18,15 @@ from models.database import sqlite_path
 from models.errors import StartError
 from models.fields import Address, Identifier, invalid
 from models.keyfile import KeyFile
-from models.secrets import Secret
+from models.secrets import Key, Secret
 from models.token import MAX_LENGTH
 from models.user import UserConfig
 from models.validation import accepted
 from resolvers.setup import FirstAdministrator
 
 PREFIX = "EMAIL_INBOX_"
+SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
+"""The variable by which prometheus_client is told, when it is imported, that several processes count together."""
 MIN_ADMIN_TOKEN = 20
 _HOST = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _PORTS = re.compile("([0-9]{1,5})(?:-([0-9]{1,5}))?")
@@ -188,6 +190,25 @@ class Settings(BaseSettings):
         return None if self.secret_keys else KeyFile(self.data_dir / "secret.key")
 
     @property
+    def own_folder(self) -> Path | None:
+        """The data folder, where anything of this server is kept in it."""
+        return self.data_dir if self.key_file or self.database_url is None else None
+
+    @property
+    def keys(self) -> list[Key]:
+        """The secret keys that are set. Raises StartError where one is wrong, or where there is none."""
+        if self.secret_keys is None:
+            return []
+        parts = self.secret_keys.get_secret_value().split(",")
+        try:
+            keys = [Key.parse(part) for part in parts if part.strip()]
+        except ValueError as error:
+            raise StartError(f"EMAIL_INBOX_SECRET_KEYS: {error}.") from None
+        if not keys:
+            raise StartError("EMAIL_INBOX_SECRET_KEYS holds no key: set one, or leave the variable out.")
+        return keys
+
+    @property
     def administrator(self) -> FirstAdministrator:
         return FirstAdministrator(
             self.admin_user_id, secret(self.admin_token), self.admin_email, secret(self.admin_password)
@@ -249,6 +270,21 @@ def _is_folder(path: Path) -> bool:
         return path.is_dir()
     except OSError:
         return True
+
+
+def metrics_folder() -> Path | None:
+    """Where several processes count together, as prometheus_client is told. Raises StartError where it is missing."""
+    folder = Path(shared) if (shared := os.environ.get(SHARED_METRICS)) else None
+    if folder and not folder.is_dir():
+        raise StartError(f"{SHARED_METRICS}: there is no folder {folder}.")
+    return folder
+
+
+def traces_wanted() -> bool:
+    """Whether OpenTelemetry's own variables say where traces go."""
+    endpoints = [os.environ.get(f"OTEL_EXPORTER_OTLP_{name}ENDPOINT") for name in ("TRACES_", "")]
+    is_disabled = os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+    return any(endpoints) and not is_disabled and os.environ.get("OTEL_TRACES_EXPORTER", "otlp") == "otlp"
 
 
 def unknown_settings() -> list[str]:

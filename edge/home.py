@@ -28,6 +28,11 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Vary": "Accept",
 }
+_PAGES = {
+    "graphql.md": "How to use the GraphQL API",
+    "rest.md": "How to use the REST API",
+    "mail.md": "Mail servers",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,18 @@ class Link:
     name: str
     title: str
     path: str
+
+
+def links(*, graphiql: bool, documented: bool) -> list[Link]:
+    """Where the page leads. `graphiql`: whether it is served; `documented`: whether the pages of docs/ are."""
+    found = [
+        Link("graphql", "GraphiQL: the GraphQL API in the browser" if graphiql else "The GraphQL API", "/graphql"),
+        Link("openapi", "The REST API, as OpenAPI", "/api/v1/openapi.json"),
+        Link("health", "Whether the server is ready", "/health/ready"),
+    ]
+    if documented:
+        found += [Link(f"docs/{name}", title, f"/docs/{name}") for name, title in _PAGES.items()]
+    return found
 
 
 class Home:

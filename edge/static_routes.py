@@ -6,7 +6,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 
-class Direct:
+class StaticRoutes:
     """ASGI middleware, the innermost of ours. What it does not find, Starlette does, which tries route after route."""
 
     def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute]) -> None:

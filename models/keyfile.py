@@ -14,10 +14,34 @@ from pathlib import Path
 import structlog
 
 from models.errors import StartError, Unavailable
-from models.files import give_to_owner, make_like
-from models.secrets import Key, new_key
+from models.files import give_to_owner, make_folder, make_like
+from models.secrets import Key, Keyring, new_key
 
 log = structlog.get_logger()
+
+
+def open_keyring(given: list[Key], key_file: "KeyFile | None", folder: Path | None, *, first_start: bool) -> Keyring:
+    """The keys that are given, or those of the file, which a first start makes. `folder` is made where it is missing.
+
+    Raises StartError where a key file is missing that was there before, or can't be used.
+    """
+    if key_file and not key_file.exists() and not first_start:
+        raise StartError(f"The key file {key_file.path} is missing: put it back, or set EMAIL_INBOX_SECRET_KEYS.")
+    if folder:
+        _make_folder(folder)
+    if key_file is None:
+        return Keyring(lambda: given)
+    if not key_file.exists():
+        key_file.create()
+    key_file.keys()
+    return Keyring(key_file.keys_now)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        make_folder(folder)
+    except OSError as error:
+        raise StartError(f"The data folder {folder} can't be made: {error.strerror}.") from None
 
 
 class KeyFile:

@@ -12,7 +12,8 @@ import websockets
 from websockets.asyncio.client import ClientConnection
 
 from edge.metrics import Metrics
-from server import UVICORN, create_app
+from edge.serving import UVICORN
+from server import create_app
 from settings import Settings
 from tests.running import ADMIN_HEADERS, Running, client_of
 

@@ -17,8 +17,8 @@ from models.errors import BadRequest
 from models.secrets import Secret
 from models.user import Permission
 from resolvers.access import Credentials
+from resolvers.opening import open_context
 from resolvers.session import login
-from server import world
 from settings import Settings
 from tests.api import GraphQLApi
 from tests.inboxes import inbox_values
@@ -125,7 +125,7 @@ async def test_a_change_by_another_process_is_told_within_two_seconds(
     live: tuple[Running, str], settings: Settings
 ) -> None:
     server, url = live
-    async with connected(url) as subscriber, world(settings) as other:
+    async with connected(url) as subscriber, open_context(settings) as other:
         await subscriber.start(CHANGES)
         admin = server.app.state.authenticator.remembered(Credentials(Secret(ADMIN_TOKEN)), "")
         async with asyncio.timeout(2):

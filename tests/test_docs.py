@@ -14,7 +14,7 @@ from graphql import OperationDefinitionNode, parse, validate
 
 import resolvers.rocketchat  # noqa: F401 - only the shell loads it, and its rule with it
 import server as composition
-from edge import admission, body, protocol, websocket
+from edge import admission, body, protocol, serving, websocket
 from mail import patience, report
 from models import change, database, fields, paging, token
 from models.config import MAIL_PORTS
@@ -79,7 +79,7 @@ def test_the_list_of_documents_that_is_shown_can_be_used(tmp_path: Path) -> None
     assert lists
     for shown in lists:
         (tmp_path / "list.json").write_text(shown)
-        assert trusted_documents.load_trusted_documents(tmp_path / "list.json")
+        assert trusted_documents.load_documents(tmp_path / "list.json")
 
 
 def test_the_permissions_are_those_of_the_code() -> None:
@@ -168,7 +168,7 @@ def test_the_figures_in_the_text_are_those_of_the_code() -> None:
     connections += postgresql.LOOKUP_CONNECTIONS + postgresql.LISTENER_CONNECTIONS
     figures = {
         "operation.md": [
-            f"answered within {composition.GRACE_SECONDS} seconds",
+            f"answered within {serving.GRACE_SECONDS} seconds",
             f"after {backend.LOCK_SECONDS:g} seconds of waiting",
             f"waits for {backend.LOCK_SECONDS:g} seconds",
             f"up to {connections} connections",

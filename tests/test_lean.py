@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edge.body import _parse_slowly, parse_json
-from edge.static_routes import Direct
+from edge.static_routes import StaticRoutes
 from models.errors import Unauthenticated
 from models.fields import ID_ALPHABET, ID_LENGTH, random_id
 from resolvers.access import Remembered
@@ -88,7 +88,7 @@ PATHS = (
 async def test_what_is_found_at_once_is_what_starlette_finds(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = [await _answers(server)]
     with monkeypatch.context() as patched:
-        patched.setattr(Direct, "__call__", lambda self, *given: self.app(*given))
+        patched.setattr(StaticRoutes, "__call__", lambda self, *given: self.app(*given))
         answers.append(await _answers(server))
     assert answers[0] == answers[1]
 

@@ -12,7 +12,7 @@ from tests.process import ROOT, serving
 
 LEFT = {
     "alembic",  # the database is up to date, or empty
-    "cli",
+    "cli.program",
     "typer",
     "rest.openapi",
     "email_validator",  # for addresses that are not plain
@@ -36,10 +36,10 @@ FIRST_REQUESTS = """
 import asyncio, sys, threading
 from pathlib import Path
 
-from cli.world import shell
+from cli.context import shell
 from resolvers.check import check_email_inbox
 from resolvers.mail_settings import mail_server_settings
-from server import world
+from resolvers.opening import open_context
 from settings import Settings
 
 class Watch:
@@ -48,7 +48,7 @@ class Watch:
 
 async def main():
     config = {"server": "10.0.0.1", "port": 993, "username": "a", "password": "b", "secure": True}
-    async with world(Settings(_env_file=None, data_dir=Path("data"))) as started:
+    async with open_context(Settings(_env_file=None, data_dir=Path("data"))) as started:
         context = started.acting_as(shell)
         sys.meta_path.insert(0, Watch())
         print("failed", (await check_email_inbox(context, {"imap": config})).imap.failure.kind.value)
@@ -61,7 +61,7 @@ MADE_TO_SERVE = """
 import gc, runpy
 server = runpy.run_path("server.py", run_name="started")
 assert not gc.isenabled()
-server["_settle"]()
+server["serving"].tune_garbage_collector()
 assert gc.isenabled()
 assert gc.get_freeze_count() > 100_000
 """
@@ -80,7 +80,7 @@ def test_a_start_loads_nothing_that_few_requests_need(tmp_path: Path, starts: in
 
 def test_the_first_check_is_loaded_beside_the_event_loop(tmp_path: Path) -> None:
     lines = python(FIRST_REQUESTS, tmp_path).splitlines()
-    assert {"failed HOST_NOT_ALLOWED", "found Google", "thread mail.check", "thread mail.discovery"} <= set(lines)
+    assert {"failed HOST_NOT_ALLOWED", "found Google", "thread mail.check", "thread mail.settings.discovery"} <= set(lines)
     assert [line for line in lines if line.removeprefix("loop ").startswith(TALKS_TO_SERVERS)] == []
 
 

@@ -26,7 +26,7 @@ from tests.running import ADMIN_HEADERS, settings_for
 from tests.stored import DATABASE, inboxes_of, locked
 
 SECONDS = 10.0
-QUICK = {"server.GRACE_SECONDS": 1}
+QUICK = {"edge.serving.GRACE_SECONDS": 1}
 
 
 @pytest.fixture

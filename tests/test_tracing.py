@@ -23,10 +23,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 from sqlalchemy import text
 
-import server as composition
 from edge.tracing import Quiet, Traces
 from models.database import open_database
-from settings import Settings
+from settings import Settings, traces_wanted
 from tests.api import SET, SHOW, post_json
 from tests.inboxes import inbox_values
 from tests.process import ROOT, environment_of, free_port, serving, until
@@ -404,7 +403,8 @@ import sys
 {before}
 import server
 app = server.create_app(server.Settings(_env_file=None))
-print(type(server._metrics()).__name__, sum(name.startswith("opentelemetry") for name in sys.modules))
+metrics = server.telemetry.make_metrics(None, traced=server.environment.traces_wanted())
+print(type(metrics).__name__, sum(name.startswith("opentelemetry") for name in sys.modules))
 """
 
 
@@ -426,7 +426,7 @@ def test_the_variables_of_opentelemetry_say_whether_traces_are_wanted(
         monkeypatch.delenv(name)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert composition._traces_wanted() == wanted
+    assert traces_wanted() == wanted
 
 
 def test_without_them_nothing_of_it_is_imported() -> None:

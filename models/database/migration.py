@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from models.database import Database
+from models.database import Database, describe_missing
 from models.database.faults import reason
 from models.errors import StartError
 from models.files import make_file
@@ -37,6 +37,15 @@ class DatabaseState:
 
     revision: str | None
     keys: list[tuple[str, bytes]]
+
+    def must_exist(self, url: str, data_folder: Path) -> None:
+        """Raises StartError where there is no database, or one without tables."""
+        if self.revision is None:
+            raise StartError(
+                f"No database was found: {describe_missing(url)} (data folder: {data_folder.absolute()}). To use "
+                "another one, set EMAIL_INBOX_DATA_DIR or EMAIL_INBOX_DATABASE_URL, or pass the settings of the server "
+                "by --env-file FILE. The first start of the server makes a database."
+            )
 
 
 async def inspect(database: Database) -> DatabaseState:

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import structlog
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 from strawberry.http.ides import get_graphql_ide_html
 
 BUNDLE = Path(__file__).parents[2] / "web" / "dist"
 ASSETS = "/graphiql"
+
+log = structlog.get_logger()
 
 _UNREACHABLE = Path(__file__).parent / "unreachable.html"
 _CURL = """\
@@ -75,6 +78,7 @@ def load_page() -> Page:
     index = BUNDLE / "index.html"
     if index.exists():
         return Page(index.read_text("utf-8"), bundled=True)
+    log.warning("stock GraphiQL page", reason="web/dist is not built; the page loads its parts from the internet")
     return Page(_stock_page(), bundled=False)
 
 

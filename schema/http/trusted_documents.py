@@ -52,8 +52,13 @@ class TrustedDocuments(AnyDocument):
         return query
 
 
-def load_trusted_documents(path: Path) -> TrustedDocuments:
-    """The list in a file: a JSON object of documents by their SHA-256, in hexadecimal. Raises StartError."""
+def load_documents(path: Path | None) -> AnyDocument:
+    """The list in a file, a JSON object of documents by their SHA-256 in hexadecimal; any document where there is none.
+
+    Raises StartError.
+    """
+    if path is None:
+        return AnyDocument()
     try:
         found = parse_json(path.read_bytes())
     except OSError as error:

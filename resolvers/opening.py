@@ -1,0 +1,87 @@
+"""Opens what every resolver works with: the database, the keys, the mail side. Knows no variable of the environment."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from mail.service import Mail
+from models import key
+from models.database import open_database
+from models.database.migration import inspect, migrate
+from models.files import is_open_to_all
+from models.keyfile import KeyFile, open_keyring
+from models.observer import Observer
+from models.secrets import Key
+from resolvers.consent import Consents
+from resolvers.context import Context
+from resolvers.events import Events
+from resolvers.mail_limits import Turns
+from resolvers.throttle import Throttle
+
+TOKEN_GRACE_SECONDS = 1.0
+"""How long access tokens may be fetched at the end: what comes with one may be good for one time only."""
+
+log = structlog.get_logger()
+
+
+class Configuration(Protocol):
+    """The settings that a context is opened with."""
+
+    @property
+    def url(self) -> str: ...
+    @property
+    def data_dir(self) -> Path: ...
+    @property
+    def own_folder(self) -> Path | None: ...
+    @property
+    def keys(self) -> list[Key]: ...
+    @property
+    def key_file(self) -> KeyFile | None: ...
+    @property
+    def mail_hosts_allow(self) -> Sequence[str]: ...
+    @property
+    def mail_ports(self) -> Collection[int] | None: ...
+    @property
+    def ca_file(self) -> Path | None: ...
+
+
+@asynccontextmanager
+async def open_context(
+    settings: Configuration, observer: Observer | None = None, *, makes: bool = True
+) -> AsyncIterator[Context]:
+    """The context that every request starts from: database up to date, keys at hand. Raises StartError.
+
+    `makes`: whether a database is made where there is none. Nothing on disk is changed before the database was found
+    to be whole, known and of these keys.
+    """
+    observer, keys = observer or Observer(), settings.keys
+    mail = Mail.of(settings.mail_hosts_allow, settings.mail_ports, settings.ca_file)
+    async with open_database(settings.url, observer) as database:
+        state = await inspect(database)
+        if not makes:
+            state.must_exist(settings.url, settings.data_dir)
+        keyring = open_keyring(keys, settings.key_file, settings.own_folder, first_start=not state.keys)
+        key.hold_against(state.keys, keyring)
+        await migrate(database, keyring)
+        await database.write(lambda transaction: key.register(transaction, keyring))
+        if database.path and is_open_to_all(database.path):
+            log.warning("database open to every user", path=str(database.path), fix=f"chmod 600 {database.path}")
+        consents = Consents(database, keyring)
+        mail.tokens.alone, mail.tokens.on_rotation = consents.alone, consents.keep
+        try:
+            yield Context(database, keyring, Events(database, observer), Throttle(observer), mail, Turns(), observer)
+        finally:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TOKEN_GRACE_SECONDS):
+                    await mail.tokens.finish()
+
+
+async def existing_database(settings: Configuration) -> str:
+    """The URL of the database. Raises StartError where there is none."""
+    async with open_database(settings.url) as database:
+        (await inspect(database)).must_exist(settings.url, settings.data_dir)
+    return settings.url
