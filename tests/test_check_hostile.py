@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 
-import mail.check
+import mail.connect
 from mail import patience
 from tests.mail.accounts import PASSWORD
 from tests.mail.certificates import Certificates
@@ -52,7 +52,7 @@ def _nothing_stays(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureF
 @pytest.fixture(autouse=True)
 def _short_stages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patience, "STAGE_SECONDS", SECONDS / 2)
-    monkeypatch.setattr(mail.check, "LEAVE_SECONDS", 0.2)
+    monkeypatch.setattr(mail.connect, "LOGOUT_SECONDS", 0.2)
 
 
 async def everywhere(

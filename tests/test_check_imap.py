@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-import mail.check
 import mail.imap
 from mail import patience
 from mail.check import check_imap

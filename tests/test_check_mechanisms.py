@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-import mail.check
+import mail.connect
 from mail import patience
 from tests.mail.accounts import PASSWORD, USER
 from tests.mail.certificates import Certificates
@@ -24,7 +24,7 @@ def _nothing_stays(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureF
 @pytest.fixture(autouse=True)
 def _short_stages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patience, "STAGE_SECONDS", 1.0)
-    monkeypatch.setattr(mail.check, "LEAVE_SECONDS", 0.2)
+    monkeypatch.setattr(mail.connect, "LOGOUT_SECONDS", 0.2)
 
 
 # ---------------------------------------------------------------------------------------------------------------- IMAP

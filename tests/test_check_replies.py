@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-import mail.check
+import mail.connect
 from mail import patience
-from mail.check import Checking, send
+from mail.check import send
+from mail.connect import Progress
 from mail.report import Reply, StageName
 from mail.settings.providers import provider_of_server
 from mail.smtp import MAY_BE_SENT, NOT_RECEIVED_HERE
@@ -29,7 +30,7 @@ def _nothing_stays(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureF
 @pytest.fixture(autouse=True)
 def _short_stages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patience, "STAGE_SECONDS", 1.0)
-    monkeypatch.setattr(mail.check, "LEAVE_SECONDS", 0.2)
+    monkeypatch.setattr(mail.connect, "LOGOUT_SECONDS", 0.2)
 
 
 @pytest.mark.parametrize(
@@ -186,12 +187,12 @@ async def test_the_provider_is_known_to_want_something_else(protocol: Protocol, 
 
 @pytest.mark.parametrize("error", [ConnectionResetError(), OSError(CANARY), BrokenPipeError(CANARY)], ids=repr)
 async def test_a_connection_that_breaks_wherever_it_does(error: OSError) -> None:
-    checking = Checking()
+    progress = Progress(account(993))
     with pytest.raises(MailFailure):
-        async with checking.stage(StageName.GREETING, account(993)):
+        async with progress.stage(StageName.GREETING):
             raise error
-    assert outcome(checking.report) == "GREETING PROTOCOL_ERROR server"
-    assert CANARY not in told(checking.report)
+    assert outcome(progress.report) == "GREETING PROTOCOL_ERROR server"
+    assert CANARY not in told(progress.report)
 
 
 @pytest.mark.parametrize("place", ["AUTHENTICATE", "EXAMINE"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import mail.check
+import mail.connect
 from mail import patience
 from mail.check import check_imap
 from mail.hosts import Address
@@ -217,7 +217,7 @@ async def test_a_bad_certificate_that_is_not_shown_again(
     protocol: Protocol, implicit: bool, later: Step, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server may let nobody in twice: what is known is told, within the stage."""
-    monkeypatch.setattr(mail.check, "LOOK_SECONDS", 0.3)
+    monkeypatch.setattr(mail.connect, "CERTIFICATE_SECONDS", 0.3)
     begins = at_first(secure() if implicit else both(), later)
     with scripted(certificates.server_context(At.EXPIRED), begins, *dialogue(protocol)) as server:
         port = port_of(protocol, implicit=implicit)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-import mail.check
+import mail.connect
 from mail import oauth2, patience
 from mail.report import ServerCheck
 from mail.service import Mail
@@ -154,4 +154,4 @@ async def test_a_token_endpoint_that_hangs_is_not_blamed_on_the_mail_server(
 def test_what_is_waited_for_within_a_stage_ends_before_it() -> None:
     """Otherwise the stage would end first, and blame the mail server."""
     assert oauth2.SECONDS < patience.STAGE_SECONDS < patience.CHECK_SECONDS
-    assert mail.check.LOOK_SECONDS < patience.STAGE_SECONDS
+    assert mail.connect.CERTIFICATE_SECONDS < patience.STAGE_SECONDS

@@ -80,7 +80,9 @@ def test_a_start_loads_nothing_that_few_requests_need(tmp_path: Path, starts: in
 
 def test_the_first_check_is_loaded_beside_the_event_loop(tmp_path: Path) -> None:
     lines = python(FIRST_REQUESTS, tmp_path).splitlines()
-    assert {"failed HOST_NOT_ALLOWED", "found Google", "thread mail.check", "thread mail.settings.discovery"} <= set(lines)
+    assert {"failed HOST_NOT_ALLOWED", "found Google", "thread mail.check", "thread mail.settings.discovery"} <= set(
+        lines
+    )
     assert [line for line in lines if line.removeprefix("loop ").startswith(TALKS_TO_SERVERS)] == []
 
 
