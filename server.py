@@ -39,7 +39,7 @@ from resolvers.setup import Administrator, make_administrator
 from rest import router
 from runners.upkeep import keep_up
 from schema import build_schema
-from schema.http.endpoint import Endpoint
+from schema.http.endpoint import GraphQLEndpoint
 from schema.http.page import ASSETS, Assets, load_page
 from schema.http.trusted_documents import load_documents
 from settings import Settings, read_settings
@@ -93,7 +93,7 @@ def create_app(settings: Settings | None = None, metrics: Metrics | None = None)
 def _routes(settings: Settings, metrics: Metrics, rate: Rate | None) -> list[BaseRoute]:
     page = load_page() if settings.graphiql else None
     schema = build_schema(introspection=settings.introspection)
-    graphql = Endpoint(schema, page, load_documents(settings.trusted_documents), rate)
+    graphql = GraphQLEndpoint(schema, page, load_documents(settings.trusted_documents), rate)
     routes: list[BaseRoute] = [
         Route("/graphql", graphql),
         WebSocketRoute("/graphql", graphql),
@@ -117,7 +117,7 @@ def serve(settings: Settings) -> None:
     for name in environment.unknown_settings():
         log.warning("unknown setting", name=name)
     load_documents(settings.trusted_documents)
-    sockets = serving.listen(settings.host, settings.port)
+    sockets = serving.bind_sockets(settings.host, settings.port)
     administrator = asyncio.run(prepare(settings))
     if settings.own_hosts is None and "*" not in settings.hosts:
         log.warning("every Host is accepted", fix="set EMAIL_INBOX_PUBLIC_URL")
@@ -147,7 +147,7 @@ def configure_logs(settings: Settings) -> None:
 
 def commands() -> Any:
     """The commands, as a `typer.Typer`. A server that starts does without, and without the libraries that they need."""
-    from cli.program import Options, Server, program
+    from cli.program import Options, ServerActions, program
 
     options = Options()
 
@@ -155,9 +155,9 @@ def commands() -> Any:
         environment.set_environment(options.folder, options.env_files, options.environment)
         return read_settings()
 
-    server = Server(
+    server = ServerActions(
         settings=settings,
-        world=lambda *, makes=False: open_context(settings(), makes=makes),
+        open_context=lambda *, makes=False: open_context(settings(), makes=makes),
         database=lambda: asyncio.run(existing_database(settings())),
         serve=lambda: serve(settings()),
         schema=lambda: build_schema().as_str(),
@@ -184,9 +184,9 @@ def _run(arguments: list[str]) -> None:
         serve(read_settings())
     else:
         serving.tune_garbage_collector()
-        from cli.program import NAME, in_front
+        from cli.program import PROGRAM_NAME, in_front
 
-        commands()(in_front(arguments), prog_name=NAME)
+        commands()(in_front(arguments), prog_name=PROGRAM_NAME)
 
 
 def _fail(reason: str) -> None:

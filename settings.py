@@ -16,15 +16,15 @@ from edge.same_origin import is_address, own_hosts
 from models.config import MAIL_PORTS
 from models.database import sqlite_path
 from models.errors import StartError
-from models.fields import Address, Identifier, invalid
+from models.fields import EmailAddress, Identifier, invalid
 from models.keyfile import KeyFile
 from models.secrets import Key, Secret
-from models.token import MAX_LENGTH
+from models.token import MAX_TOKEN_LENGTH
 from models.user import UserConfig
-from models.validation import accepted
+from models.validation import validated_value
 from resolvers.setup import FirstAdministrator
 
-PREFIX = "EMAIL_INBOX_"
+ENV_PREFIX = "EMAIL_INBOX_"
 SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 """The variable by which prometheus_client is told, when it is imported, that several processes count together."""
 MIN_ADMIN_TOKEN = 20
@@ -41,15 +41,15 @@ def _token(value: SecretStr) -> SecretStr:
 
 def _admin_token(value: SecretStr) -> SecretStr:
     """Short ones are guessed, and very long ones are not looked at."""
-    if not MIN_ADMIN_TOKEN <= len(_token(value).get_secret_value()) <= MAX_LENGTH:
+    if not MIN_ADMIN_TOKEN <= len(_token(value).get_secret_value()) <= MAX_TOKEN_LENGTH:
         raise invalid(
-            f"must have {MIN_ADMIN_TOKEN} to {MAX_LENGTH} characters: `openssl rand -hex 32` makes a good one"
+            f"must have {MIN_ADMIN_TOKEN} to {MAX_TOKEN_LENGTH} characters: `openssl rand -hex 32` makes a good one"
         )
     return value
 
 
 def _password(value: SecretStr) -> SecretStr:
-    if accepted(UserConfig, "password", value.get_secret_value()) is None:
+    if validated_value(UserConfig, "password", value.get_secret_value()) is None:
         raise invalid("must be 1 to 1,000 characters, none of them a control character")
     return value
 
@@ -124,8 +124,8 @@ Origins = Annotated[list[Annotated[Origin, BeforeValidator(_origin)]], NoDecode,
 Networks = Annotated[
     list[Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]], NoDecode, BeforeValidator(_parts)
 ]
-Hosts = Annotated[list[Annotated[str, BeforeValidator(_host)]], NoDecode, BeforeValidator(_parts)]
-List = Annotated[list[str], NoDecode, BeforeValidator(_parts)]
+HostNames = Annotated[list[Annotated[str, BeforeValidator(_host)]], NoDecode, BeforeValidator(_parts)]
+Strings = Annotated[list[str], NoDecode, BeforeValidator(_parts)]
 Ports = Annotated[frozenset[int] | None, NoDecode, BeforeValidator(_ports)]
 Token = Annotated[SecretStr, AfterValidator(_token)]
 
@@ -134,7 +134,7 @@ class Settings(BaseSettings):
     """`docs/configuration.md` explains it. Everything has a default that needs no service."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
+        env_prefix=ENV_PREFIX,
         env_file=".env",
         env_ignore_empty=True,
         extra="ignore",
@@ -150,11 +150,11 @@ class Settings(BaseSettings):
     secret_keys: SecretStr | None = None
     admin_user_id: Identifier | None = None
     admin_token: Annotated[SecretStr, AfterValidator(_admin_token)] | None = None
-    admin_email: Address | None = None
+    admin_email: EmailAddress | None = None
     admin_password: Annotated[SecretStr, AfterValidator(_password)] | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] | None = None
-    mail_hosts_allow: List = []
+    mail_hosts_allow: Strings = []
     mail_ports: Ports = None
     ca_file: Path | None = None
     graphiql: bool = True
@@ -163,7 +163,7 @@ class Settings(BaseSettings):
     trusted_documents: Path | None = None
     cors_origins: Origins = []
     public_url: Annotated[Origin | None, BeforeValidator(_public_url)] = None
-    hosts: Hosts = []
+    hosts: HostNames = []
     proxies: Networks = []
     metrics_token: Token | None = None
 
@@ -241,7 +241,7 @@ def _read_file(file: Path) -> dict[str, str]:
     except UnicodeError:
         raise StartError(f"--env-file: {file} is not text in UTF-8.") from None
     return {
-        (name.upper() if name.upper().startswith(PREFIX) else name): value
+        (name.upper() if name.upper().startswith(ENV_PREFIX) else name): value
         for name, value in found.items()
         if value is not None
     }
@@ -252,7 +252,7 @@ def read_settings() -> Settings:
     try:
         settings = Settings()
     except ValidationError as error:
-        wrong = [f"{PREFIX}{str(found['loc'][0]).upper()}: {found['msg']}" for found in error.errors()]
+        wrong = [f"{ENV_PREFIX}{str(found['loc'][0]).upper()}: {found['msg']}" for found in error.errors()]
         raise StartError("; ".join(wrong) + ".") from None
     except (OSError, UnicodeError) as error:
         raise StartError(f"The settings file .env can't be read: {error}.") from None
@@ -289,8 +289,8 @@ def traces_wanted() -> bool:
 
 def unknown_settings() -> list[str]:
     """Variables that look like settings but are none: misspelt ones, mostly."""
-    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
-    return sorted(name for name in os.environ if name.startswith(PREFIX) and name.upper() not in known)
+    known = {f"{ENV_PREFIX}{name.upper()}" for name in Settings.model_fields}
+    return sorted(name for name in os.environ if name.startswith(ENV_PREFIX) and name.upper() not in known)
 
 
 def secret(value: SecretStr | None) -> Secret | None:

@@ -24,7 +24,7 @@ from sqlmodel import col, func, select
 
 import models.database.migration
 from models.database import Database, open_database
-from models.database.search import listing
+from models.database.search import search_page
 from models.fields import folded
 from models.inbox import EmailInbox, InboxOrder
 from models.paging import Order, Window
@@ -102,7 +102,7 @@ async def search(database: Database, text: str, times: int) -> tuple[str, list[S
         for _ in range(times + 1):
             statements.clear()
             began = time.perf_counter()
-            found = await listing(database, EmailInbox, text, (), Window(), InboxOrder.NAME, Order.ASC)
+            found = await search_page(database, EmailInbox, text, (), Window(), InboxOrder.NAME, Order.ASC)
             searches.append(Search(time.perf_counter() - began, sum(statements)))
     return f"{len(found.page.rows)}{' and more' if found.page.has_next else ''}", searches[1:]
 

@@ -11,7 +11,7 @@ from cli.terminal import say
 from models.database.backup import back_up
 
 
-def attach(app: typer.Typer, database: Callable[[], str]) -> None:
+def add_backup(app: typer.Typer, database: Callable[[], str]) -> None:
     """Adds the command. `database` gives the URL of a database that exists."""
 
     @app.command()

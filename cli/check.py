@@ -6,22 +6,22 @@ from collections.abc import Iterator
 from cli.context import print_table
 from cli.terminal import say
 from mail.report import ServerCheck, Stage
-from resolvers.check import Checked
+from resolvers.check import CheckResult
 
-HEADERS = ("protocol", "step", "result", "ms", "code", "message", "hint")
+COLUMN_TITLES = ("protocol", "step", "result", "ms", "code", "message", "hint")
 
 
-def print_check(checked: Checked) -> None:
+def print_check(checked: CheckResult) -> None:
     if sys.stdout.isatty():
         for protocol, check in checked:
             say("")
             say(f"{protocol.upper()}: {'works' if check.success else 'does not work'}")
-            print_table(("step", "", "ms", "what is wrong, what to do"), map(_told, check.stages))
+            print_table(("step", "", "ms", "what is wrong, what to do"), map(_cells, check.stages))
             for name, value in _facts(check):
                 say(f"{name}: {value}")
     else:
         lines = [(protocol, *cells) for protocol, check in checked for cells in (*_steps(check), *_facts(check))]
-        print_table(HEADERS, [(*cells, *[""] * (len(HEADERS) - len(cells))) for cells in lines])
+        print_table(COLUMN_TITLES, [(*cells, *[""] * (len(COLUMN_TITLES) - len(cells))) for cells in lines])
 
 
 def _steps(check: ServerCheck) -> Iterator[tuple[str, ...]]:
@@ -29,7 +29,7 @@ def _steps(check: ServerCheck) -> Iterator[tuple[str, ...]]:
         yield (stage.stage, "ok" if stage.success else "failed", _duration(stage), *_trouble(stage), stage.hint or "")
 
 
-def _told(stage: Stage) -> tuple[str, ...]:
+def _cells(stage: Stage) -> tuple[str, ...]:
     code, message = _trouble(stage)
     lines = [f"{code}: {message}" if code else "", stage.hint or ""]
     return (stage.stage, "✓" if stage.success else "✗", _duration(stage), "\n".join(filter(None, lines)))

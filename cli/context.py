@@ -14,21 +14,23 @@ from models.paging import MAX_SIZE, Page, Window
 from models.user import Permission, User
 from resolvers.context import Caller, Context
 
-Result = TypeVar("Result")
-Row = TypeVar("Row")
+_Result = TypeVar("_Result")
+_Row = TypeVar("_Row")
 
 
-class World(Protocol):
+class OpenContext(Protocol):
     """Opens the database and the keys. `makes`: also where there is no database yet, which it makes."""
 
     def __call__(self, *, makes: bool = False) -> AbstractAsyncContextManager[Context]: ...
 
 
-def run(world: World, work: Callable[[Context], Awaitable[Result]], *, makes: bool = False) -> Result:
+def run_with_context(
+    open_context: OpenContext, work: Callable[[Context], Awaitable[_Result]], *, makes: bool = False
+) -> _Result:
     """Does the work on the opened database. What goes wrong is printed as one line, with exit status 1."""
 
-    async def within() -> Result:
-        async with world(makes=makes) as context:
+    async def within() -> _Result:
+        async with open_context(makes=makes) as context:
             return await work(context.acting_as(shell))
 
     try:
@@ -71,9 +73,9 @@ def acting_as(user: User) -> Callable[[], Awaitable[Caller]]:
     return caller
 
 
-async def every(page_at: Callable[[Window], Awaitable[Page[Row]]]) -> list[Row]:
+async def all_pages(page_at: Callable[[Window], Awaitable[Page[_Row]]]) -> list[_Row]:
     """The rows of all pages of a list."""
-    rows: list[Row] = []
+    rows: list[_Row] = []
     page = await page_at(Window(first=MAX_SIZE))
     while True:
         rows.extend(page.rows)

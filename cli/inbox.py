@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from cli.check import print_check
-from cli.context import World, every, print_table, run
+from cli.context import OpenContext, all_pages, print_table, run_with_context
 from models.paging import Page, Window
 from models.stored import StoredInbox
 from resolvers import inbox as resolvers
@@ -14,7 +14,7 @@ from resolvers.check import check_email_inbox
 from resolvers.context import Context
 
 
-def commands(world: World) -> typer.Typer:
+def inbox_commands(open_context: OpenContext) -> typer.Typer:
     """The commands about inboxes."""
     app = typer.Typer(help="List and check inboxes.", no_args_is_help=True)
 
@@ -26,12 +26,12 @@ def commands(world: World) -> typer.Typer:
     def list_() -> None:
         """List all inboxes."""
         headers = ("id", "name", "email", "active", "department", "smtp", "imap", "version")
-        print_table(headers, [_row(inbox) for inbox in run(world, _all)])
+        print_table(headers, [_row(inbox) for inbox in run_with_context(open_context, _all)])
 
     @app.command()
     def check(inbox_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
         """Check the mail servers of an inbox, step by step. Sends no mail."""
-        checked = run(world, lambda context: check_email_inbox(context, {"id": inbox_id}))
+        checked = run_with_context(open_context, lambda context: check_email_inbox(context, {"id": inbox_id}))
         print_check(checked)
         if checked.problems:
             raise typer.Exit(1)
@@ -49,4 +49,4 @@ async def _all(context: Context) -> list[StoredInbox]:
     async def page_at(window: Window) -> Page[StoredInbox]:
         return (await resolvers.email_inboxes(context, window)).page
 
-    return await every(page_at)
+    return await all_pages(page_at)

@@ -5,7 +5,7 @@ from typing import Protocol
 
 import typer
 
-from cli.context import World, run
+from cli.context import OpenContext, run_with_context
 from cli.terminal import counted, say
 from models.keyfile import KeyFile
 from resolvers.keys import rotate_keys
@@ -18,7 +18,7 @@ class HasKeyFile(Protocol):
     def key_file(self) -> KeyFile | None: ...
 
 
-def commands(world: World, settings: Callable[[], HasKeyFile]) -> typer.Typer:
+def key_commands(open_context: OpenContext, settings: Callable[[], HasKeyFile]) -> typer.Typer:
     """The commands about the keys that the secrets of inboxes are encrypted with."""
     app = typer.Typer(help="The keys that mail passwords and tokens are encrypted with.", no_args_is_help=True)
 
@@ -34,7 +34,9 @@ def commands(world: World, settings: Callable[[], HasKeyFile]) -> typer.Typer:
         server, then rotate. If the command is interrupted, run it again: it continues.
         """
         key_file = settings().key_file
-        changed = run(world, lambda context: rotate_keys(context.database, context.keyring, key_file))
+        changed = run_with_context(
+            open_context, lambda context: rotate_keys(context.database, context.keyring, key_file)
+        )
         say(f"{counted(changed, 'inbox', 'inboxes')} re-encrypted.")
 
     return app

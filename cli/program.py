@@ -9,21 +9,21 @@ from typing import Annotated, Any
 import typer
 
 from cli import backup, inbox, keys, rocketchat, token, user
-from cli.context import World
+from cli.context import OpenContext
 from cli.files import absolute
 
-NAME = "email-inbox"
+PROGRAM_NAME = "email-inbox"
 _ANYWHERE = ("--env-file", "--folder")
 """The options that may be given before the command or behind it."""
 
-Host = Annotated[
+HostOption = Annotated[
     str | None, typer.Option(help="Address to listen on, instead of EMAIL_INBOX_HOST.", show_default=False)
 ]
-Port = Annotated[
+PortOption = Annotated[
     int | None,
     typer.Option(min=1, max=65_535, help="Port to listen on, instead of EMAIL_INBOX_PORT.", show_default=False),
 ]
-EnvFiles = Annotated[
+EnvFilesOption = Annotated[
     list[Path] | None,
     typer.Option(
         callback=absolute,
@@ -32,7 +32,7 @@ EnvFiles = Annotated[
         "and the environment wins over all. Works before and after the command.",
     ),
 ]
-Folder = Annotated[
+FolderOption = Annotated[
     Path | None,
     typer.Option(
         callback=absolute,
@@ -53,11 +53,11 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class ServerActions:
     """What the commands are for: how each gets at what it needs, once the options are known."""
 
     settings: Callable[[], Any]
-    world: World
+    open_context: OpenContext
     database: Callable[[], str]
     """The URL of the database. Raises StartError where there is none."""
     serve: Callable[[], None]
@@ -65,16 +65,16 @@ class Server:
     version: str
 
 
-def program(options: Options, server: Server) -> typer.Typer:
+def program(options: Options, server: ServerActions) -> typer.Typer:
     """The application, which fills in the options before it runs a command."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     _attach_serving(app, options, server)
-    app.add_typer(user.commands(server.world), name="user")
-    app.add_typer(token.commands(server.world), name="token")
-    app.add_typer(inbox.commands(server.world), name="inbox")
-    app.add_typer(keys.commands(server.world, server.settings), name="keys")
-    backup.attach(app, server.database)
-    rocketchat.attach(app, server.world)
+    app.add_typer(user.user_commands(server.open_context), name="user")
+    app.add_typer(token.token_commands(server.open_context), name="token")
+    app.add_typer(inbox.inbox_commands(server.open_context), name="inbox")
+    app.add_typer(keys.key_commands(server.open_context, server.settings), name="keys")
+    backup.add_backup(app, server.database)
+    rocketchat.add_import(app, server.open_context)
 
     @app.command()
     def schema() -> None:
@@ -84,19 +84,19 @@ def program(options: Options, server: Server) -> typer.Typer:
     return app
 
 
-def _attach_serving(app: typer.Typer, options: Options, server: Server) -> None:
+def _attach_serving(app: typer.Typer, options: Options, server: ServerActions) -> None:
     def print_version(asked: bool) -> None:
         if asked:
-            typer.echo(f"{NAME} {server.version}")
+            typer.echo(f"{PROGRAM_NAME} {server.version}")
             raise typer.Exit
 
     @app.callback(invoke_without_command=True)
     def main(
         context: typer.Context,
-        host: Host = None,
-        port: Port = None,
-        env_file: EnvFiles = None,
-        folder: Folder = None,
+        host: HostOption = None,
+        port: PortOption = None,
+        env_file: EnvFilesOption = None,
+        folder: FolderOption = None,
         version: Annotated[  # noqa: ARG001 - the callback answers
             bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version.")
         ] = False,
@@ -110,7 +110,7 @@ def _attach_serving(app: typer.Typer, options: Options, server: Server) -> None:
             raise typer.BadParameter("--host and --port are for serving.")
 
     @app.command()
-    def serve(host: Host = None, port: Port = None) -> None:
+    def serve(host: HostOption = None, port: PortOption = None) -> None:
         """Serve until SIGTERM or Ctrl+C. The first start makes the database, a key and an administrator."""
         _listen(options, host, port)
         server.serve()

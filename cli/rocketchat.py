@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from cli.context import World, run
+from cli.context import OpenContext, run_with_context
 from cli.files import absolute
 from cli.terminal import complain, counted, say
 from resolvers.mongoexport import read_documents
-from resolvers.rocketchat import Imported, LeftOut, import_documents
+from resolvers.rocketchat import ImportResult, SkippedDocument, import_documents
 
 
-def attach(app: typer.Typer, world: World) -> None:
+def add_import(app: typer.Typer, open_context: OpenContext) -> None:
     """Adds the command."""
 
     @app.command("import-rocketchat")
@@ -29,11 +29,11 @@ def attach(app: typer.Typer, world: World) -> None:
         A document that can't be imported is left out, with the reason on stderr, and the exit status is 1. The import
         can be repeated: what has the same id is replaced. Passwords of users can't be imported.
         """
-        imported = Imported()
+        imported = ImportResult()
         try:
-            _import(file, world, imported)
+            _import(file, open_context, imported)
         except BaseException:
-            if imported != Imported():
+            if imported != ImportResult():
                 _say(imported)
                 complain("The import was interrupted. What is imported stays: run it again to continue.")
             raise
@@ -42,7 +42,7 @@ def attach(app: typer.Typer, world: World) -> None:
             raise typer.Exit(1)
 
 
-def _import(file: Path, world: World, imported: Imported) -> None:
+def _import(file: Path, open_context: OpenContext, imported: ImportResult) -> None:
     with file.open("rb") as source:
         documents = read_documents(source)
         first = next(documents, None)
@@ -50,15 +50,15 @@ def _import(file: Path, world: World, imported: Imported) -> None:
             complain(f"{file} holds no documents. It must be what mongoexport writes.")
             raise typer.Exit(1)
         every = chain([first], documents)
-        run(world, lambda context: import_documents(context, every, imported, _tell), makes=True)
+        run_with_context(open_context, lambda context: import_documents(context, every, imported, _report), makes=True)
 
 
-def _tell(left_out: LeftOut) -> None:
+def _report(left_out: SkippedDocument) -> None:
     for reason in left_out.reasons:
         complain(f"line {left_out.line}, {left_out.id}: {reason}")
 
 
-def _say(imported: Imported) -> None:
+def _say(imported: ImportResult) -> None:
     parts = [
         counted(imported.inboxes, "inbox", "inboxes"),
         counted(imported.users, "user", "users"),

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.context import World, acting_as, print_table, run
+from cli.context import OpenContext, acting_as, print_table, run_with_context
 from cli.terminal import say
-from cli.user import Name, find
+from cli.user import UsernameArgument, find
 from models import token as rows
 from models.database.columns import now
 from models.errors import ErrorCode, Refused, shortened
@@ -18,13 +18,13 @@ from resolvers import token as resolvers
 from resolvers.context import Context
 
 
-def commands(world: World) -> typer.Typer:
+def token_commands(open_context: OpenContext) -> typer.Typer:
     """The commands about access tokens."""
     app = typer.Typer(help="Create, list and revoke access tokens.", no_args_is_help=True)
 
     @app.command()
     def add(
-        user: Name,
+        user: UsernameArgument,
         name: Annotated[str, typer.Option(help="What the token is for.")] = "shell",
         days: Annotated[
             int | None, typer.Option(min=1, max=36_500, help="Days until it expires. By default, it never does.")
@@ -39,18 +39,20 @@ def commands(world: World) -> typer.Typer:
             "expiresAt": now() + timedelta(days=days) if days else None,
             "permissions": permission or None,
         }
-        say(run(world, lambda context: _add(context, user, values)))
+        say(run_with_context(open_context, lambda context: _add(context, user, values)))
 
     @app.command("list")
-    def list_(user: Name) -> None:
+    def list_(user: UsernameArgument) -> None:
         """List the active tokens of a user."""
         headers = ("id", "name", "created", "last used", "expires")
-        print_table(headers, [_row(token) for token in run(world, lambda context: _tokens(context, user))])
+        print_table(
+            headers, [_row(token) for token in run_with_context(open_context, lambda context: _tokens(context, user))]
+        )
 
     @app.command()
     def revoke(token_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
         """Revoke a token, at once."""
-        run(world, lambda context: _revoke(context, token_id))
+        run_with_context(open_context, lambda context: _revoke(context, token_id))
 
     return app
 

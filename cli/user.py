@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.context import World, every, print_table, run
+from cli.context import OpenContext, all_pages, print_table, run_with_context
 from cli.terminal import say
 from models import user as rows
 from models.errors import ErrorCode, Refused, shortened
@@ -15,10 +15,10 @@ from models.user import Permission, User
 from resolvers import user as resolvers
 from resolvers.context import Context
 
-Name = Annotated[str, typer.Argument(help="Username, email address or id.")]
+UsernameArgument = Annotated[str, typer.Argument(help="Username, email address or id.")]
 
 
-def commands(world: World) -> typer.Typer:
+def user_commands(open_context: OpenContext) -> typer.Typer:
     """The commands about users."""
     app = typer.Typer(help="Create, list and disable users.", no_args_is_help=True)
 
@@ -42,24 +42,24 @@ def commands(world: World) -> typer.Typer:
             "departments": department or [],
             "password": ask_password() if password else None,
         }
-        say(run(world, lambda context: resolvers.create_user(context, values), makes=True).id)
+        say(run_with_context(open_context, lambda context: resolvers.create_user(context, values), makes=True).id)
 
     @app.command("list")
     def list_() -> None:
         """List all users."""
         headers = ("id", "username", "name", "email", "permissions", "departments", "active")
-        print_table(headers, [_row(user) for user in run(world, _all)])
+        print_table(headers, [_row(user) for user in run_with_context(open_context, _all)])
 
     @app.command()
-    def disable(user: Name) -> None:
+    def disable(user: UsernameArgument) -> None:
         """Disable a user. Tokens stop working, and open subscriptions end within seconds."""
-        run(world, lambda context: _update(context, user, {"active": False}))
+        run_with_context(open_context, lambda context: _update(context, user, {"active": False}))
 
     @app.command("set-password")
-    def set_password(user: Name) -> None:
+    def set_password(user: UsernameArgument) -> None:
         """Prompt for a new password, or read it from a pipe, and revoke the user's tokens."""
         password = ask_password()
-        run(world, lambda context: _update(context, user, {"password": password}))
+        run_with_context(open_context, lambda context: _update(context, user, {"password": password}))
 
     return app
 
@@ -94,4 +94,4 @@ async def _all(context: Context) -> list[User]:
     async def page_at(window: Window) -> Page[User]:
         return (await resolvers.users(context, window)).page
 
-    return await every(page_at)
+    return await all_pages(page_at)

@@ -13,17 +13,17 @@ from contextlib import contextmanager
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from edge.answers import GRAPHQL_PATH, fault, raw
+from edge.answers import GRAPHQL_PATH, fault_response, raw
 from models.errors import Unavailable
 from models.fields import ID_LENGTH, random_id
 from models.observer import Observer
 from resolvers.mail_limits import ASIDE
 
-WORKING = 68
+MAX_ACTIVE_REQUESTS = 68
 ALWAYS_ANSWERED = ("/health/", "/metrics")
-BUSY = "The server is overloaded. Try again."
-TELL_SECONDS = 10.0
-PLACE = b"-" * ID_LENGTH
+OVERLOADED_MESSAGE = "The server is overloaded. Try again."
+LOG_INTERVAL_SECONDS = 10.0
+REQUEST_ID_PLACEHOLDER = b"-" * ID_LENGTH
 END_OF_HEAD = b"\r\n\r\n"
 
 log = structlog.get_logger()
@@ -36,7 +36,7 @@ class Load:
         self.observer = Observer()
         self.working = self.starting = 0
         self.refused = 0
-        self._told, self._told_at = 0, 0.0
+        self._logged, self._logged_at = 0, 0.0
 
     def is_too_much_for(self, scope: Scope) -> bool:
         """Whether one more request is too much. Those that ask how the server is are always answered."""
@@ -44,7 +44,7 @@ class Load:
 
     @property
     def is_full(self) -> bool:
-        return self.working + self.starting >= WORKING
+        return self.working + self.starting >= MAX_ACTIVE_REQUESTS
 
     def has_started(self) -> None:
         """One request that was about to be worked on counts itself now."""
@@ -54,19 +54,21 @@ class Load:
         """The answer to one request too many, as it goes over the wire."""
         self.refused += 1
         self.observer.overloaded()
-        if time.monotonic() - self._told_at > TELL_SECONDS:
-            log.warning("overloaded", refused=self.refused - self._told)
-            self._told, self._told_at = self.refused, time.monotonic()
+        if time.monotonic() - self._logged_at > LOG_INTERVAL_SECONDS:
+            log.warning("overloaded", refused=self.refused - self._logged)
+            self._logged, self._logged_at = self.refused, time.monotonic()
         path = scope["path"] if scope["path"] == GRAPHQL_PATH else "/"
-        answer = _refusal(path).replace(PLACE, random_id().encode())
+        answer = _refusal(path).replace(REQUEST_ID_PLACEHOLDER, random_id().encode())
         return answer[: answer.index(END_OF_HEAD) + len(END_OF_HEAD)] if scope["method"] == "HEAD" else answer
 
 
 @functools.cache
 def _refusal(path: str) -> bytes:
     """The answer with a place for the request id: to make it anew each time would cost what is to be saved."""
-    answer = fault({"path": path, "request_id": PLACE.decode()}, Unavailable(BUSY))
-    answer.headers["X-Request-Id"] = PLACE.decode()
+    answer = fault_response(
+        {"path": path, "request_id": REQUEST_ID_PLACEHOLDER.decode()}, Unavailable(OVERLOADED_MESSAGE)
+    )
+    answer.headers["X-Request-Id"] = REQUEST_ID_PLACEHOLDER.decode()
     return raw(answer)
 
 
@@ -84,7 +86,7 @@ class Admission:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        turn = Turn(receive, send)
+        turn = ActiveRequest(receive, send)
         turn.take()
         told = ASIDE.set(turn.aside)
         try:
@@ -94,7 +96,7 @@ class Admission:
             turn.end()
 
 
-class Turn:
+class ActiveRequest:
     """One request's part in the load: left while its client is waited for, and ended by the start of the answer."""
 
     __slots__ = ("_counted", "_ended", "_receive", "_send")

@@ -12,11 +12,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from models.errors import SHOWN, Forbidden, ProductError, shortened
+from models.errors import MAX_QUOTED_LENGTH, Forbidden, ProductError, shortened
 
 GRAPHQL_PATH = "/graphql"
 MESSAGE_LENGTH = 1_000
-_NAME = re.compile(rf"\w{{{SHOWN + 1},}}")
+_NAME = re.compile(rf"\w{{{MAX_QUOTED_LENGTH + 1},}}")
 COMMON_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _COMMON = [(name.lower().encode(), value.encode()) for name, value in COMMON_HEADERS.items()]
 
@@ -73,7 +73,7 @@ def without_long_names(message: str) -> str:
     return shortened(_NAME.sub(lambda found: shortened(found[0]), message), MESSAGE_LENGTH)
 
 
-def fault(scope: Scope, error: ProductError) -> JsonAnswer:
+def fault_response(scope: Scope, error: ProductError) -> JsonAnswer:
     """The answer to a request that its API could not be asked, in the words of that API."""
     if scope["path"] == GRAPHQL_PATH:
         body: dict[str, Any] = {"errors": [graphql_error(str(error), error.code, scope["request_id"])]}

@@ -10,8 +10,8 @@ from starlette.types import Receive, Scope
 from edge.headers import header
 from models.errors import TooLarge, UnsupportedMedia
 
-LIMIT = 1024 * 1024
-JSON = "application/json"
+MAX_BODY_BYTES = 1024 * 1024
+JSON_MEDIA_TYPE = "application/json"
 
 
 def require_json(scope: Scope) -> None:
@@ -20,11 +20,11 @@ def require_json(scope: Scope) -> None:
     What a form can send, a page of another site could send without being asked (CSRF).
     """
     content_type = header(scope, b"content-type") or ""
-    if content_type == JSON:
+    if content_type == JSON_MEDIA_TYPE:
         return
     kind, *parameters = (piece.strip().lower() for piece in content_type.split(";"))
     charsets = [value.partition("=")[2].strip('"') for value in parameters if value.startswith("charset=")]
-    if kind != JSON or any(charset != "utf-8" for charset in charsets):
+    if kind != JSON_MEDIA_TYPE or any(charset != "utf-8" for charset in charsets):
         raise UnsupportedMedia
 
 
@@ -37,7 +37,7 @@ def has_body(scope: Scope) -> bool:
 async def read_body(scope: Scope, receive: Receive) -> bytes:
     """The body. Raises TooLarge as soon as it is known to be over the limit, and reads no further."""
     length = header(scope, b"content-length")
-    if length and length.isdecimal() and int(length[:20]) > LIMIT:
+    if length and length.isdecimal() and int(length[:20]) > MAX_BODY_BYTES:
         raise TooLarge
     pieces, size, more = [], 0, True
     while more:
@@ -46,7 +46,7 @@ async def read_body(scope: Scope, receive: Receive) -> bytes:
             raise ClientDisconnect
         pieces.append(message.get("body", b""))
         size += len(pieces[-1])
-        if size > LIMIT:
+        if size > MAX_BODY_BYTES:
             raise TooLarge
         more = message.get("more_body", False)
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)

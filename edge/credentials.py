@@ -9,7 +9,7 @@ from starlette.types import Scope
 from models.errors import Unauthenticated
 from models.secrets import Secret
 from resolvers.access import Authenticator, Credentials
-from resolvers.context import Authenticate, Context, nobody
+from resolvers.context import Context, FindCaller, no_caller
 
 REFUSED = "email_inbox.refused"
 """Where in a scope there is what keeps the request from being answered, if something was found on its way."""
@@ -46,24 +46,24 @@ def _sent_with(scope: Scope) -> Credentials | None:
     return _credentials(sent)
 
 
-def authenticate_of(scope: Scope) -> Authenticate:
+def authenticate_of(scope: Scope) -> FindCaller:
     """Asks who sends the request: when somebody wants to know, and then once."""
-    found: Authenticate | None = scope.get(_AUTHENTICATE)
+    found: FindCaller | None = scope.get(_AUTHENTICATE)
     if found is None:
-        found = scope[_AUTHENTICATE] = _asking(scope)
+        found = scope[_AUTHENTICATE] = _find_caller(scope)
     return found
 
 
-def _asking(scope: Scope, seconds: float = math.inf) -> Authenticate:
+def _find_caller(scope: Scope, seconds: float = math.inf) -> FindCaller:
     authenticator: Authenticator = scope["app"].state.authenticator
     try:
         sent = _sent_with(scope)
     except Unauthenticated as error:
-        return _refusing(error)
-    return authenticator.remembered(sent, address_of(scope), seconds)
+        return _refuse_caller(error)
+    return authenticator.cached_caller(sent, address_of(scope), seconds)
 
 
-def _refusing(error: Unauthenticated) -> Authenticate:
+def _refuse_caller(error: Unauthenticated) -> FindCaller:
     """Tells what is wrong with the credentials to who needs them: what is public is answered all the same."""
 
     async def refuse() -> NoReturn:
@@ -72,7 +72,7 @@ def _refusing(error: Unauthenticated) -> Authenticate:
     return refuse
 
 
-def context_of(scope: Scope, api: str, authenticate: Authenticate | None = None) -> Context:
+def context_of(scope: Scope, api: str, authenticate: FindCaller | None = None) -> Context:
     """The context of a request that came this way. Raises what keeps it from being answered."""
     if refused := scope.get(REFUSED):
         raise refused
@@ -82,12 +82,12 @@ def context_of(scope: Scope, api: str, authenticate: Authenticate | None = None)
 
 def lasting_context_of(scope: Scope, api: str) -> Context:
     """The same, for what may last: who the caller is, is asked each time that somebody wants to know."""
-    return context_of(scope, api, _asking(scope, seconds=0))
+    return context_of(scope, api, _find_caller(scope, seconds=0))
 
 
 def context_of_connection(scope: Scope, api: str) -> Context:
     """The context of a connection that has not said yet who it is."""
-    return context_of(scope, api, nobody)
+    return context_of(scope, api, no_caller)
 
 
 def address_of(scope: Scope) -> str:

@@ -11,7 +11,7 @@ from models.database import Database
 from models.database.migration import probe
 from models.errors import ProductError
 
-KEPT_SECONDS = 1.0
+PROBE_INTERVAL_SECONDS = 1.0
 
 
 async def live(_request: Request) -> Response:
@@ -41,7 +41,7 @@ class Readiness:
         async with self._turn:
             if time.monotonic() >= self._until:
                 self._found = await self._probe()
-                self._until = time.monotonic() + KEPT_SECONDS
+                self._until = time.monotonic() + PROBE_INTERVAL_SECONDS
             return self._found
 
     async def _probe(self) -> ProductError | None:

@@ -14,7 +14,7 @@ from edge.answers import http_error
 from edge.metrics import Metrics
 from edge.origins import Origin
 from edge.proxies import Proxies
-from edge.rates import FIELDS, Rate, Rates
+from edge.rates import RATELIMIT_FIELDS, Rate, Rates
 from edge.requests import Requests
 from edge.same_origin import SameOrigin
 from edge.static_routes import StaticRoutes
@@ -50,5 +50,5 @@ def _cors(app: ASGIApp, origins: Sequence[Origin]) -> ASGIApp:
         allow_origins=[str(origin) for origin in origins],
         allow_methods=["GET", "POST", "DELETE"],
         allow_headers=["Authorization", "Content-Type", "X-Auth-Token", "X-User-Id"],
-        expose_headers=["Retry-After", "X-Request-Id", *(f"RateLimit-{name}" for name in FIELDS)],
+        expose_headers=["Retry-After", "X-Request-Id", *(f"RateLimit-{name}" for name in RATELIMIT_FIELDS)],
     )

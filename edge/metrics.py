@@ -200,7 +200,7 @@ class Metrics(Observer):
     def retried(self) -> None:
         self._retries.inc()
 
-    def read_aside(self) -> None:
+    def slow_read(self) -> None:
         self._aside.inc()
 
     def unavailable(self) -> None:
@@ -218,7 +218,7 @@ class Metrics(Observer):
     def dropped(self) -> None:
         self._dropped.inc()
 
-    def handed_out(self) -> None:
+    def delivered(self) -> None:
         self._handed_out.inc()
 
     def credentials_refused(self, kind: CredentialKind) -> None:

@@ -21,8 +21,8 @@ from models.fields import random_id
 HEAD_SECONDS = 10.0
 BODY_SECONDS = 30.0
 SEND_SECONDS = 30.0
-PATIENCE_SECONDS = 0.17
-MAX_HEAD = 64 * 1024
+START_WAIT_SECONDS = 0.17
+MAX_HEAD_BYTES = 64 * 1024
 MAX_UPGRADE_LINE = 8_000
 MAX_UPGRADE_HEADERS = 100
 """Of more, the library of the WebSocket makes nothing, and says nothing."""
@@ -30,7 +30,7 @@ MAX_UPGRADE_HEADERS = 100
 log = structlog.get_logger()
 
 
-class Part(Enum):
+class RequestPart(Enum):
     """What of a request is being read."""
 
     HEAD = auto()
@@ -38,13 +38,13 @@ class Part(Enum):
     NOTHING = auto()
 
 
-class Protocol(HttpToolsProtocol):
+class HttpProtocol(HttpToolsProtocol):
     """One connection. A request has so many seconds for its head and for its body, and its client for taking a piece
     of the answer."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._reading = Part.HEAD
+        self._reading = RequestPart.HEAD
         self._size = 0
         """Bytes of a head, or of what follows the last piece of a body, that have come."""
         self._began = False
@@ -71,17 +71,17 @@ class Protocol(HttpToolsProtocol):
         super().data_received(data)
         if self._began or self._reading is not before:
             self._wait()
-        if self._reading is not Part.NOTHING and self._size > MAX_HEAD:
+        if self._reading is not RequestPart.NOTHING and self._size > MAX_HEAD_BYTES:
             self._hang_up(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._reading, self._began = Part.HEAD, True
+        self._reading, self._began = RequestPart.HEAD, True
 
     def on_headers_complete(self) -> None:
-        self._reading, self._size = Part.BODY, 0
+        self._reading, self._size = RequestPart.BODY, 0
         app = self.app
-        if len(self.url) + sum(map(len, itertools.chain(*self.headers))) > MAX_HEAD:
+        if len(self.url) + sum(map(len, itertools.chain(*self.headers))) > MAX_HEAD_BYTES:
             self.app = _head_too_large
         super().on_headers_complete()
         self.app = app
@@ -93,7 +93,7 @@ class Protocol(HttpToolsProtocol):
             self._begin_request()
 
     def on_message_complete(self) -> None:
-        self._reading, self._size = Part.NOTHING, 0
+        self._reading, self._size = RequestPart.NOTHING, 0
         super().on_message_complete()
         self._begin_request()
 
@@ -103,8 +103,8 @@ class Protocol(HttpToolsProtocol):
     def _wait(self) -> None:
         """Waits its time for the rest of what is being read."""
         self._stop_waiting()
-        if self._reading is not Part.NOTHING:
-            seconds = HEAD_SECONDS if self._reading is Part.HEAD else BODY_SECONDS
+        if self._reading is not RequestPart.NOTHING:
+            seconds = HEAD_SECONDS if self._reading is RequestPart.HEAD else BODY_SECONDS
             self._waiting = self.loop.call_later(seconds, self._give_up)
 
     def _stop_waiting(self) -> None:
@@ -113,7 +113,7 @@ class Protocol(HttpToolsProtocol):
             self._waiting = None
 
     def _give_up(self) -> None:
-        own = self._reading is Part.BODY and self._answering is self.cycle
+        own = self._reading is RequestPart.BODY and self._answering is self.cycle
         if self._is_answering and not own:  # the answer is one to a request before, and has its own time
             self._wait()
         else:
@@ -124,7 +124,7 @@ class Protocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         log.info("connection refused", status=status.value)
-        own = self._reading is Part.BODY and self._answering is self.cycle
+        own = self._reading is RequestPart.BODY and self._answering is self.cycle
         if not self._is_answering or (own and not self.cycle.response_started):
             self.transport.write(raw(unread(status, random_id())))
         self._close()
@@ -150,7 +150,7 @@ class Protocol(HttpToolsProtocol):
         those who are being answered.
         """
         if LOAD.is_too_much_for(cycle.scope):
-            self.loop.call_later(PATIENCE_SECONDS, self._start_or_refuse, cycle, app)
+            self.loop.call_later(START_WAIT_SECONDS, self._start_or_refuse, cycle, app)
         else:
             self._start(cycle, app)
 
@@ -220,7 +220,7 @@ class Protocol(HttpToolsProtocol):
                 stop()
 
     def handle_websocket_upgrade(self) -> None:
-        self._reading = Part.NOTHING
+        self._reading = RequestPart.NOTHING
         longest = max([len(self.url), *(len(name) + len(value) for name, value in self.headers)])
         if longest > MAX_UPGRADE_LINE or len(self.headers) > MAX_UPGRADE_HEADERS:
             self._hang_up(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)

@@ -5,12 +5,11 @@ operator named, read from the right, and taken for nothing but IP addresses.
 """
 
 from collections.abc import Collection
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import ip_address
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-Network = IPv4Network | IPv6Network
-Address = IPv4Address | IPv6Address
+from mail.hosts import IPAddress, IPNetwork
 
 MAX_FORWARDED_BYTES = 2_000
 SCHEMES = {b"http": ("http", "ws"), b"https": ("https", "wss")}
@@ -21,7 +20,7 @@ _ANOTHER_SERVERS_WORD = 0
 class Proxies:
     """ASGI middleware. The client in the scope is an IP address afterwards, or none."""
 
-    def __init__(self, app: ASGIApp, trusted: Collection[Network]) -> None:
+    def __init__(self, app: ASGIApp, trusted: Collection[IPNetwork]) -> None:
         self.app = app
         self._trusted = tuple(trusted)
 
@@ -45,7 +44,7 @@ class Proxies:
         if len(schemes) == 1 and (scheme := SCHEMES.get(schemes[0].strip().lower())):
             scope["scheme"] = scheme[scope["type"] == "websocket"]
 
-    def _client_of(self, hops: str) -> Address | None:
+    def _client_of(self, hops: str) -> IPAddress | None:
         """The last address that no trusted proxy has; None where there is none, or what is none comes first."""
         for hop in reversed(hops.split(",")):
             address = _address(hop)
@@ -53,11 +52,11 @@ class Proxies:
                 return address
         return None
 
-    def _trusts(self, address: Address | None) -> bool:
+    def _trusts(self, address: IPAddress | None) -> bool:
         return address is not None and any(address in network for network in self._trusted)
 
 
-def _address(text: str) -> Address | None:
+def _address(text: str) -> IPAddress | None:
     """The IP address, with or without a port. An IPv4 address that IPv6 spells is one of IPv4 (RFC 4291, 2.5.5.2)."""
     bare = text.strip()
     if bare.startswith("["):

@@ -17,7 +17,7 @@ from models.errors import ProductError, RateLimited
 from resolvers.context import Context
 from resolvers.windows import network_of
 
-FIELDS = ("Limit", "Remaining", "Reset", "Policy")
+RATELIMIT_FIELDS = ("Limit", "Remaining", "Reset", "Policy")
 """What follows `RateLimit-` in the names of the header fields."""
 
 Headers = list[tuple[bytes, bytes]]
@@ -46,7 +46,7 @@ class Rate:
         values = (limit, remaining, seconds, f"{limit};w={window}")
         return [
             (f"ratelimit-{name}".lower().encode(), str(value).encode())
-            for name, value in zip(FIELDS, values, strict=True)
+            for name, value in zip(RATELIMIT_FIELDS, values, strict=True)
         ]
 
 

@@ -14,13 +14,13 @@ import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from edge.answers import fault
+from edge.answers import fault_response
 from edge.logs import REQUEST_ID
 from edge.metrics import Metrics
 from models.errors import Unavailable, Unforeseen, shortened, where
 from models.fields import random_id
 
-HEADER = b"x-request-id"
+REQUEST_ID_HEADER = b"x-request-id"
 _GIVEN = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 MAX_LOGGED_PATH = 200
 """Characters of a path in the log: no path of this server has as many."""
@@ -56,7 +56,7 @@ class Requests:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 self._metrics.answered(scope, status, time.perf_counter() - started)
-                message["headers"] = [*message.get("headers", []), (HEADER, scope["request_id"].encode())]
+                message["headers"] = [*message.get("headers", []), (REQUEST_ID_HEADER, scope["request_id"].encode())]
             return send(message)
 
         try:
@@ -66,7 +66,7 @@ class Requests:
             log.warning("request cut short")
             if status:
                 raise
-            await fault(
+            await fault_response(
                 scope, Unavailable("The server is stopping. Check whether the change was made before you try again.")
             )(scope, receive, send_with_id)
         except ClientDisconnect:
@@ -75,7 +75,7 @@ class Requests:
             # Not raised again: uvicorn would log its message, which may hold what was sent.
             log.error("request failed", error=type(error).__name__, where=where(error))
             if not status:
-                await fault(scope, Unforeseen())(scope, receive, send_with_id)
+                await fault_response(scope, Unforeseen())(scope, receive, send_with_id)
         finally:
             took = round((time.perf_counter() - started) * 1_000, 1)
             log.info("request", method=scope["method"], path=_path(scope), status=status, duration_ms=took)
@@ -93,7 +93,7 @@ class Requests:
 
 
 def _request_id(scope: Scope) -> str:
-    given = dict(scope["headers"]).get(HEADER, b"")
+    given = dict(scope["headers"]).get(REQUEST_ID_HEADER, b"")
     return given.decode() if _GIVEN.fullmatch(given) else random_id()
 
 

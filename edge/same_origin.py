@@ -11,7 +11,7 @@ from ipaddress import ip_address
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from edge.answers import fault
+from edge.answers import fault_response
 from edge.origins import Origin
 from models.errors import BadRequest, Forbidden, Misdirected, ProductError
 
@@ -40,7 +40,7 @@ class SameOrigin:
         try:
             self._check(scope)
         except ProductError as error:
-            await fault(scope, error)(scope, receive, send)
+            await fault_response(scope, error)(scope, receive, send)
             return
         await self.app(scope, receive, send)
 

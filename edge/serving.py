@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
 from edge.metrics import forget_all_but
-from edge.protocol import Protocol
+from edge.protocol import HttpProtocol
 from edge.websocket import SocketProtocol
 from models.errors import StartError
 
@@ -30,13 +30,13 @@ UVICORN: dict[str, Any] = {
     "access_log": False,
     "server_header": False,
     "proxy_headers": False,
-    "http": Protocol,
+    "http": HttpProtocol,
     "ws": SocketProtocol,
 }
 """The options of uvicorn, in one process and in several."""
 
 
-def listen(host: str, port: int) -> list[socket.socket]:
+def bind_sockets(host: str, port: int) -> list[socket.socket]:
     """The socket many times over: of each, uvloop accepts one connection in a turn of its loop.
 
     With but one, the last of 64 clients that come at once is answered after others were answered dozens of times.

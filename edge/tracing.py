@@ -28,8 +28,8 @@ from edge.metrics import Metrics, method_of, outcome_of, route_of
 from models.errors import Unforeseen
 from models.observer import Ended, Operation
 
-NAME = "email-inbox"
-LAST_SECONDS = 1.0
+INSTRUMENTATION_NAME = "email-inbox"
+EXPORT_GRACE_SECONDS = 1.0
 _SPAN = "email_inbox.span"
 
 log = structlog.get_logger()
@@ -49,10 +49,10 @@ class Traces(Metrics):
     def __init__(self, version: str, folder: Path | None = None, processor: SpanProcessor | None = None) -> None:
         super().__init__(version, folder)
         given = OTELResourceDetector().detect().attributes
-        resource = Resource.create({"service.name": NAME, "service.version": version, **given})
+        resource = Resource.create({"service.name": INSTRUMENTATION_NAME, "service.version": version, **given})
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-        self._provider.add_span_processor(processor or BatchSpanProcessor(Quiet(OTLPSpanExporter())))
-        self._tracer = self._provider.get_tracer(NAME, version)
+        self._provider.add_span_processor(processor or BatchSpanProcessor(QuietExporter(OTLPSpanExporter())))
+        self._tracer = self._provider.get_tracer(INSTRUMENTATION_NAME, version)
         # It would repeat itself for as long as nobody takes the spans.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
 
@@ -60,7 +60,7 @@ class Traces(Metrics):
         """Sends what is left. A receiver that does not answer keeps nobody from stopping."""
         sending = threading.Thread(target=self._provider.shutdown, daemon=True)
         sending.start()
-        await asyncio.to_thread(sending.join, LAST_SECONDS)
+        await asyncio.to_thread(sending.join, EXPORT_GRACE_SECONDS)
 
     # ---------------------------------------------------------------------------------------------------- requests
 
@@ -121,7 +121,7 @@ class Traces(Metrics):
 
     def statement(self, system: str, text: str) -> Ended:
         if not trace.get_current_span().is_recording():
-            return _nobody  # the server's own work, which no request waits for
+            return _end_nothing  # the server's own work, which no request waits for
         verb = text.split(maxsplit=1)[0]
         span = self._tracer.start_span(
             verb, kind=SpanKind.CLIENT, attributes={"db.system.name": system, "db.query.text": text}
@@ -157,7 +157,7 @@ class _TracedOperation(Operation):
             contexts.detach(self._token)
 
 
-class Quiet(SpanExporter):
+class QuietExporter(SpanExporter):
     """Says once that spans can't be sent, and once that they can again."""
 
     def __init__(self, exporter: SpanExporter) -> None:
@@ -198,5 +198,5 @@ def _failed(span: Span, error: BaseException) -> None:
     span.set_status(StatusCode.ERROR)
 
 
-def _nobody(_error: BaseException | None) -> None:
+def _end_nothing(_error: BaseException | None) -> None:
     pass

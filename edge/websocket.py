@@ -14,7 +14,7 @@ import structlog
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import CloseCode, Frame
 
-from edge.body import LIMIT
+from edge.body import MAX_BODY_BYTES
 from models.errors import Unavailable
 from models.observer import Observer
 from resolvers.windows import network_of
@@ -23,13 +23,13 @@ MAX_FIRST_MESSAGE = 8 * 1024
 """Bytes of a message before the client has said who it is."""
 MAX_FRAMES = 1_024
 """Frames of one message."""
-SLICE = 2 * 1024
+READ_BYTES_PER_TURN = 2 * 1024
 """Bytes that are read in one turn of the event loop: some 300 of the smallest frames, which take 3 ms."""
 MAX_ANONYMOUS = 64
 """WebSockets of this process whose clients have not said who they are."""
 MAX_ANONYMOUS_PER_ADDRESS = 16
 LOG_SECONDS = 10.0
-ADMIT = "email_inbox.admit"
+ADMITTED = "email_inbox.admit"
 """Where in the state of a scope there is what lets larger messages in."""
 
 log = structlog.get_logger()
@@ -48,10 +48,10 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     def handle_connect(self, event: Any) -> None:
         super().handle_connect(event)
         if self.response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
-            self.scope["state"][ADMIT] = self._admit
+            self.scope["state"][ADMITTED] = self._admit
 
     def _admit(self) -> None:
-        self.conn.max_message_size = LIMIT
+        self.conn.max_message_size = MAX_BODY_BYTES
 
     # ------------------------------------------------------------------------------------------------- reading
 
@@ -63,8 +63,8 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     def _read(self) -> None:
         """Reads a slice, and the next one in another turn, unless the application has a message to take first."""
         self._will_read = False
-        piece = bytes(self._unread[:SLICE])
-        del self._unread[:SLICE]
+        piece = bytes(self._unread[:READ_BYTES_PER_TURN])
+        del self._unread[:READ_BYTES_PER_TURN]
         if piece and not self.transport.is_closing():
             super().data_received(piece)
         self._read_on()
@@ -106,7 +106,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self._read_on()
 
 
-class AnonymousSockets:
+class AnonymousSocketCounter:
     """Counts the WebSockets whose clients have not said who they are: each takes a descriptor, and some memory."""
 
     def __init__(self) -> None:

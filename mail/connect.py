@@ -16,12 +16,12 @@ from typing import Generic, TypeVar
 
 from mail import pasted, patience
 from mail.dialogue import Session, hung_up, starttls_unavailable
-from mail.hosts import Address, canonical
+from mail.hosts import IPAddress, canonical
 from mail.refusals.verdicts import NotAllowed
 from mail.report import Certificate, ServerCheck, Stage, StageName
 from mail.service import Mail
 from mail.settings.providers import provider_of_server
-from mail.tls import accept, failure_of, speaks_clear
+from mail.tls import accept, speaks_clear, tls_failure
 from models.account import Account, Grant
 from models.config import IMPLICIT_TLS_PORTS, STARTTLS_PORTS
 from models.errors import ErrorCode, MailFailure
@@ -81,7 +81,7 @@ class Connector(Generic[SessionT]):
         self._progress = progress
         self._new_session = new_session
         self._server_name = canonical(self._account.server)
-        self._addresses: list[Address] = []
+        self._addresses: list[IPAddress] = []
         self._connections = AsyncExitStack()
 
     @asynccontextmanager
@@ -93,7 +93,7 @@ class Connector(Generic[SessionT]):
             self._addresses = await self._mail.hosts.resolve(self._account.server)
         context = await self._mail.trust.context_for(self._account)
         async with self._connections:
-            session = await self._secured(context)
+            session = await self._secure(context)
             try:
                 await self._login(session)
                 yield session
@@ -103,19 +103,19 @@ class Connector(Generic[SessionT]):
                 async with asyncio.timeout(LOGOUT_SECONDS):
                     await session.leave()
 
-    async def _secured(self, context: ssl.SSLContext) -> SessionT:
+    async def _secure(self, context: ssl.SSLContext) -> SessionT:
         """A session that was greeted, under TLS where it must be, and wherever it can."""
         async with self._progress.stage(StageName.CONNECT):
-            session = await self._connected()
+            session = await self._connect()
         if self._begins_with_tls:
             try:
                 async with self._progress.stage(StageName.TLS) as stage:
-                    await self._shake_hands(stage, session, partial(session.open, context, self._server_name))
+                    await self._handshake(stage, session, partial(session.open, context, self._server_name))
             except _GreetsInClear:
                 self._progress.report.stages.pop()
         async with self._progress.stage(StageName.GREETING):
             if not session.is_encrypted:
-                session = await self._connected() if self._begins_with_tls else session
+                session = await self._connect() if self._begins_with_tls else session
                 await session.open(None, self._server_name)
             self._progress.session = session
             await session.greet()
@@ -128,7 +128,7 @@ class Connector(Generic[SessionT]):
         port = self._account.port
         return port in IMPLICIT_TLS_PORTS or (self._account.secure and port not in STARTTLS_PORTS)
 
-    async def _connected(self) -> SessionT:
+    async def _connect(self) -> SessionT:
         """A session of a new connection, which is gone for good when the connections are closed.
 
         Of several addresses, the first that answers is the one that is talked to from then on.
@@ -143,12 +143,12 @@ class Connector(Generic[SessionT]):
     async def _upgrade(self, session: SessionT, context: ssl.SSLContext) -> None:
         if session.offers_starttls and not session.is_logged_in:
             async with self._progress.stage(StageName.STARTTLS) as stage:
-                await self._shake_hands(stage, session, partial(session.start_tls, context, self._server_name))
+                await self._handshake(stage, session, partial(session.start_tls, context, self._server_name))
         elif self._account.secure:
             async with self._progress.stage(StageName.STARTTLS):
                 raise starttls_unavailable(self._account.port)
 
-    async def _shake_hands(self, stage: Stage, session: SessionT, begin: Handshake) -> None:
+    async def _handshake(self, stage: Stage, session: SessionT, begin: Handshake) -> None:
         """Agrees on TLS. Nothing of a login is sent before the certificate was accepted."""
         report, account = self._progress.report, self._account
         try:
@@ -158,7 +158,7 @@ class Connector(Generic[SessionT]):
                 raise _GreetsInClear from None
             if isinstance(error, ssl.SSLCertVerificationError):
                 report.certificate = await self._fetch_refused_certificate(starttls=session.was_greeted)
-            raise failure_of(error, account, report.certificate) from None
+            raise tls_failure(error, account, report.certificate) from None
         report.certificate = session.certificate()
         accept(account, report.certificate)
         stage.hint = _expiry(report.certificate.days_left())
@@ -167,7 +167,7 @@ class Connector(Generic[SessionT]):
         """The certificate that was refused, read over a connection of its own, on which nothing else is said."""
         with suppress(MailFailure, OSError):
             async with asyncio.timeout(CERTIFICATE_SECONDS):
-                session = await self._connected()
+                session = await self._connect()
                 if starttls:
                     await session.open(None, self._server_name)
                     await session.greet()

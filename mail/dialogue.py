@@ -22,7 +22,7 @@ MAX_MECHANISMS = 8
 _CAPABILITY = re.compile(r"[A-Z0-9=+._-]{1,40}")
 _ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?:\s|$)")
 
-Attempt = Callable[[], Awaitable[None]]
+LoginAttempt = Callable[[], Awaitable[None]]
 """To log in by one mechanism. Raises MailFailure."""
 
 
@@ -67,7 +67,7 @@ class Session(Protocol):
         """Frees what the session holds; by now, nothing comes over its connection any more."""
 
 
-def shown(names: Iterable[str]) -> list[str]:
+def safe_names(names: Iterable[str]) -> list[str]:
     """The names of capabilities that may be shown."""
     return sorted({name for name in map(str.upper, names) if _CAPABILITY.fullmatch(name)})[:MAX_CAPABILITIES]
 
@@ -82,7 +82,7 @@ class HungUp(MailFailure):
     """The server closed the connection in the middle."""
 
 
-async def by_first_known(attempts: Iterable[Attempt]) -> None:
+async def try_in_turn(attempts: Iterable[LoginAttempt]) -> None:
     """Tries one after the other while the server judges no password. Once it has refused one, none is sent again."""
     unjudged: Unjudged | None = None
     for attempt in attempts:
@@ -142,7 +142,7 @@ def tls_broken_off(protocol: str) -> MailFailure:
 
 def no_login(protocol: str, encrypted: bool, offered: Iterable[str] = ()) -> MailFailure:
     """There is no way to log in by a password here. `offered` are the names of the mechanisms that are."""
-    names = shown(offered)
+    names = safe_names(offered)
     what = f" that this server knows. It offers {', '.join(names[:MAX_MECHANISMS])}" if names else ""
     if not encrypted:
         hint = "Without TLS many servers accept no login: set secure to true."

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from mail.offload import loaded
+from mail.offload import import_in_thread
 
-SECONDS = 4.0
+DNS_SECONDS = 4.0
 ROOT = "."
-MOST = 5
+MAX_RECORDS = 5
 """How many records of a kind are looked at."""
 
 
@@ -24,17 +24,17 @@ class Service:
     port: int
 
 
-class Names:
+class NameServers:
     """Asks the name servers of this machine."""
 
-    def __init__(self, seconds: float = SECONDS) -> None:
+    def __init__(self, seconds: float = DNS_SECONDS) -> None:
         self._seconds = seconds
 
     async def mx(self, domain: str) -> list[str]:
         """The hosts that take the domain's mail, the preferred one first (RFC 5321, 5.1; none: RFC 7505)."""
         records = await self._ask(domain, "MX")
         hosts = [_host(record.exchange) for record in sorted(records, key=lambda record: record.preference)]
-        return [host for host in hosts if host != ROOT][:MOST]
+        return [host for host in hosts if host != ROOT][:MAX_RECORDS]
 
     async def srv(self, service: str, domain: str) -> list[Service]:
         """Where the domain offers the service, such as `_imaps`, over TCP; nowhere where the target is the root.
@@ -44,7 +44,7 @@ class Names:
         records = await self._ask(f"{service}._tcp.{domain}", "SRV")
         ordered = sorted(records, key=lambda record: (record.priority, -record.weight))
         found = [Service(_host(record.target), record.port) for record in ordered]
-        return [service for service in found if service.target != ROOT][:MOST]
+        return [service for service in found if service.target != ROOT][:MAX_RECORDS]
 
     @cached_property
     def _resolver(self) -> Any:
@@ -55,7 +55,7 @@ class Names:
 
     async def _ask(self, name: str, kind: str) -> list[Any]:
         """The records of this kind, as dnspython has them."""
-        await loaded("dns.asyncresolver", "dns.rdtypes.ANY.MX", "dns.rdtypes.IN.SRV")
+        await import_in_thread("dns.asyncresolver", "dns.rdtypes.ANY.MX", "dns.rdtypes.IN.SRV")
         from dns.exception import DNSException
 
         try:

@@ -25,17 +25,17 @@ from models.config import MAIL_PORTS
 from models.errors import ErrorCode, MailFailure
 from models.fields import MAX_HOST
 
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
+IPAddress = IPv4Address | IPv6Address
+IPNetwork = IPv4Network | IPv6Network
 Lookup = Callable[[str], Awaitable[Sequence[str]]]
 """From a host name to the spellings of its addresses. Raises OSError where there are none."""
 
 HAPPY_EYEBALLS_SECONDS = 0.25
 """How long one address is given before the next is tried beside it (RFC 8305, 5)."""
-LOOK_UP_SECONDS = 3.0
+LOOKUP_SECONDS = 3.0
 """How long a name is looked up that need not be."""
 
-SPECIAL: list[Network] = [
+SPECIAL: list[IPNetwork] = [
     # IANA, IPv4 Special-Purpose Address Registry, and multicast.
     *map(
         IPv4Network,
@@ -67,7 +67,7 @@ GLOBAL_UNICAST = IPv6Network("2000::/3")
 NAT64 = IPv6Network("64:ff9b::/96")
 """What a DNS64 gives for a host that has an IPv4 address only (RFC 6052)."""
 
-LOOPBACK: Sequence[Address] = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
+LOOPBACK: Sequence[IPAddress] = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
 
 NO_ANSWER = (socket.EAI_AGAIN, errno.EAGAIN)
 """That no name server answered, or that too many are asked: nothing is known of the name."""
@@ -78,7 +78,7 @@ _NAME = re.compile(r"\.?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?")
 _LOOPBACK_NAMES = ("localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback")
 
 
-class Hosts:
+class HostPolicy:
     """The policy of a server: `allowed` may be private or loopback, `ports` are connected to."""
 
     def __init__(
@@ -87,7 +87,7 @@ class Hosts:
         """Raises ValueError where an entry of `allowed` is neither a host, an address nor a network."""
         self.ports = frozenset(ports)
         self._lookup = lookup or system_lookup
-        self._networks: list[Network] = []
+        self._networks: list[IPNetwork] = []
         self._names: set[str] = set()
         self._suffixes: list[str] = []
         for entry in allowed:
@@ -120,7 +120,7 @@ class Hosts:
         elif not self._is_allowed_name(name) and _is_loopback_name(name):
             self._judge(LOOPBACK, server)
 
-    async def resolve(self, server: str) -> list[Address]:
+    async def resolve(self, server: str) -> list[IPAddress]:
         """The addresses of the host that may be connected to. Raises MailFailure where there are none."""
         name = canonical(server)
         address = as_address(name)
@@ -142,7 +142,7 @@ class Hosts:
             )
         return found if self._is_allowed_name(name) else self._judge(found, server)
 
-    async def connect(self, addresses: Sequence[Address], port: int) -> socket.socket:
+    async def connect(self, addresses: Sequence[IPAddress], port: int) -> socket.socket:
         """A connection to the first of the addresses that answers. Raises MailFailure."""
         targets: list[aiohappyeyeballs.AddrInfoType] = [
             (
@@ -162,7 +162,7 @@ class Hosts:
     async def _leads_inside(self, server: str) -> bool:
         """Whether the host has no address that may be connected to, as far as that is known in time."""
         try:
-            async with asyncio.timeout(LOOK_UP_SECONDS):
+            async with asyncio.timeout(LOOKUP_SECONDS):
                 await self.resolve(server)
         except MailFailure as failure:
             return failure.kind is ErrorCode.HOST_NOT_ALLOWED
@@ -170,13 +170,13 @@ class Hosts:
             pass
         return False
 
-    def _judge(self, addresses: Sequence[Address], server: str) -> list[Address]:
+    def _judge(self, addresses: Sequence[IPAddress], server: str) -> list[IPAddress]:
         permitted = [address for address in addresses if self._is_permitted(address)]
         if not permitted:
             raise host_not_allowed(canonical(server))
         return permitted
 
-    def _is_permitted(self, address: Address) -> bool:
+    def _is_permitted(self, address: IPAddress) -> bool:
         inner = embedded(address)
         return is_public(inner) or _within(address, self._networks) or _within(inner, self._networks)
 
@@ -238,7 +238,7 @@ def ascii_name(name: str) -> str:
 
 
 @functools.lru_cache(256)
-def as_address(text: str) -> Address | None:
+def as_address(text: str) -> IPAddress | None:
     """The address that the text spells, in any way that a resolver takes: 127.1, 0x7f000001 and 2130706433 too.
 
     None where it has a zone, which is of one machine and may be any text.
@@ -255,7 +255,7 @@ def as_address(text: str) -> Address | None:
         return None
 
 
-def embedded(address: Address) -> Address:
+def embedded(address: IPAddress) -> IPAddress:
     """The IPv4 address that stands in an IPv6 address and is what is really connected to; else the address."""
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped:
@@ -265,14 +265,14 @@ def embedded(address: Address) -> Address:
     return address
 
 
-def is_public(address: Address) -> bool:
+def is_public(address: IPAddress) -> bool:
     """Whether this is an address of the internet at large."""
     if isinstance(address, IPv6Address) and address not in GLOBAL_UNICAST:
         return False
     return not _within(address, SPECIAL)
 
 
-def _within(address: Address, networks: Iterable[Network]) -> bool:
+def _within(address: IPAddress, networks: Iterable[IPNetwork]) -> bool:
     return any(address.version == network.version and address in network for network in networks)
 
 

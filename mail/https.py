@@ -12,29 +12,29 @@ from dataclasses import dataclass, replace
 
 import httpx
 
-from mail.hosts import Address, Hosts, canonical
+from mail.hosts import HostPolicy, IPAddress, canonical
 from mail.offload import in_thread
 from mail.tls import EXPIRED, OF_ANOTHER_NAME, SELF_SIGNED, Trust, weakness
 from models.config import MAIL_PORTS
 from models.errors import ErrorCode, MailFailure
 
 PORT = 443
-SECONDS = 10.0
-CONNECT_SECONDS = 3.0
+HTTPS_SECONDS = 10.0
+HTTPS_CONNECT_SECONDS = 3.0
 """How long one address is given before the next is tried."""
-LIMIT = 65_536
-MAX_URL = 2_000
-HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "email-inbox-server"}
+MAX_RESPONSE_BYTES = 65_536
+MAX_URL_LENGTH = 2_000
+REQUEST_HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "email-inbox-server"}
 
 
 async def fetch(
-    hosts: Hosts,
+    hosts: HostPolicy,
     trust: Trust,
     url: str,
     *,
     form: Mapping[str, str] | None = None,
-    seconds: float = SECONDS,
-    limit: int = LIMIT,
+    seconds: float = HTTPS_SECONDS,
+    limit: int = MAX_RESPONSE_BYTES,
     redirects: int = 0,
 ) -> tuple[int, bytes]:
     """The status and the body of the answer to a GET, or to a POST of the form.
@@ -64,13 +64,13 @@ class _Question:
     def name(self) -> str:
         return canonical(_host(self.target))
 
-    def request(self, client: httpx.AsyncClient, address: Address) -> httpx.Request:
+    def request(self, client: httpx.AsyncClient, address: IPAddress) -> httpx.Request:
         """A request to the address, in the name of the host."""
         return client.build_request(
             "GET" if self.form is None else "POST",
             self.target.copy_with(host=str(address), fragment=None),
             data=self.form,
-            headers={**HEADERS, "Host": self.target.netloc.decode("ascii")},
+            headers={**REQUEST_HEADERS, "Host": self.target.netloc.decode("ascii")},
             extensions={"sni_hostname": self.name},
         )
 
@@ -88,7 +88,7 @@ class _Redirected(Exception):
         self.location = location
 
 
-async def _answer(hosts: Hosts, trust: Trust, question: _Question) -> tuple[int, bytes]:
+async def _answer(hosts: HostPolicy, trust: Trust, question: _Question) -> tuple[int, bytes]:
     addresses = await _resolved(hosts, question.name)
     try:
         return await _ask_any(addresses, trust, question)
@@ -97,10 +97,10 @@ async def _answer(hosts: Hosts, trust: Trust, question: _Question) -> tuple[int,
     return await _answer(hosts, trust, _followed(hosts, question, location))
 
 
-def _followed(hosts: Hosts, question: _Question, location: str) -> _Question:
+def _followed(hosts: HostPolicy, question: _Question, location: str) -> _Question:
     """What is asked next. Raises MailFailure where that is not asked of the same host, or one redirect too many."""
     with contextlib.suppress(httpx.InvalidURL, ValueError):
-        target = question.target.join(location[:MAX_URL])
+        target = question.target.join(location[:MAX_URL_LENGTH])
         if location and question.redirects > 0 and _origin(target) == _origin(question.target):
             return replace(question, target=_judged(hosts, str(target)), redirects=question.redirects - 1)
     raise question.misunderstood("answers with a redirect, which is not followed")
@@ -110,7 +110,7 @@ def _origin(target: httpx.URL) -> tuple[str, str, int | None]:
     return target.scheme, canonical(_host(target)), target.port
 
 
-def _judged(hosts: Hosts, url: str) -> httpx.URL:
+def _judged(hosts: HostPolicy, url: str) -> httpx.URL:
     """The URL, which leads where it may. Raises MailFailure."""
     try:
         target = httpx.URL(url)
@@ -135,7 +135,7 @@ def _host(target: httpx.URL) -> str:
     return target.raw_host.decode("ascii")
 
 
-async def _resolved(hosts: Hosts, host: str) -> Sequence[Address]:
+async def _resolved(hosts: HostPolicy, host: str) -> Sequence[IPAddress]:
     try:
         return await hosts.resolve(host)
     except MailFailure as failure:
@@ -144,7 +144,7 @@ async def _resolved(hosts: Hosts, host: str) -> Sequence[Address]:
         raise MailFailure(failure.kind, str(failure), hint=hint) from None
 
 
-async def _ask_any(addresses: Sequence[Address], trust: Trust, question: _Question) -> tuple[int, bytes]:
+async def _ask_any(addresses: Sequence[IPAddress], trust: Trust, question: _Question) -> tuple[int, bytes]:
     """Asks at the first address that can be connected to."""
     kind = ErrorCode.CONNECTION_REFUSED
     async with await in_thread(_client, trust) as client:
@@ -168,7 +168,7 @@ async def _ask_any(addresses: Sequence[Address], trust: Trust, question: _Questi
 
 def _client(trust: Trust) -> httpx.AsyncClient:
     """At its first use it reads every authority of the machine, which is long for an event loop."""
-    timeout = httpx.Timeout(None, connect=CONNECT_SECONDS)
+    timeout = httpx.Timeout(None, connect=HTTPS_CONNECT_SECONDS)
     return httpx.AsyncClient(verify=trust.https, trust_env=False, follow_redirects=False, timeout=timeout)
 
 

@@ -18,16 +18,16 @@ from imapclient.exceptions import IMAPClientError, LoginError
 
 from mail import sasl
 from mail.dialogue import (
-    Attempt,
-    by_first_known,
+    LoginAttempt,
     hung_up,
     no_login,
     no_oauth2,
     not_understood,
     read_certificate,
-    shown,
+    safe_names,
     starttls_refused,
     tls_broken_off,
+    try_in_turn,
 )
 from mail.offload import in_thread
 from mail.refusals.replies import At, of_imap
@@ -37,7 +37,7 @@ from models.secrets import Secret
 
 MAX_BYTES = 256 * 1024
 """What a server may send in answer to one step."""
-LEAST = 64
+MIN_LINE_COST_BYTES = 64
 """What a line counts for, however short it is: each is work."""
 
 _NOT_UNDERSTOOD = re.compile(r"(command: \w+ => )?(unexpected |too long)")
@@ -83,16 +83,16 @@ class ImapSession:
             self.is_encrypted = True
 
     async def greet(self) -> None:
-        with told():
+        with mail_failures():
             self._client = await in_thread(_Client, self._connected, self._name, self._heard)
         self.was_greeted = True
-        self.capabilities = shown(self._client.announced)
+        self.capabilities = safe_names(self._client.announced)
 
     def _heard(self) -> None:
         self.has_spoken = True
 
     async def start_tls(self, context: ssl.SSLContext, name: str) -> None:  # noqa: ARG002 - known since `open`
-        with told(passing=ssl.SSLError):
+        with mail_failures(passing=ssl.SSLError):
             try:
                 await in_thread(self._opened.starttls, context)
             except imaplib.IMAP4.abort:
@@ -100,7 +100,7 @@ class ImapSession:
             except imaplib.IMAP4.error:
                 raise starttls_refused("IMAP", "NO") from None
         self.is_encrypted = True
-        self.capabilities = shown(self._opened.announced)
+        self.capabilities = safe_names(self._opened.announced)
 
     def certificate(self) -> Certificate:
         connected = self._client.socket() if self._client else self._connected
@@ -113,7 +113,7 @@ class ImapSession:
         attempts = self._attempts(username, password)
         if not attempts:
             raise no_login("IMAP", self.is_encrypted, self._mechanisms)
-        await by_first_known(attempts)
+        await try_in_turn(attempts)
 
     async def authenticate_by_token(self, username: str, token: Secret) -> None:
         mechanisms = sasl.by_token(self._mechanisms)
@@ -125,37 +125,37 @@ class ImapSession:
     def _mechanisms(self) -> list[str]:
         return [name.removeprefix("AUTH=") for name in self.capabilities if name.startswith("AUTH=")]
 
-    def _attempts(self, username: str, password: Secret) -> list[Attempt]:
+    def _attempts(self, username: str, password: Secret) -> list[LoginAttempt]:
         """AUTHENTICATE takes every character; the command LOGIN, which older servers have, takes ASCII alone."""
         mechanisms = sasl.by_password(self._mechanisms, is_encrypted=self.is_encrypted)
-        attempts: list[Attempt] = [
+        attempts: list[LoginAttempt] = [
             partial(self._authenticate, At.PASSWORD, mechanism(username, password.reveal())) for mechanism in mechanisms
         ]
         if "LOGINDISABLED" in self.capabilities:
             return attempts
         if (said := username + password.reveal()).isascii() and said.isprintable():
-            better = {sasl.plain} if self.is_encrypted else {sasl.plain, sasl.cram_md5}
+            better = {sasl.plain_mechanism} if self.is_encrypted else {sasl.plain_mechanism, sasl.cram_md5}
             attempts.insert(len(better.intersection(mechanisms)), partial(self._login, username, password))
         elif not attempts:
             raise _ascii_only()
         return attempts
 
     async def _login(self, username: str, password: Secret) -> None:
-        with told(At.PASSWORD):
+        with mail_failures(At.PASSWORD):
             await in_thread(self._opened.login, _quoted(username), password.reveal())
 
     async def select_inbox(self) -> None:
         """Opens INBOX to look at it: nothing is marked as seen."""
-        with told():
+        with mail_failures():
             if "ID" in self.capabilities:
                 await in_thread(self._opened.introduce)
-            with told(At.SELECT):
+            with mail_failures(At.SELECT):
                 await in_thread(self._opened.select_folder, "INBOX", readonly=True)
             found = await in_thread(self._opened.capabilities_now)
-        self.capabilities = shown(name.decode("ascii", "replace") for name in found)
+        self.capabilities = safe_names(name.decode("ascii", "replace") for name in found)
 
     async def leave(self) -> None:
-        with told():
+        with mail_failures():
             await in_thread(self._opened.logout)
 
     async def close(self) -> None:
@@ -175,7 +175,7 @@ class ImapSession:
         return self._client
 
     async def _authenticate(self, at: At, exchange: sasl.Exchange) -> None:
-        with told(at):
+        with mail_failures(at):
             await in_thread(self._opened.sasl_login, exchange.mechanism, exchange.answer)
 
 
@@ -243,7 +243,7 @@ class _Connection(imaplib.IMAP4):
         except self.error:  # what is too long for imaplib ends the connection, and is no refusal
             raise self.abort("too long a line") from None
         self._heard()
-        self._spend(max(len(line), LEAST))
+        self._spend(max(len(line), MIN_LINE_COST_BYTES))
         return line
 
     def _spend(self, size: int) -> None:
@@ -253,7 +253,7 @@ class _Connection(imaplib.IMAP4):
 
 
 @contextmanager
-def told(at: At = At.HELLO, passing: type[Exception] | tuple[()] = ()) -> Iterator[None]:
+def mail_failures(at: At = At.HELLO, passing: type[Exception] | tuple[()] = ()) -> Iterator[None]:
     """Turns what goes wrong, but what is `passing`, into a MailFailure that repeats nothing that the server said."""
     try:
         yield

@@ -18,24 +18,24 @@ import structlog
 from cachetools import LRUCache
 
 from mail import pasted
-from mail.hosts import Hosts
-from mail.offload import loaded
+from mail.hosts import HostPolicy
+from mail.offload import import_in_thread
 from mail.refusals.token_meanings import NO_TOKEN, TOKEN_UNREADABLE
-from mail.refusals.tokens import failure_of
+from mail.refusals.tokens import token_failure
 from mail.tls import Trust
 from models.account import Grant
 from models.errors import ErrorCode, MailFailure, where
 from models.secrets import Secret
 
-SECONDS = 6.0
+TOKEN_ENDPOINT_SECONDS = 6.0
 """How long the token endpoint has: less than the stage of a check that waits for it, so that it is not blamed on a mail
 server."""
-MARGIN_SECONDS = 60.0
+EXPIRY_MARGIN_SECONDS = 60.0
 """A token is not used in its last minute: a login with it takes time."""
-UNKNOWN_SECONDS = 300.0
+DEFAULT_LIFETIME_SECONDS = 300.0
 """How long a token is kept of which nothing is said."""
-MOST_SECONDS = 86_400.0
-MAX_TOKEN = 8_192
+MAX_LIFETIME_SECONDS = 86_400.0
+MAX_TOKEN_CHARACTERS = 8_192
 GRANTS = 20_000
 """How many grants are remembered, the longest unused is forgotten first."""
 
@@ -52,7 +52,7 @@ class AccessTokens:
 
     def __init__(
         self,
-        hosts: Hosts,
+        hosts: HostPolicy,
         trust: Trust,
         clock: Callable[[], float] = time.monotonic,
         on_rotation: OnRotation | None = None,
@@ -76,7 +76,7 @@ class AccessTokens:
         if consent.token and self._clock() < consent.good_until and not consent.has_rotated(grant):
             return consent.token
         # Whoever stops asking takes neither the token from the others, nor the refresh token from its inbox.
-        return await asyncio.shield(self._started(self._obtained(grant, consent)))
+        return await asyncio.shield(self._started(self._obtain(grant, consent)))
 
     def kept(self, grant: Grant) -> Secret | None:
         """The token that is at hand, if one is good still."""
@@ -117,17 +117,17 @@ class AccessTokens:
         if not task.cancelled():
             task.exception()  # whoever asked may be gone: then asyncio would complain that nobody looked at it
 
-    async def _obtained(self, grant: Grant, consent: "_Consent") -> Secret:
+    async def _obtain(self, grant: Grant, consent: "_Consent") -> Secret:
         token, has_asked = consent.token, False
         if token is None or self._clock() >= consent.good_until:
             if consent.fetching is None or consent.fetching.done():
-                consent.fetching, has_asked = self._started(self._renewed(grant, consent)), True
+                consent.fetching, has_asked = self._started(self._renew(grant, consent)), True
             token = await consent.fetching
         if consent.has_rotated(grant) and not has_asked and not consent.is_stored_for(grant):
             await self._store(grant, consent)
         return token
 
-    async def _renewed(self, grant: Grant, consent: "_Consent") -> Secret:
+    async def _renew(self, grant: Grant, consent: "_Consent") -> Secret:
         """Asks, and stores what replaces the refresh token before another process may ask."""
         async with self.alone(grant) as stored:
             # What is stored is older than what is known here, where that could not be stored.
@@ -141,7 +141,7 @@ class AccessTokens:
                 self._follow(consent, replace(newest, refresh_token=rotated))
             if consent.has_rotated(stored):
                 await self._store(stored, consent)
-            consent.token, consent.good_until = token, self._clock() + _good_for(answer.get("expires_in"))
+            consent.token, consent.good_until = token, self._clock() + _lifetime(answer.get("expires_in"))
         return token
 
     def _follow(self, consent: "_Consent", newer: Grant) -> None:
@@ -150,11 +150,13 @@ class AccessTokens:
         self._consents[self._key(newer)] = consent
 
     async def _ask(self, grant: Grant) -> Mapping[str, Any]:
-        await loaded("mail.https")
+        await import_in_thread("mail.https")
         from mail.https import fetch
 
         try:
-            status, body = await fetch(self._hosts, self._trust, grant.token_url, form=_form(grant), seconds=SECONDS)
+            status, body = await fetch(
+                self._hosts, self._trust, grant.token_url, form=_form(grant), seconds=TOKEN_ENDPOINT_SECONDS
+            )
         except MailFailure as failure:
             raise MailFailure(failure.kind, str(failure), "oauth2", "tokenUrl", hint=failure.hint) from None
         answer = _object(body)
@@ -222,24 +224,24 @@ def _object(body: bytes) -> Mapping[str, Any]:
 
 def _token(value: object) -> Secret | None:
     """A token that may stand in a login (RFC 6750, 2.1): visible ASCII."""
-    if not isinstance(value, str) or not 0 < len(value) <= MAX_TOKEN:
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_TOKEN_CHARACTERS:
         return None
     return Secret(value) if all("!" <= character <= "~" for character in value) else None
 
 
-def _good_for(expires_in: object) -> float:
+def _lifetime(expires_in: object) -> float:
     """How long a token is used. Microsoft has spelled `expires_in` as a string."""
     try:
         seconds = float(expires_in)  # type: ignore[arg-type]
     except (TypeError, ValueError):
-        seconds = UNKNOWN_SECONDS
-    seconds = min(seconds, MOST_SECONDS) if seconds > 0 else 0.0
-    return max(seconds - MARGIN_SECONDS, seconds / 2)
+        seconds = DEFAULT_LIFETIME_SECONDS
+    seconds = min(seconds, MAX_LIFETIME_SECONDS) if seconds > 0 else 0.0
+    return max(seconds - EXPIRY_MARGIN_SECONDS, seconds / 2)
 
 
 def _refused(status: int, answer: Mapping[str, Any], grant: Grant) -> MailFailure:
     """What the refusal means. What a paste has left in the value that is refused is told first."""
-    failure = failure_of(status, answer, has_secret=grant.client_secret is not None)
+    failure = token_failure(status, answer, has_secret=grant.client_secret is not None)
     field = failure.field[-1] if failure.field else ""
     values = {
         "clientId": grant.client_id,

@@ -11,17 +11,19 @@ import threading
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 _LOADED: set[str] = set()
 
 
-async def in_thread(work: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+async def in_thread(
+    work: Callable[_Arguments, _Result], *args: _Arguments.args, **kwargs: _Arguments.kwargs
+) -> _Result:
     """What `work` returns or raises. Cancelled, it leaves the thread to end by itself and drops what comes of it."""
     loop = asyncio.get_running_loop()
-    done: asyncio.Future[Result] = loop.create_future()
+    done: asyncio.Future[_Result] = loop.create_future()
 
-    def settle(result: Result | None, error: BaseException | None) -> None:
+    def settle(result: _Result | None, error: BaseException | None) -> None:
         if done.done():
             return
         if error is None:
@@ -42,7 +44,7 @@ async def in_thread(work: Callable[Arguments, Result], *args: Arguments.args, **
     return await done
 
 
-async def loaded(*modules: str) -> None:
+async def import_in_thread(*modules: str) -> None:
     """Imports the modules where that was not done before: with their libraries it takes longer than a loop may wait.
 
     What talks to mail servers is a fifth of all that a server loads. It is left until somebody asks for it, and then

@@ -6,7 +6,7 @@ from models.config import IMPLICIT_TLS_PORTS, STARTTLS_PORTS
 from models.errors import ErrorCode, MailFailure
 
 STAGE_SECONDS = 20.0
-LONGER = {StageName.GREETING, StageName.AUTHENTICATE, StageName.SELECT_INBOX, StageName.SENDER}
+SLOW_STAGES = {StageName.GREETING, StageName.AUTHENTICATE, StageName.SELECT_INBOX, StageName.SENDER}
 """Stages in which servers take their time on purpose or look something up: they have twice as long.
 
 RFC 5321, 4.5.3.2, asks for five minutes, which nobody waits for. postscreen greets after 6 s and more, and Dovecot
@@ -16,20 +16,20 @@ CHECK_SECONDS = 60.0
 MESSAGE_SECONDS = 60.0
 """How long a server may think about a message: spam filters do. RFC 5321 asks for ten minutes."""
 
-_Told = tuple[str, str, str]
+_Explanation = tuple[str, str, str]
 """The field to look at, what happened, and what to do."""
-_SLOW: _Told = (
+_SLOW: _Explanation = (
     "server",
     "The server is slow: it did not answer",
     "Some servers make strangers wait, others are overloaded. Try again later; if it lasts, ask its operator.",
 )
-_NO_GREETING: _Told = ("server", "The server did not greet on port {port}", _SLOW[2])
-_WAITS_FOR_TLS: _Told = (
+_NO_GREETING: _Explanation = ("server", "The server did not greet on port {port}", _SLOW[2])
+_WAITS_FOR_TLS: _Explanation = (
     "port",
     _NO_GREETING[1],
     "If TLS is spoken there from the first byte, the server waits for us: set secure to true. Otherwise it is slow.",
 )
-_OF_STAGE: dict[StageName, _Told] = {
+_OF_STAGE: dict[StageName, _Explanation] = {
     StageName.DNS: (
         "server",
         "The name server did not answer",
@@ -49,7 +49,7 @@ _OF_STAGE: dict[StageName, _Told] = {
 
 
 def seconds_for(stage: StageName) -> float:
-    return STAGE_SECONDS * (2 if stage in LONGER else 1)
+    return STAGE_SECONDS * (2 if stage in SLOW_STAGES else 1)
 
 
 def timed_out(stage: StageName, account: Account, *, is_silent: bool, is_over: bool) -> MailFailure:

@@ -22,11 +22,11 @@ class Exchange:
         return found(challenge) if found else self._end
 
 
-def plain(username: str, password: str) -> Exchange:
+def plain_mechanism(username: str, password: str) -> Exchange:
     return Exchange("PLAIN", _say(f"\0{username}\0{password}"), is_client_first=True)
 
 
-def login(username: str, password: str) -> Exchange:
+def login_mechanism(username: str, password: str) -> Exchange:
     """Each is sent when it is asked for: many servers take no user name in the command (draft-murchison-sasl-login)."""
     return Exchange("LOGIN", _say(username), _say(password))
 
@@ -53,7 +53,11 @@ def oauthbearer(username: str, token: str) -> Exchange:
 
 
 Mechanism = Callable[[str, str], Exchange]
-BY_PASSWORD: Sequence[tuple[str, Mechanism]] = (("PLAIN", plain), ("LOGIN", login), ("CRAM-MD5", cram_md5))
+BY_PASSWORD: Sequence[tuple[str, Mechanism]] = (
+    ("PLAIN", plain_mechanism),
+    ("LOGIN", login_mechanism),
+    ("CRAM-MD5", cram_md5),
+)
 BY_TOKEN: Sequence[tuple[str, Mechanism]] = (("XOAUTH2", xoauth2), ("OAUTHBEARER", oauthbearer))
 
 

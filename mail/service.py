@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from mail.dns import Names
-from mail.hosts import Hosts
+from mail.dns import NameServers
+from mail.hosts import HostPolicy
 from mail.oauth2 import AccessTokens
 from mail.tls import Trust
 from models.config import MAIL_PORTS
@@ -17,16 +17,16 @@ from models.errors import StartError
 class Mail:
     """What every conversation with a mail server starts from."""
 
-    hosts: Hosts
+    hosts: HostPolicy
     trust: Trust
     tokens: AccessTokens
-    names: Names
+    names: NameServers
 
     @classmethod
     def of(cls, allowed: Iterable[str] = (), ports: Collection[int] | None = None, ca_file: Path | None = None) -> Self:
         """The mail side as an operator set it. Raises StartError."""
         try:
-            hosts = Hosts(allowed, ports or MAIL_PORTS)
+            hosts = HostPolicy(allowed, ports or MAIL_PORTS)
         except ValueError as error:
             raise StartError(f"EMAIL_INBOX_MAIL_HOSTS_ALLOW: {error}.") from None
         try:
@@ -35,4 +35,4 @@ class Mail:
             raise StartError(f"EMAIL_INBOX_CA_FILE: {ca_file} holds no certificate in PEM.") from None
         except OSError as error:
             raise StartError(f"EMAIL_INBOX_CA_FILE: {ca_file} can't be read: {error.strerror}.") from None
-        return cls(hosts, trust, AccessTokens(hosts, trust), Names())
+        return cls(hosts, trust, AccessTokens(hosts, trust), NameServers())

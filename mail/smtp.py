@@ -15,16 +15,16 @@ from aiosmtplib.response import SMTPResponse
 
 from mail import sasl
 from mail.dialogue import (
-    by_first_known,
     enhanced_code,
     hung_up,
     no_login,
     no_oauth2,
     not_understood,
     read_certificate,
-    shown,
+    safe_names,
     starttls_refused,
     tls_broken_off,
+    try_in_turn,
 )
 from mail.hosts import ascii_name
 from mail.refusals.replies import At, of_smtp
@@ -72,7 +72,7 @@ class SmtpSession:
         self.is_encrypted = context is not None
 
     async def greet(self) -> None:
-        with told():
+        with smtp_failures():
             reply = await self._client.greeting()
         if reply.code // 100 != GOOD:
             raise _refusal(At.HELLO, reply.code, reply.message)
@@ -80,7 +80,7 @@ class SmtpSession:
         await self._hello()
 
     async def start_tls(self, context: ssl.SSLContext, name: str) -> None:
-        with told(passing=ssl.SSLError):
+        with smtp_failures(passing=ssl.SSLError):
             try:
                 await self._client.starttls(tls_context=context, server_hostname=name)
             except aiosmtplib.SMTPResponseException as error:
@@ -92,7 +92,7 @@ class SmtpSession:
         await self._hello()
 
     def certificate(self) -> Certificate:
-        with told():
+        with smtp_failures():
             return read_certificate(self._client.get_transport_info("ssl_object"))
 
     async def authenticate(self, username: str, password: Secret) -> None:
@@ -101,7 +101,7 @@ class SmtpSession:
         if not mechanisms:
             raise no_login("SMTP", self.is_encrypted, self._methods)
         exchanges = (mechanism(username, password.reveal()) for mechanism in mechanisms)
-        await by_first_known(partial(self._authenticate, At.PASSWORD, exchange) for exchange in exchanges)
+        await try_in_turn(partial(self._authenticate, At.PASSWORD, exchange) for exchange in exchanges)
 
     async def authenticate_by_token(self, username: str, token: Secret) -> None:
         mechanisms = sasl.by_token(self._methods)
@@ -123,7 +123,7 @@ class SmtpSession:
             if failure.kind is not ErrorCode.RECIPIENT_REJECTED:
                 raise
             warning = NOT_RECEIVED_HERE
-        with told():
+        with smtp_failures():
             await self._client.rset()
         return warning
 
@@ -134,7 +134,7 @@ class SmtpSession:
 
     async def message(self, message: bytes) -> Reply:
         """Hands over the message for the envelope, and returns the reply that takes it."""
-        with told(At.DATA):
+        with smtp_failures(At.DATA):
             try:
                 return _reply(await self._client.data(message))
             except (aiosmtplib.SMTPServerDisconnected, OSError):
@@ -145,34 +145,34 @@ class SmtpSession:
                 raise _answer_lost() from None
 
     async def leave(self) -> None:
-        with told():
+        with smtp_failures():
             await self._client.quit()
 
     async def close(self) -> None:
         self._client.close()
 
     async def _authenticate(self, at: At, exchange: sasl.Exchange) -> None:
-        with told(at):
+        with smtp_failures(at):
             await self._client.auth(exchange)
 
     async def _hello(self) -> None:
-        with told():
+        with smtp_failures():
             await self._client.ehlo()
         # Kept here: what aiosmtplib knows of them is gone with the connection.
         self._extensions, self._methods = self._client.esmtp_extensions, list(self._client.server_auth_methods)
         others = [name for name in self._extensions if name != "auth"]
-        self.capabilities = shown([*others, *(f"AUTH={name}" for name in self._methods)])
+        self.capabilities = safe_names([*others, *(f"AUTH={name}" for name in self._methods)])
 
     async def _mail_from(self, sender: str, *others: str) -> None:
         international = not all(_envelope(address).isascii() for address in (sender, *others))
         if international and "smtputf8" not in self._extensions:
             raise _ascii_only()
-        with told(At.MAIL):
+        with smtp_failures(At.MAIL):
             options = ["SMTPUTF8"] if international else []
             await self._client.mail(_envelope(sender), options=options, encoding="utf-8")
 
     async def _rcpt_to(self, recipient: str) -> None:
-        with told(At.RCPT):
+        with smtp_failures(At.RCPT):
             await self._client.rcpt(_envelope(recipient), encoding="utf-8")
 
 
@@ -233,7 +233,7 @@ class _Protocol(SMTPProtocol):
 
 
 @contextmanager
-def told(at: At = At.HELLO, passing: type[Exception] | tuple[()] = ()) -> Iterator[None]:
+def smtp_failures(at: At = At.HELLO, passing: type[Exception] | tuple[()] = ()) -> Iterator[None]:
     """Turns what goes wrong, but what is `passing`, into a MailFailure that repeats nothing that the server said."""
     try:
         yield

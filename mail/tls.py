@@ -137,7 +137,7 @@ def speaks_clear(error: OSError) -> bool:
     return isinstance(error, ssl.SSLError) and error.reason in CLEAR_TEXT
 
 
-def failure_of(error: OSError, account: Account, seen: Certificate | None) -> MailFailure:
+def tls_failure(error: OSError, account: Account, seen: Certificate | None) -> MailFailure:
     """Why hands could not be shaken. `seen` is the certificate that was refused, where it could be looked at."""
     if isinstance(error, ssl.SSLCertVerificationError):
         message, hint = _why_refused(error.verify_code, account, seen)

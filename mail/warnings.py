@@ -9,20 +9,20 @@ from collections.abc import Collection, Iterator, Mapping
 from mail.hosts import as_address, canonical, embedded, is_public
 from mail.settings.providers import MailLogin, Provider, UsernameKind, provider_of_server
 from models.blanks import has_hidden, has_outer
-from models.config import IMPLICIT_TLS_PORTS, InboxConfig, Protocol, ServerConfig
+from models.config import IMPLICIT_TLS_PORTS, InboxConfig, MailProtocol, ServerConfig
 from models.errors import ErrorCode, Problem
 from models.fields import address_key
 from models.oauth2 import OAuth2Provider
 from models.validation import sentence
 
-Found = tuple[tuple[str, ...], str]
+_Warning = tuple[tuple[str, ...], str]
 """A field of the config, and how the sentence about it goes on."""
 
-_FOREIGN_PORTS: Mapping[Protocol, Mapping[int, str]] = {
+_FOREIGN_PORTS: Mapping[MailProtocol, Mapping[int, str]] = {
     "smtp": dict.fromkeys((143, 993), "is a port of IMAP: SMTP is on 465 or 587"),
     "imap": dict.fromkeys((25, 465, 587, 2525), "is a port of SMTP: IMAP is on 993 or 143"),
 }
-_UNLIKE: Mapping[Protocol, str] = {
+_UNLIKE: Mapping[MailProtocol, str] = {
     "smtp": "is another address than the inbox's, which the server may refuse as the sender",
     "imap": "is another address than the inbox's: what is fetched is the mail of that account",
 }
@@ -43,7 +43,7 @@ def warnings(config: InboxConfig, ports: Collection[int]) -> list[Problem]:
     ]
 
 
-def _of_server(protocol: Protocol, server: ServerConfig, email: str, ports: Collection[int]) -> Iterator[Problem]:
+def _of_server(protocol: MailProtocol, server: ServerConfig, email: str, ports: Collection[int]) -> Iterator[Problem]:
     provider = provider_of_server(server.server)
     found = [*_pasted(server), *_server(server), *_port(protocol, server, ports), *_secure(server)]
     found += [*_username(protocol, server, email, provider), *_login(server, provider)]
@@ -53,7 +53,7 @@ def _of_server(protocol: Protocol, server: ServerConfig, email: str, ports: Coll
         yield Problem(ErrorCode.UNUSUAL, sentence(path, rest), path)
 
 
-def _pasted(server: ServerConfig) -> Iterator[Found]:
+def _pasted(server: ServerConfig) -> Iterator[_Warning]:
     values: dict[tuple[str, ...], str | None] = {("username",): server.username, ("password",): server.password}
     if consent := server.oauth2:
         values["oauth2", "clientId"] = consent.client_id
@@ -66,12 +66,12 @@ def _pasted(server: ServerConfig) -> Iterator[Found]:
             yield field, f"holds a no-break space or another invisible character, {_LEFT}"
 
 
-def _server(server: ServerConfig) -> Iterator[Found]:
+def _server(server: ServerConfig) -> Iterator[_Warning]:
     if server.secure and server.tls_fingerprint is None and as_address(canonical(server.server)):
         yield ("server",), "is an IP address, which few certificates name: give the host name, or tlsFingerprint"
 
 
-def _port(protocol: Protocol, server: ServerConfig, ports: Collection[int]) -> Iterator[Found]:
+def _port(protocol: MailProtocol, server: ServerConfig, ports: Collection[int]) -> Iterator[_Warning]:
     port = server.port
     if port not in ports:
         known = ", ".join(map(str, sorted(ports)[:20]))
@@ -88,7 +88,7 @@ def _port(protocol: Protocol, server: ServerConfig, ports: Collection[int]) -> I
         yield ("port",), f"{port} is for TLS from the first byte: set secure to true"
 
 
-def _secure(server: ServerConfig) -> Iterator[Found]:
+def _secure(server: ServerConfig) -> Iterator[_Warning]:
     if server.secure or server.port in IMPLICIT_TLS_PORTS or not server.username:
         return
     if server.tls_fingerprint is not None:
@@ -97,7 +97,9 @@ def _secure(server: ServerConfig) -> Iterator[Found]:
         yield ("secure",), "false sends the login in clear wherever the server offers no TLS: set it to true"
 
 
-def _username(protocol: Protocol, server: ServerConfig, email: str, provider: Provider | None) -> Iterator[Found]:
+def _username(
+    protocol: MailProtocol, server: ServerConfig, email: str, provider: Provider | None
+) -> Iterator[_Warning]:
     if not server.username:
         yield ("username",), "is empty: mail is sent without a login, which servers take from networks they trust only"
         return
@@ -111,7 +113,7 @@ def _username(protocol: Protocol, server: ServerConfig, email: str, provider: Pr
         yield ("username",), _UNLIKE[protocol]
 
 
-def _login(server: ServerConfig, provider: Provider | None) -> Iterator[Found]:
+def _login(server: ServerConfig, provider: Provider | None) -> Iterator[_Warning]:
     if provider is None or not server.username:
         return
     consent = server.oauth2.provider if server.oauth2 else None

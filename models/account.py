@@ -7,7 +7,7 @@ from models.secrets import Secret
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class StoredGrant:
     """Where a consent is stored: of an inbox, the server with this protocol.
 
     `consent_id` is the same in every inbox that holds the consent.
@@ -30,7 +30,7 @@ class Grant:
     client_secret: Secret | None
     refresh_token: Secret
     scope: str | None = None
-    origin: Origin | None = None
+    origin: StoredGrant | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from models.inbox import EmailInbox
 from models.stored import StoredInbox
 
 CHANNEL = "email_inbox_change"
-KEPT = timedelta(hours=24)
+RETENTION = timedelta(hours=24)
 MAX_CHANGES = 1_000_000
 
 
@@ -100,5 +100,8 @@ def prune(transaction: Transaction) -> None:
     Whoever changes inboxes without pause fills no disk: of more than so many, the oldest go earlier.
     """
     [newest] = transaction.run(LAST_SEQ)
-    for old in (col(EmailInboxChange.changed_at) < now() - KEPT, col(EmailInboxChange.seq) <= newest - MAX_CHANGES):
+    for old in (
+        col(EmailInboxChange.changed_at) < now() - RETENTION,
+        col(EmailInboxChange.seq) <= newest - MAX_CHANGES,
+    ):
         transaction.connection().execute(delete(EmailInboxChange).where(old, col(EmailInboxChange.seq) < newest))

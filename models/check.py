@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from models.config import ImapConfig, SmtpConfig
-from models.fields import Address
+from models.fields import EmailAddress
 from models.validation import Input
 
 
@@ -20,7 +20,7 @@ class CheckConfig(Input):
         ),
     ] = None
     email: Annotated[
-        Address | None,
+        EmailAddress | None,
         Field(description="Sender address to try at the SMTP server. Required with smtp, without id."),
     ] = None
     smtp: Annotated[SmtpConfig | None, Field(description="The server for outgoing mail.")] = None
@@ -30,4 +30,4 @@ class CheckConfig(Input):
 class Recipient(Input):
     """Where a test mail goes."""
 
-    to: Annotated[Address | None, Field(description="Address to send to. Default: the caller's own.")] = None
+    to: Annotated[EmailAddress | None, Field(description="Address to send to. Default: the caller's own.")] = None

@@ -12,8 +12,8 @@ from pydantic import BeforeValidator, Field, ValidatorFunctionWrapHandler, field
 
 from models.account import Account, Grant
 from models.fields import (
-    Address,
     Boolean,
+    EmailAddress,
     Fingerprint,
     Host,
     Identifier,
@@ -32,7 +32,7 @@ from models.oauth2 import OAuth2Config, OAuth2Patch
 from models.secrets import Secret
 from models.validation import Input, names_of, patch_of
 
-Protocol = Literal["smtp", "imap"]
+MailProtocol = Literal["smtp", "imap"]
 EVERY_DEPARTMENT = "All"
 DEFAULT_RETRIES = 10
 STARTTLS_PORTS = frozenset({25, 143, 587, 2525})
@@ -148,7 +148,7 @@ class ImapConfig(ServerConfig):
     ] = DEFAULT_RETRIES
 
 
-SERVER_CONFIGS: Mapping[Protocol, type[ServerConfig]] = {"smtp": SmtpConfig, "imap": ImapConfig}
+SERVER_CONFIGS: Mapping[MailProtocol, type[ServerConfig]] = {"smtp": SmtpConfig, "imap": ImapConfig}
 
 
 class InboxConfig(Input):
@@ -162,7 +162,7 @@ class InboxConfig(Input):
         ),
     ] = None
     name: Annotated[Name, Field(description="Name of the inbox, at most 200 characters.")]
-    email: Annotated[Address, Field(description="Address of the inbox; unique, compared without regard to case.")]
+    email: Annotated[EmailAddress, Field(description="Address of the inbox; unique, compared without regard to case.")]
     active: Annotated[Boolean, Field(description="Whether mail is fetched and sent.")]
     description: Annotated[
         Text | None, Field(description="Description of the inbox, at most 2,000 characters; may contain line breaks.")

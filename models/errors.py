@@ -51,11 +51,11 @@ class ErrorCode(StrEnum):
     UNUSUAL = "UNUSUAL"
 
 
-SHOWN = 100
+MAX_QUOTED_LENGTH = 100
 """Characters of what was sent that a message repeats, at most."""
 
 
-def shortened(text: str, length: int = SHOWN) -> str:
+def shortened(text: str, length: int = MAX_QUOTED_LENGTH) -> str:
     """The text, or its beginning where it is longer than that."""
     return text if len(text) <= length else f"{text[:length]}…"
 

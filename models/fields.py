@@ -129,7 +129,7 @@ def _one_line(text: str) -> str:
     return text
 
 
-def _shown(text: str) -> str:
+def _without_controls(text: str) -> str:
     if _CONTROL_WHEN_SHOWN.search(_one_line(text)):
         raise invalid("must not contain invisible characters or characters that change the text direction")
     return text
@@ -259,15 +259,15 @@ def _spelled_boolean(value: Any) -> Any:
 
 
 _PLAIN = Published(pattern=f"^[^{_CONTROL.pattern[1:]}*$")
-_SHOWN = Published(pattern=f"^[^{_CONTROL_WHEN_SHOWN.pattern[1:]}*$")
+_NO_CONTROLS = Published(pattern=f"^[^{_CONTROL_WHEN_SHOWN.pattern[1:]}*$")
 _LINES = Published(pattern=f"^[^{_CONTROL_BUT_LINES.pattern[1:]}*$")
 _FILLED = Published(minLength=1)
 
 Identifier = Annotated[str, AfterValidator(_identifier), Published(pattern=f"^{_IDENTIFIER.pattern}$")]
-Line = Annotated[str, Field(max_length=200), AfterValidator(_shown), _SHOWN]
+Line = Annotated[str, Field(max_length=200), AfterValidator(_without_controls), _NO_CONTROLS]
 Name = Annotated[Line, AfterValidator(_not_blank), AfterValidator(_foldable), _FILLED]
 Text = Annotated[str, Field(max_length=2_000), AfterValidator(_lines), _LINES]
-Address = Annotated[
+EmailAddress = Annotated[
     str,
     Field(max_length=MAX_ADDRESS),
     AfterValidator(_one_line),

@@ -22,7 +22,7 @@ from models.config import (
     SERVER_CONFIGS,
     SERVER_FIELDS,
     InboxConfig,
-    Protocol,
+    MailProtocol,
     ServerConfig,
 )
 from models.database.columns import Timestamp, json_object, now, sortable
@@ -43,13 +43,13 @@ from models.stored import (
     secret_of,
     secret_place,
 )
-from models.validation import accepted, sentence
+from models.validation import sentence, validated_value
 
 _NOTHING: dict[str, Any] = dict.fromkeys(
     f"{protocol}_{name}" for protocol in PROTOCOLS for name in ("oauth2", "consent_id", *SECRETS)
 )
 """What a new inbox has where its config says nothing, and until its secrets are encrypted."""
-_COLUMNS: Mapping[Protocol, Sequence[tuple[str, str]]] = {
+_COLUMNS: Mapping[MailProtocol, Sequence[tuple[str, str]]] = {
     protocol: [(f"{protocol}_{name}", name) for name in SERVER_FIELDS[protocol]] for protocol in PROTOCOLS
 }
 """The columns of a server, each with the field that it is set from."""
@@ -223,19 +223,19 @@ def password_problems(values: Mapping[str, Any], stored: StoredInbox | None, key
             server = stored.server(protocol) if stored else None
             found = _secret_problems(protocol, given, server)
             if stored and server and not found:
-                lost = lost_secrets(stored, protocol, _kept(given, server), keyring)
+                lost = lost_secrets(stored, protocol, _keep_stored(given, server), keyring)
                 found = [lost_problem(protocol, name, "input") for name in lost]
             problems += found
     return problems
 
 
-def lost_problem(protocol: Protocol, name: str, *path: str) -> Problem:
+def lost_problem(protocol: MailProtocol, name: str, *path: str) -> Problem:
     """What is told of one of the `SECRETS` that is needed and can't be decrypted."""
     field = (*path, protocol, *_OUTSIDE[name])
     return Problem(ErrorCode.PASSWORD_REQUIRED, sentence(field, _LOST), field)
 
 
-def _kept(given: Mapping[str, Any], stored: StoredServer) -> list[str]:
+def _keep_stored(given: Mapping[str, Any], stored: StoredServer) -> list[str]:
     """Which of the `SECRETS` an input without problems leaves as they are stored."""
     consent = given.get("oauth2")
     if given.get("password") is not None:
@@ -247,7 +247,7 @@ def _kept(given: Mapping[str, Any], stored: StoredServer) -> list[str]:
     return [name for name in stored.secrets if not renewed.get(name)]
 
 
-def _secret_problems(protocol: Protocol, given: Mapping[str, Any], stored: StoredServer | None) -> list[Problem]:
+def _secret_problems(protocol: MailProtocol, given: Mapping[str, Any], stored: StoredServer | None) -> list[Problem]:
     path = ("input", protocol)
     consent, has_password = given.get("oauth2"), given.get("password") is not None
     if consent is not None and has_password:
@@ -292,7 +292,7 @@ def address_problems(transaction: Transaction, email: object, stored: StoredInbo
 def version_problems(values: Mapping[str, Any], stored: StoredInbox | None) -> list[Problem]:
     """Where the caller names a version, the stored one must be that one."""
     given = values.get("ifVersion")
-    wanted = None if given is None else accepted(InboxConfig, "if_version", given)
+    wanted = None if given is None else validated_value(InboxConfig, "if_version", given)
     actual = stored.version if stored else None
     if wanted is None or wanted == actual:
         return []
@@ -301,18 +301,18 @@ def version_problems(values: Mapping[str, Any], stored: StoredInbox | None) -> l
     return [Problem(ErrorCode.CONFLICT, sentence(path, f"{now_at}: read the inbox again"), path)]
 
 
-def _stays(protocol: Protocol, given: Mapping[str, Any], stored: StoredServer) -> bool:
+def _stays(protocol: MailProtocol, given: Mapping[str, Any], stored: StoredServer) -> bool:
     """Whether a secret would go where it goes now. To trust one more certificate is to let somebody else read it."""
     config = SERVER_CONFIGS[protocol]
     trusted = given.get("tlsFingerprint")
-    if trusted is not None and accepted(config, "tls_fingerprint", trusted) != stored.tls_fingerprint:
+    if trusted is not None and validated_value(config, "tls_fingerprint", trusted) != stored.tls_fingerprint:
         return False
     return all(_is_as_stored(config, name, given[name], getattr(stored, name)) for name in IDENTITY if name in given)
 
 
 def _is_as_stored(config: type[ServerConfig], name: str, given: object, stored: object) -> bool:
     """What is spelled as it is stored, as in every update, is not validated once more."""
-    return (type(given) is type(stored) and given == stored) or accepted(config, name, given) == stored
+    return (type(given) is type(stored) and given == stored) or validated_value(config, name, given) == stored
 
 
 # ------------------------------------------------------------------------------------------------------------ writing
@@ -325,10 +325,10 @@ def store(
     moment = now()
     if stored:
         inbox = stored._replace(version=stored.version + 1, updated_at=moment, **_columns(config, stored.id))
-        return change(transaction, stored, inbox._replace(**_sealed(inbox, config, stored, keyring)))
+        return change(transaction, stored, inbox._replace(**_seal(inbox, config, stored, keyring)))
     columns = _NOTHING | _columns(config, config.id or random_id())
     columns |= {"version": 1, "created_at": moment, "updated_at": moment, "created_by_id": by}
-    columns |= _sealed(StoredInbox(**columns), config, None, keyring)
+    columns |= _seal(StoredInbox(**columns), config, None, keyring)
     inbox = StoredInbox(**columns)
     transaction.run(_INSERT, search_key=inbox.search_key, **columns)
     return inbox
@@ -381,14 +381,14 @@ def _columns(config: InboxConfig, inbox_id: str) -> dict[str, Any]:
     return columns
 
 
-def _consent(protocol: Protocol, config: OAuth2Config) -> dict[str, Any]:
+def _consent(protocol: MailProtocol, config: OAuth2Config) -> dict[str, Any]:
     """What is stored in clear of a consent."""
     public, token = public_part(config), config.refresh_token
     columns: dict[str, Any] = {f"{protocol}_oauth2": public}
     return columns if token is None else columns | {f"{protocol}_consent_id": consent_id(public, token)}
 
 
-def _sealed(inbox: StoredInbox, config: InboxConfig, stored: StoredInbox | None, keyring: Keyring) -> dict[str, Any]:
+def _seal(inbox: StoredInbox, config: InboxConfig, stored: StoredInbox | None, keyring: Keyring) -> dict[str, Any]:
     """The columns of secrets: of those that are given, and of those that are kept, encrypted for where they go now."""
     columns: dict[str, Any] = {}
     for protocol in PROTOCOLS:

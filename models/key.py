@@ -20,7 +20,7 @@ from models.inbox import NEXT_TO_CHANGE, EmailInbox, change
 from models.secrets import KEY_ID_BYTES, DecryptionError, Key, Keyring, Place, Secret
 from models.stored import PROTOCOLS, SECRETS, StoredInbox, secret_place
 
-BATCH = 200
+ROTATION_BATCH_SIZE = 200
 _CHECK = b"the key fits"
 
 
@@ -42,7 +42,7 @@ def known_keys() -> SelectOfScalar[EncryptionKey]:
     return select(EncryptionKey).order_by(col(EncryptionKey.created_at))
 
 
-def hold_against(known: Sequence[tuple[str, bytes]], keyring: Keyring) -> None:
+def verify(known: Sequence[tuple[str, bytes]], keyring: Keyring) -> None:
     """Raises StartError where a key that this database needs, given by id and check value, is not in the keyring."""
     for key_id, check_value in known:
         try:
@@ -55,28 +55,28 @@ def hold_against(known: Sequence[tuple[str, bytes]], keyring: Keyring) -> None:
 
 
 def register(session: Session, keyring: Keyring) -> None:
-    """Leaves the check value of the key that encrypts. Raises StartError as `hold_against` does.
+    """Leaves the check value of the key that encrypts. Raises StartError as `verify` does.
 
     Of two servers that start on an empty database with a key each, the second is refused.
     """
     if session.get_bind().dialect.name == "postgresql":
         session.connection().execute(text("LOCK TABLE encryption_key IN SHARE ROW EXCLUSIVE MODE"))
-    hold_against([(key.id, key.check_value) for key in session.exec(known_keys())], keyring)
+    verify([(key.id, key.check_value) for key in session.exec(known_keys())], keyring)
     first = keyring.first
     if session.get(EncryptionKey, first.id.hex()) is None:
         session.add(EncryptionKey(id=first.id.hex(), check_value=_check_value(first), created_at=now()))
         session.flush()
 
 
-def turn_over(transaction: Transaction, keyring: Keyring, after: str) -> tuple[int, str | None]:
+def reencrypt(transaction: Transaction, keyring: Keyring, after: str) -> tuple[int, str | None]:
     """Encrypts the next batch of old values anew: how many inboxes were changed, and the id to go on after.
 
     None ends it. A batch is whole or not at all, and what is done is not done again: it may be stopped at any time.
     Raises RotationError.
     """
-    inboxes = transaction.run(NEXT_TO_CHANGE, after=after, size=BATCH)
-    changed = sum(_turn_over(transaction, inbox, keyring) for inbox in inboxes)
-    return changed, inboxes[-1].id if len(inboxes) == BATCH else None
+    inboxes = transaction.run(NEXT_TO_CHANGE, after=after, size=ROTATION_BATCH_SIZE)
+    changed = sum(_reencrypt(transaction, inbox, keyring) for inbox in inboxes)
+    return changed, inboxes[-1].id if len(inboxes) == ROTATION_BATCH_SIZE else None
 
 
 def retire(session: Session, keyring: Keyring) -> list[bytes]:
@@ -95,7 +95,7 @@ def unfinished(session: Session, keyring: Keyring) -> bool:
     return any(key.id != first and _in_use(session, bytes.fromhex(key.id)) for key in session.exec(known_keys()).all())
 
 
-def _turn_over(transaction: Transaction, inbox: StoredInbox, keyring: Keyring) -> bool:
+def _reencrypt(transaction: Transaction, inbox: StoredInbox, keyring: Keyring) -> bool:
     columns: dict[str, Any] = {}
     for protocol, name in product(PROTOCOLS, SECRETS):
         column, place = f"{protocol}_{name}", secret_place(inbox, protocol, name)

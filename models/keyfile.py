@@ -58,7 +58,7 @@ class KeyFile:
             found = self.path.exists()
             mode = stat.S_IMODE(self.path.stat().st_mode) if found else 0
         except OSError as error:
-            raise StartError(f"The key file {self.path} can't be used: {_why(error)}.") from None
+            raise StartError(f"The key file {self.path} can't be used: {_reason(error)}.") from None
         if mode & stat.S_IRWXO:
             raise StartError(
                 f"The key file {self.path} is open to every user of this machine (mode {mode:04o}): "
@@ -75,7 +75,7 @@ class KeyFile:
                 self._keys = [Key.parse(line) for line in self._lines()]
                 self._seen = seen
         except (OSError, ValueError) as error:
-            raise StartError(f"The key file {self.path} can't be used: {_why(error)}.") from None
+            raise StartError(f"The key file {self.path} can't be used: {_reason(error)}.") from None
         if not self._keys:
             raise StartError(f"The key file {self.path} holds no key.")
         return self._keys
@@ -91,11 +91,11 @@ class KeyFile:
     def create(self) -> None:
         """Writes the file with a first key, unless another process was faster. Raises StartError."""
         try:
-            with self._written([new_key()], None) as new, suppress(FileExistsError):
+            with self._writing([new_key()], None) as new, suppress(FileExistsError):
                 os.link(new, self.path)
             _sync_folder(self.path.parent)
         except OSError as error:
-            raise StartError(f"The key file {self.path} can't be made: {_why(error)}.") from None
+            raise StartError(f"The key file {self.path} can't be made: {_reason(error)}.") from None
 
     @contextmanager
     def changing(self) -> Iterator[None]:
@@ -122,12 +122,12 @@ class KeyFile:
 
     def _replace(self, lines: list[str]) -> None:
         """Raises OSError, also where the new file can't be given to the owner of the old one."""
-        with self._written(lines, self.path.stat()) as new:
+        with self._writing(lines, self.path.stat()) as new:
             new.rename(self.path)
         _sync_folder(self.path.parent)
 
     @contextmanager
-    def _written(self, lines: list[str], original: os.stat_result | None) -> Iterator[Path]:
+    def _writing(self, lines: list[str], original: os.stat_result | None) -> Iterator[Path]:
         """The lines in a private file beside this one, on disk, to be linked or renamed; removed afterwards.
 
         It has owner and mode of the original, or else mode 0600 and the owner of the folder.
@@ -155,5 +155,5 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _why(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return error.strerror or "it can't be read" if isinstance(error, OSError) else str(error)

@@ -13,7 +13,7 @@ from models.database.columns import Timestamp, now
 from models.database.prepared import Prepared
 from models.database.transaction import Transaction
 
-LASTS = timedelta(seconds=15)
+LEASE_SECONDS = timedelta(seconds=15)
 
 
 class Lease(SQLModel, table=True):
@@ -32,7 +32,7 @@ _HELD: Prepared[Any] = Prepared(select(_TABLE.c.id).where(_OF_ID), tuple)
 _INSERT: Prepared[Any] = Prepared(insert(_TABLE), tuple, columns=_TABLE.c.keys())
 _END: Prepared[Any] = Prepared(delete(_TABLE).where(_OF_ID, _TABLE.c.holder == bindparam("by")), tuple)
 _END_OLD: Prepared[Any] = Prepared(delete(_TABLE).where(_TABLE.c.ends_at <= bindparam("moment")), tuple)
-HELD: Prepared[Any] = Prepared(
+IS_HELD: Prepared[Any] = Prepared(
     select(_TABLE.c.id).where(_OF_ID, _TABLE.c.ends_at > bindparam("moment", type_=Timestamp())), tuple
 )
 """The lease with an id, where somebody holds it at a moment."""
@@ -44,7 +44,7 @@ def take(transaction: Transaction, lease_id: str, holder: str) -> bool:
     transaction.run(_END_OLD, moment=moment)
     if transaction.run(_HELD, lease=lease_id):
         return False
-    transaction.run(_INSERT, id=lease_id, holder=holder, ends_at=moment + LASTS)
+    transaction.run(_INSERT, id=lease_id, holder=holder, ends_at=moment + LEASE_SECONDS)
     return True
 
 

@@ -16,7 +16,7 @@ from models.account import Grant
 from models.errors import ErrorCode
 from models.fields import HttpsUrl, LongLine, LongSecret, Password, Username, invalid
 from models.secrets import Secret
-from models.validation import Input, accepted, names_of, patch_of
+from models.validation import Input, names_of, patch_of, validated_value
 
 CONSENT_ID = 32
 """Hexadecimal digits of the name of a consent."""
@@ -171,9 +171,9 @@ class StoredOAuth2:
 
     def is_client_of(self, values: Mapping[str, Any]) -> bool:
         """Whether an input means this application at this address, which a provider may give."""
-        provider = accepted(OAuth2Config, "provider", values.get("provider"))
-        url = accepted(OAuth2Config, "token_url", values.get("tokenUrl")) or _preset(provider, "token_url")
-        client_id = accepted(OAuth2Config, "client_id", values.get("clientId", self.client_id))
+        provider = validated_value(OAuth2Config, "provider", values.get("provider"))
+        url = validated_value(OAuth2Config, "token_url", values.get("tokenUrl")) or _preset(provider, "token_url")
+        client_id = validated_value(OAuth2Config, "client_id", values.get("clientId", self.client_id))
         return (url, client_id) == (self.token_url, self.client_id)
 
 

@@ -51,7 +51,7 @@ class Observer:
     def retried(self) -> None:
         """A unit lost a race and is run again."""
 
-    def read_aside(self) -> None:
+    def slow_read(self) -> None:
         """A read would have held up the event loop: it was broken off, and is run again in a thread."""
 
     def unavailable(self) -> None:
@@ -69,7 +69,7 @@ class Observer:
     def dropped(self) -> None:
         """A subscriber read too slowly."""
 
-    def handed_out(self) -> None:
+    def delivered(self) -> None:
         """A change was given to one subscriber."""
 
     def credentials_refused(self, kind: CredentialKind) -> None:

@@ -22,7 +22,7 @@ MAX_SIZE = 100
 MAX_CURSOR = 20_000
 """Characters. A value of 1,000 characters, each escaped as two times six, and an id make 16,100 in base64."""
 
-Row = TypeVar("Row")
+_Row = TypeVar("_Row")
 
 
 class Order(StrEnum):
@@ -79,34 +79,34 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Page(Generic[Row]):
+class Page(Generic[_Row]):
     """The rows of a window in the order of the list."""
 
-    rows: Sequence[Row]
+    rows: Sequence[_Row]
     field: Paged
     has_next: bool
     has_previous: bool
 
-    def cursor(self, row: Row) -> str:
+    def cursor(self, row: _Row) -> str:
         """The cursor of one of the rows."""
         return _encode([self.field.name, getattr(row, self.field.value), row.id])  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True, slots=True)
-class Listing(Generic[Row]):
+class CountedPage(Generic[_Row]):
     """A page of a list, and the way to the length of the whole list."""
 
-    page: Page[Row]
+    page: Page[_Row]
     count: Callable[[], Awaitable[int]]
 
 
 def window_of(statement: Any, table: Any, window: Window, field: Paged, order: Order) -> Any:
     """The statement for the window's rows and one more, which tells whether the list goes on. Raises BadRequest."""
-    return framed(statement, table, window, field, order).params(places(window, field))
+    return parametrize(statement, table, window, field, order).params(parameters(window, field))
 
 
-def framed(statement: Any, table: Any, window: Window, field: Paged, order: Order) -> Any:
-    """The same, with parameters for what `places` finds: it depends on which of the window's fields are set alone."""
+def parametrize(statement: Any, table: Any, window: Window, field: Paged, order: Order) -> Any:
+    """The same, with a parameter for each value of `parameters`: it depends on which fields of the window are set."""
     key = (getattr(table, field.value), table.id)
     if window.after is not None:
         statement = statement.where(_beyond(key, "after", order))
@@ -116,7 +116,7 @@ def framed(statement: Any, table: Any, window: Window, field: Paged, order: Orde
     return statement.order_by(*(direction.of(column) for column in key)).limit(bindparam("size", type_=Integer()))
 
 
-def places(window: Window, field: Paged) -> dict[str, Any]:
+def parameters(window: Window, field: Paged) -> dict[str, Any]:
     """Where the window begins and ends, and how many rows are to be read. Raises BadRequest."""
     window.check()
     found: dict[str, Any] = {"size": window.size + 1}
@@ -126,7 +126,7 @@ def places(window: Window, field: Paged) -> dict[str, Any]:
     return found
 
 
-def page_of(rows: Sequence[Row], window: Window, field: Paged) -> Page[Row]:
+def page_of(rows: Sequence[_Row], window: Window, field: Paged) -> Page[_Row]:
     """The page that the rows of `window_of`'s statement make."""
     goes_on, kept = len(rows) > window.size, rows[: window.size]
     if window.backward:

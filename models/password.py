@@ -18,7 +18,7 @@ def _unknown() -> str:
     return f"$argon2id$v={ARGON2_VERSION}${costs}${salt}${digest}"
 
 
-_NOBODY = _unknown()
+_UNKNOWN_USER_HASH = _unknown()
 
 
 def hash_password(password: str) -> str:
@@ -29,6 +29,6 @@ def hash_password(password: str) -> str:
 def verify_password(stored: str | None, password: str) -> bool:
     """Whether the password is the one that was hashed. Without a hash it takes as long and is False."""
     try:
-        return _HASHER.verify(stored or _NOBODY, password) and stored is not None
+        return _HASHER.verify(stored or _UNKNOWN_USER_HASH, password) and stored is not None
     except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError, UnicodeError):
         return False

@@ -5,19 +5,19 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from models.account import Account, Grant, Origin
-from models.config import IDENTITY, INBOX_FIELDS, SERVER_FIELDS, Protocol
+from models.account import Account, Grant, StoredGrant
+from models.config import IDENTITY, INBOX_FIELDS, SERVER_FIELDS, MailProtocol
 from models.fields import folded
 from models.oauth2 import StoredOAuth2
 from models.secrets import DecryptionError, Keyring, Place, Secret
 
-PROTOCOLS: tuple[Protocol, ...] = ("smtp", "imap")
+PROTOCOLS: tuple[MailProtocol, ...] = ("smtp", "imap")
 SECRETS = ("password", "refresh_token", "client_secret")
 """The columns of a server that are encrypted; empty or NULL where there is no such secret."""
 
 NO_SECRET = b""
 
-_WHERE_TO: Mapping[Protocol, Callable[[Any], tuple[Any, ...]]] = {
+_WHERE_TO: Mapping[MailProtocol, Callable[[Any], tuple[Any, ...]]] = {
     protocol: attrgetter(*(f"{protocol}_{name}" for name in (*IDENTITY, "tls_fingerprint"))) for protocol in PROTOCOLS
 }
 """What says where the secrets of a server are sent, beside the address and the client of a consent."""
@@ -115,7 +115,7 @@ class StoredInbox(NamedTuple):
             _oauth2(self.imap_oauth2, self.imap_client_secret),
         )
 
-    def server(self, protocol: Protocol) -> StoredServer:
+    def server(self, protocol: MailProtocol) -> StoredServer:
         return self.smtp if protocol == "smtp" else self.imap
 
     def as_values(self) -> dict[str, Any]:
@@ -123,7 +123,7 @@ class StoredInbox(NamedTuple):
         values = {outside: getattr(self, name) for name, outside in INBOX_FIELDS.items()}
         return values | {protocol: self._server_values(protocol) for protocol in PROTOCOLS}
 
-    def _server_values(self, protocol: Protocol) -> dict[str, Any]:
+    def _server_values(self, protocol: MailProtocol) -> dict[str, Any]:
         fields = SERVER_FIELDS[protocol].items()
         values = {outside: getattr(self, f"{protocol}_{name}") for name, outside in fields}
         consent = self.server(protocol).oauth2
@@ -136,14 +136,14 @@ def _oauth2(stored: dict[str, Any] | None, client_secret: bytes | None) -> Store
     )
 
 
-def secret_place(inbox: StoredInbox, protocol: Protocol, name: str) -> Place:
+def secret_place(inbox: StoredInbox, protocol: MailProtocol, name: str) -> Place:
     """What the encryption of one of the `SECRETS` is bound to: its place, and where it is sent."""
     consent = inbox.smtp_oauth2 if protocol == "smtp" else inbox.imap_oauth2
     goes_to = (consent.get("token_url"), consent.get("client_id")) if isinstance(consent, dict) else (None, None)
     return Place("email_inbox", inbox.id, f"{protocol}_{name}", _WHERE_TO[protocol](inbox) + goes_to)
 
 
-def account(inbox: StoredInbox, protocol: Protocol, keyring: Keyring) -> Account:
+def account(inbox: StoredInbox, protocol: MailProtocol, keyring: Keyring) -> Account:
     """The account at the server, its secrets in clear, to log in with. Raises DecryptionError."""
     server = inbox.server(protocol)
     consent = server.oauth2
@@ -152,25 +152,25 @@ def account(inbox: StoredInbox, protocol: Protocol, keyring: Keyring) -> Account
         client_secret = secret_of(inbox, protocol, "client_secret", keyring) if consent.has_client_secret else None
         refresh_token = secret_of(inbox, protocol, "refresh_token", keyring)
         consent_id: str | None = getattr(inbox, f"{protocol}_consent_id")
-        origin = Origin(inbox.id, protocol, consent_id) if consent_id else None
+        origin = StoredGrant(inbox.id, protocol, consent_id) if consent_id else None
         login = Grant(consent.token_url, consent.client_id, client_secret, refresh_token, consent.scope, origin)
     else:
         login = secret_of(inbox, protocol, "password", keyring)
     return Account(server.server, server.port, server.username, server.secure, login, server.tls_fingerprint)
 
 
-def secret_of(inbox: StoredInbox, protocol: Protocol, name: str, keyring: Keyring) -> Secret:
+def secret_of(inbox: StoredInbox, protocol: MailProtocol, name: str, keyring: Keyring) -> Secret:
     """One of the `SECRETS` in clear. Raises DecryptionError."""
     stored: bytes | None = getattr(inbox, f"{protocol}_{name}")
     return keyring.decrypt(stored or NO_SECRET, secret_place(inbox, protocol, name))
 
 
-def lost_secrets(inbox: StoredInbox, protocol: Protocol, names: Iterable[str], keyring: Keyring) -> list[str]:
+def lost_secrets(inbox: StoredInbox, protocol: MailProtocol, names: Iterable[str], keyring: Keyring) -> list[str]:
     """Which of these `SECRETS` can't be decrypted for the server that is stored beside them."""
     return [name for name in names if _is_lost(inbox, protocol, name, keyring)]
 
 
-def _is_lost(inbox: StoredInbox, protocol: Protocol, name: str, keyring: Keyring) -> bool:
+def _is_lost(inbox: StoredInbox, protocol: MailProtocol, name: str, keyring: Keyring) -> bool:
     try:
         secret_of(inbox, protocol, name, keyring)
     except DecryptionError:

@@ -26,15 +26,15 @@ from models.user import MAX_PERMISSIONS, Permission, User
 from models.validation import Input
 
 LOGIN_LIFETIME = timedelta(days=90)
-MAX_LENGTH = 200
+MAX_TOKEN_LENGTH = 200
 """Characters of a token that may be right. A longer text is none, and is not hashed."""
-MAX_TOKENS = 100
+MAX_ACCESS_TOKENS = 100
 """Tokens that live at once, of one user, beside those of logins."""
 MAX_LOGINS = 50
 """Tokens of logins that live at once, of one user: the oldest makes room."""
-LOGIN = "login"
+LOGIN_NAME = "login"
 TAKEN_OVER = "taken over"
-_OF_LOGINS = (LOGIN, TAKEN_OVER)
+_OF_LOGINS = (LOGIN_NAME, TAKEN_OVER)
 """The names that the tokens of logins are listed under, here and on an old server. No other token has one of them."""
 
 
@@ -73,10 +73,10 @@ class AccessToken(SQLModel, table=True):
 
     def permissions_of(self, user: User) -> list[Permission]:
         """What a caller with this token may do."""
-        return narrowed(user, self.permission_names)
+        return narrow(user, self.permission_names)
 
 
-def narrowed(user: User, names: Sequence[str] | None) -> list[Permission]:
+def narrow(user: User, names: Sequence[str] | None) -> list[Permission]:
     """The user's permissions that are among the names; None leaves them as they are."""
     return [permission for permission in user.permissions if names is None or permission.value in names]
 
@@ -100,7 +100,7 @@ def digest(token: Secret) -> str:
     return base64.b64encode(hashlib.sha256(token.reveal().encode("utf-8", "surrogatepass")).digest()).decode()
 
 
-def holding(token: Secret) -> dict[str, Any]:
+def lookup_values(token: Secret) -> dict[str, Any]:
     """The parameters of `HOLDER` for this token."""
     return {"digest": digest(token), "now": now()}
 
@@ -109,7 +109,7 @@ def of_user(user_id: str) -> SelectOfScalar[AccessToken]:
     """The living tokens of a user, newest first; of more than a user may have, the newest."""
     newest_first = (col(AccessToken.created_at).desc(), col(AccessToken.id))
     alive = select(AccessToken).where(AccessToken.user_id == user_id, _alive(now()))
-    return alive.order_by(*newest_first).limit(MAX_TOKENS + MAX_LOGINS)
+    return alive.order_by(*newest_first).limit(MAX_ACCESS_TOKENS + MAX_LOGINS)
 
 
 def add(
@@ -136,16 +136,16 @@ def add(
 
 def add_login(session: Session, user_id: str, token_digest: str, expires_at: datetime) -> AccessToken:
     """Adds the token of a login, in place of the user's oldest ones where there are too many."""
-    logins = select(AccessToken.id).where(AccessToken.user_id == user_id, AccessToken.name == LOGIN)
+    logins = select(AccessToken.id).where(AccessToken.user_id == user_id, AccessToken.name == LOGIN_NAME)
     oldest = logins.order_by(col(AccessToken.created_at).desc(), col(AccessToken.id)).offset(MAX_LOGINS - 1)
     session.connection().execute(delete(AccessToken).where(col(AccessToken.id).in_(oldest)))
-    return add(session, user_id, token_digest, LOGIN, expires_at)
+    return add(session, user_id, token_digest, LOGIN_NAME, expires_at)
 
 
 def is_full(session: Session, user_id: str) -> bool:
     """Whether the user has as many living tokens as may be, those of logins left out."""
     own = (AccessToken.user_id == user_id, col(AccessToken.name).not_in(_OF_LOGINS), _alive(now()))
-    return session.exec(select(func.count()).select_from(AccessToken).where(*own)).one() >= MAX_TOKENS
+    return session.exec(select(func.count()).select_from(AccessToken).where(*own)).one() >= MAX_ACCESS_TOKENS
 
 
 def adopt(session: Session, user_id: str, token_digest: str) -> bool:
@@ -187,7 +187,7 @@ def _alive(moment: Any) -> ColumnElement[bool]:
 def _holder(row: Sequence[Any]) -> Holder:
     token_id, names, *of_user = row
     user = User.of_row(of_user)
-    return Holder(token_id, user, frozenset(narrowed(user, names)), names is not None)
+    return Holder(token_id, user, frozenset(narrow(user, names)), names is not None)
 
 
 _TOKENS, _USERS = (SQLModel.metadata.tables[name] for name in ("access_token", "user"))
@@ -196,6 +196,6 @@ HOLDER: Prepared[Holder] = Prepared(
     .join(_USERS, _USERS.c.id == _TOKENS.c.user_id)
     .where(_TOKENS.c.digest == bindparam("digest"), _alive(bindparam("now")), _USERS.c.active.is_(True)),
     _holder,
-    remembered=1_000,
+    cached_rows=1_000,
 )
 """Whose the living token with a digest is. Every request asks."""

@@ -16,8 +16,8 @@ from models.database.columns import Timestamp, json_list, now, sortable
 from models.errors import ErrorCode, Problem
 from models.fields import (
     MAX_ADDRESS,
-    Address,
     Boolean,
+    EmailAddress,
     Identifier,
     Line,
     Name,
@@ -29,7 +29,7 @@ from models.fields import (
     random_id,
 )
 from models.paging import Paged
-from models.validation import Input, accepted, names_of, patch_of, sentence
+from models.validation import Input, names_of, patch_of, sentence, validated_value
 
 MAX_DEPARTMENTS = 100
 MAX_PERMISSIONS = 100
@@ -66,7 +66,7 @@ class UserConfig(Input):
     ]
     name: Annotated[Line | None, InputField(description="Full name, at most 200 characters.")] = None
     email: Annotated[
-        Address | None, InputField(description="E-mail address; unique, compared without regard to case.")
+        EmailAddress | None, InputField(description="E-mail address; unique, compared without regard to case.")
     ] = None
     password: Annotated[
         Password | None,
@@ -83,7 +83,7 @@ class UserConfig(Input):
     active: Annotated[Boolean, InputField(description="Whether the user may log in and use tokens.")] = True
 
 
-FIELDS = names_of(UserConfig, but=("id", "password"))
+USER_FIELDS = names_of(UserConfig, but=("id", "password"))
 """The fields that are read back from a user, with their names outside."""
 
 UserPatch = patch_of(
@@ -124,7 +124,7 @@ class User(SQLModel, table=True):
 
     def as_values(self) -> dict[str, Any]:
         """The input that would make this user again, the password left out."""
-        return {outside: getattr(self, name) for name, outside in FIELDS.items()}
+        return {outside: getattr(self, name) for name, outside in USER_FIELDS.items()}
 
 
 User.read = [column.name for column in SQLModel.metadata.tables["user"].columns]
@@ -160,7 +160,7 @@ def login_key(login: str) -> str:
 
 
 def _address_key(login: str) -> str | None:
-    address = accepted(UserConfig, "email", login) if "@" in login else None
+    address = validated_value(UserConfig, "email", login) if "@" in login else None
     return address_key(address) if isinstance(address, str) else None
 
 
@@ -172,7 +172,7 @@ def taken_problems(session: Session, values: Mapping[str, Any], user_id: str | N
     """Username and address must not belong to another user."""
     problems = []
     for name, column, key in (("username", User.username_key, folded), ("email", User.email_key, address_key)):
-        value = accepted(UserConfig, name, values.get(name))
+        value = validated_value(UserConfig, name, values.get(name))
         if not isinstance(value, str):
             continue
         owner = session.exec(select(User.id).where(column == key(value))).first()
@@ -192,7 +192,7 @@ def keeps_a_manager(session: Session, without: str) -> bool:
 
 def store(session: Session, config: UserConfig, stored: User | None, password_hash: str | None) -> User:
     """Writes a valid config over the stored user, or as a new one. Without a hash, the stored one is kept."""
-    columns = {name: getattr(config, name) for name in FIELDS if name != "permissions"}
+    columns = {name: getattr(config, name) for name in USER_FIELDS if name != "permissions"}
     columns |= {
         "username_key": folded(config.username),
         "email_key": address_key(config.email) if config.email else None,

@@ -35,8 +35,8 @@ class Input(BaseModel):
 
 InputT = TypeVar("InputT", bound=Input)
 Examined = tuple[InputT | None, list[Problem]]
-MAX_KEYS = 100
-MAX_DEPTH = 3
+MAX_INPUT_KEYS = 100
+MAX_INPUT_DEPTH = 3
 
 
 def names_of(model: type[Input], *, but: Collection[str] = ()) -> dict[str, str]:
@@ -57,7 +57,7 @@ def patch_of(model: type[InputT], name: str, description: str, /, **replaced: ob
 def examine(model: type[InputT], values: Mapping[str, Any], *path: str) -> Examined[InputT]:
     """The validated input, or every problem that `values` have in themselves. `path` is where they stand."""
     if _has_too_many_keys(values):
-        return None, [Problem(ErrorCode.INVALID, f"An object may have at most {MAX_KEYS} fields.", path)]
+        return None, [Problem(ErrorCode.INVALID, f"An object may have at most {MAX_INPUT_KEYS} fields.", path)]
     try:
         return model.model_validate(values), []
     except ValidationError as error:
@@ -72,7 +72,7 @@ def validated(model: type[InputT], values: Mapping[str, Any], *path: str) -> Inp
     return found
 
 
-def accepted(model: type[Input], name: str, value: object) -> object:
+def validated_value(model: type[Input], name: str, value: object) -> object:
     """What the field called `name` makes of `value`; None where it refuses it."""
     try:
         return _adapter(model, name).validate_python(value)
@@ -85,9 +85,9 @@ def sentence(path: FieldPath, rest: str) -> str:
     return f"{'.'.join(path[1:] if path[:1] == ('input',) else path)} {rest}."
 
 
-def _has_too_many_keys(values: Mapping[str, Any], depth: int = MAX_DEPTH) -> bool:
+def _has_too_many_keys(values: Mapping[str, Any], depth: int = MAX_INPUT_DEPTH) -> bool:
     """Whether an object in the input has, as deep as inputs are nested."""
-    if len(values) > MAX_KEYS:
+    if len(values) > MAX_INPUT_KEYS:
         return True
     nested = [value for value in values.values() if isinstance(value, dict)] if depth > 1 else []
     return any(_has_too_many_keys(value, depth - 1) for value in nested)

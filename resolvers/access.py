@@ -21,47 +21,49 @@ from models.user import Permission
 from resolvers.context import Caller, Context
 from resolvers.throttle import Throttle
 
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
-Resolver = Callable[Concatenate[Context, Arguments], Awaitable[Result]]
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+_Resolver = Callable[Concatenate[Context, _Arguments], Awaitable[_Result]]
 
 RULES: dict[str, str] = {}
 """The rule of every operation, by the name of its resolver."""
 
-MAX_USER_ID = 64
-REMEMBERED = 10_000
+MAX_USER_ID_LENGTH = 64
+MAX_CACHED_TOKENS = 10_000
 """Digests of tokens that were right: what they are used for is never slowed down."""
-WRONG = "The token is not valid, or is not one of the user in X-User-Id. Log in again, or create another token."
+BAD_CREDENTIALS_MESSAGE = (
+    "The token is not valid, or is not one of the user in X-User-Id. Log in again, or create another token."
+)
 SEES_INBOXES = (Permission.MANAGE_EMAIL_INBOX, Permission.READ_EMAIL, Permission.SEND_EMAIL)
 
 
-def requires(*permissions: Permission) -> Callable[[Resolver[Arguments, Result]], Resolver[Arguments, Result]]:
+def requires(*permissions: Permission) -> Callable[[_Resolver[_Arguments, _Result]], _Resolver[_Arguments, _Result]]:
     """Asks for a caller with one of the permissions before the resolver runs; without any, for a caller."""
 
-    def decorate(resolver: Resolver[Arguments, Result]) -> Resolver[Arguments, Result]:
+    def decorate(resolver: _Resolver[_Arguments, _Result]) -> _Resolver[_Arguments, _Result]:
         name = _operation(resolver, " or ".join(permission.name for permission in permissions) or "any user")
 
         @functools.wraps(resolver)
-        async def told(context: Context, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        async def wrapper(context: Context, /, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
             with context.observer.resolving(name, context.api):
                 await context.require(*permissions)
                 return await resolver(context, *args, **kwargs)
 
-        return told
+        return wrapper
 
     return decorate
 
 
-def public(resolver: Resolver[Arguments, Result]) -> Resolver[Arguments, Result]:
+def public(resolver: _Resolver[_Arguments, _Result]) -> _Resolver[_Arguments, _Result]:
     """Marks a resolver that anybody may call."""
     name = _operation(resolver, "anybody")
 
     @functools.wraps(resolver)
-    async def told(context: Context, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+    async def wrapper(context: Context, /, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
         with context.observer.resolving(name, context.api):
             return await resolver(context, *args, **kwargs)
 
-    return told
+    return wrapper
 
 
 def _operation(resolver: Callable[..., Any], rule: str) -> str:
@@ -79,9 +81,9 @@ class Credentials:
     user_id: str | None = None
 
     @property
-    def may_be_right(self) -> bool:
+    def is_plausible(self) -> bool:
         """Whether they are not longer than any that are. Nothing is made of longer ones."""
-        return len(self.token.reveal()) <= tokens.MAX_LENGTH and len(self.user_id or "") <= MAX_USER_ID
+        return len(self.token.reveal()) <= tokens.MAX_TOKEN_LENGTH and len(self.user_id or "") <= MAX_USER_ID_LENGTH
 
 
 class Authenticator:
@@ -91,13 +93,13 @@ class Authenticator:
         self._database = database
         self._throttle = throttle
         self._uses: dict[str, datetime] = {}
-        self._right: LRUCache[str, bool] = LRUCache(REMEMBERED)
+        self._valid_digests: LRUCache[str, bool] = LRUCache(MAX_CACHED_TOKENS)
 
-    def remembered(
+    def cached_caller(
         self, credentials: Credentials | None, address: str, seconds: float = math.inf
     ) -> Callable[[], Awaitable[Caller | None]]:
         """Asks the database once, and again when the answer is this old."""
-        return Remembered(functools.partial(self.find, credentials, address), seconds)
+        return CachedCaller(functools.partial(self.find, credentials, address), seconds)
 
     async def find(self, credentials: Credentials | None, address: str) -> Caller | None:
         """The caller, or None without credentials.
@@ -106,24 +108,24 @@ class Authenticator:
         """
         if credentials is None:
             return None
-        holder = await self._holder(credentials, address) if credentials.may_be_right else None
+        holder = await self._holder(credentials, address) if credentials.is_plausible else None
         if holder is None:
             self._throttle.token_failed(address)
-            raise Unauthenticated(WRONG)
+            raise Unauthenticated(BAD_CREDENTIALS_MESSAGE)
         self._uses[holder.token_id] = now()
         return Caller(holder.user, holder.permissions, holder.token_id, holder.is_narrowed)
 
     async def _holder(self, credentials: Credentials, address: str) -> tokens.Holder | None:
         """Raises RateLimited where the token is not known to be right, and too many were wrong."""
-        wanted = tokens.holding(credentials.token)
+        wanted = tokens.lookup_values(credentials.token)
         digest = wanted["digest"]
-        if digest not in self._right:
+        if digest not in self._valid_digests:
             self._throttle.look_up(address, credentials.user_id)
         for holder in await self._database.find(tokens.HOLDER, **wanted):
             if credentials.user_id is None or _same(credentials.user_id, holder.user.id):
-                self._right[digest] = True
+                self._valid_digests[digest] = True
                 return holder
-        self._right.pop(digest, None)
+        self._valid_digests.pop(digest, None)
         return None
 
     async def flush(self) -> None:
@@ -138,7 +140,7 @@ class Authenticator:
             raise
 
 
-class Remembered:
+class CachedCaller:
     """What is found out once, for all that ask. Who no longer waits for it leaves it to those who do."""
 
     __slots__ = ("_answer", "_asked", "_find", "_seconds", "_turn")

@@ -10,20 +10,20 @@ from typing import Any
 
 import structlog
 
-from mail.offload import loaded
+from mail.offload import import_in_thread
 from mail.report import ServerCheck
 from models import inbox as inboxes
 from models.account import Account
 from models.check import CheckConfig
-from models.config import InboxConfig, Protocol, ServerConfig
+from models.config import InboxConfig, MailProtocol, ServerConfig
 from models.errors import ErrorCode, MailFailure, Problem, Refused
 from models.secrets import Keyring
 from models.stored import PROTOCOLS, StoredInbox, account, lost_secrets
 from models.user import Permission
-from models.validation import accepted, examine, sentence
+from models.validation import examine, sentence, validated_value
 from resolvers.access import requires
 from resolvers.context import Context
-from resolvers.mail_limits import CHECKS
+from resolvers.mail_limits import CHECKS_PER_USER
 
 BESIDE_THE_CONFIG = ("email", "to")
 """Fields that a mail server can refuse and that do not lie in its config."""
@@ -32,13 +32,13 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class CheckResult:
     """What was found; of a protocol that was not checked, None."""
 
     smtp: ServerCheck | None
     imap: ServerCheck | None
 
-    def __iter__(self) -> Iterator[tuple[Protocol, ServerCheck]]:
+    def __iter__(self) -> Iterator[tuple[MailProtocol, ServerCheck]]:
         for protocol in PROTOCOLS:
             if check := getattr(self, protocol):
                 yield protocol, check
@@ -50,31 +50,31 @@ class Checked:
 
 
 @requires(Permission.MANAGE_EMAIL_INBOX)
-async def check_email_inbox(context: Context, values: Mapping[str, Any]) -> Checked:
+async def check_email_inbox(context: Context, values: Mapping[str, Any]) -> CheckResult:
     """Asks the mail servers of a stored inbox, or those in `values`, which are the input as it was sent.
 
     Raises Refused with every problem of the input, and RateLimited or Unavailable where it is nobody's turn.
     """
     user_id = (await context.caller()).id
     stored = None if values.get("id") is None else await stored_inbox(context, values["id"], "input", "id")
-    config = _examined(values, stored, context.keyring)
+    config = _examine(values, stored, context.keyring)
     accounts = _accounts(config, stored, context.keyring)
-    async with context.turns.taken(CHECKS, user_id):
+    async with context.mail_quota.slot(CHECKS_PER_USER, user_id):
         checked = await _ask(context, accounts, config.email or (stored.email if stored else ""))
-    log.info("inbox checked", inbox=stored.id if stored else "unsaved", **dict(_told(checked)))
+    log.info("inbox checked", inbox=stored.id if stored else "unsaved", **dict(_log_fields(checked)))
     return checked
 
 
 async def stored_inbox(context: Context, inbox_id: object, *path: str) -> StoredInbox:
     """The inbox with this id. Raises Refused."""
-    known_id = accepted(InboxConfig, "id", inbox_id)
+    known_id = validated_value(InboxConfig, "id", inbox_id)
     found = await context.database.find(inboxes.BY_ID, id=known_id) if isinstance(known_id, str) else []
     if not found:
         raise Refused.because(ErrorCode.NOT_FOUND, "No inbox has this id.", *path)
     return found[0]
 
 
-def stored_account(inbox: StoredInbox, protocol: Protocol, keyring: Keyring, *path: str) -> Account:
+def stored_account(inbox: StoredInbox, protocol: MailProtocol, keyring: Keyring, *path: str) -> Account:
     """What the server is reached by. Raises Refused where its secret is lost."""
     if lost := lost_secrets(inbox, protocol, inbox.server(protocol).secrets, keyring):
         raise Refused([inboxes.lost_problem(protocol, name, *path) for name in lost])
@@ -95,7 +95,7 @@ def with_hint(failure: MailFailure, *path: str) -> Problem:
     return replace(problem, message=f"{failure} {failure.hint}") if failure.hint else problem
 
 
-def _examined(values: Mapping[str, Any], stored: StoredInbox | None, keyring: Keyring) -> CheckConfig:
+def _examine(values: Mapping[str, Any], stored: StoredInbox | None, keyring: Keyring) -> CheckConfig:
     config, problems = examine(CheckConfig, values, "input")
     problems += inboxes.password_problems(values, stored, keyring)
     given = [protocol for protocol in PROTOCOLS if values.get(protocol) is not None]
@@ -112,9 +112,9 @@ def _required(name: str, why: str) -> Problem:
     return Problem(ErrorCode.REQUIRED, sentence(("input", name), why), ("input", name))
 
 
-def _accounts(config: CheckConfig, stored: StoredInbox | None, keyring: Keyring) -> dict[Protocol, Account]:
+def _accounts(config: CheckConfig, stored: StoredInbox | None, keyring: Keyring) -> dict[MailProtocol, Account]:
     """What each server is reached by. Raises Refused with every secret that is lost."""
-    accounts: dict[Protocol, Account] = {}
+    accounts: dict[MailProtocol, Account] = {}
     problems: list[Problem] = []
     for protocol in PROTOCOLS:
         given: ServerConfig | None = getattr(config, protocol)
@@ -139,19 +139,19 @@ def _is_whole(given: ServerConfig | None) -> bool:
     return consent is not None and consent.refresh_token is not None and "client_secret" in consent.model_fields_set
 
 
-async def _ask(context: Context, accounts: Mapping[Protocol, Account], sender: str) -> Checked:
+async def _ask(context: Context, accounts: Mapping[MailProtocol, Account], sender: str) -> CheckResult:
     """Both protocols side by side."""
-    await loaded("mail.check")
+    await import_in_thread("mail.check")
     from mail.check import check_imap, check_smtp
 
     smtp, imap = accounts.get("smtp"), accounts.get("imap")
     async with asyncio.TaskGroup() as group:
         of_smtp = group.create_task(check_smtp(context.mail, smtp, sender)) if smtp else None
         of_imap = group.create_task(check_imap(context.mail, imap)) if imap else None
-    return Checked(of_smtp.result() if of_smtp else None, of_imap.result() if of_imap else None)
+    return CheckResult(of_smtp.result() if of_smtp else None, of_imap.result() if of_imap else None)
 
 
-def _told(checked: Checked) -> Iterator[tuple[str, str | float]]:
+def _log_fields(checked: CheckResult) -> Iterator[tuple[str, str | float]]:
     """What the log is told: no word of a server's."""
     for protocol, check in checked:
         yield protocol, check.failure.kind.value if check.failure else "ok"

@@ -13,7 +13,7 @@ import structlog
 
 from models import inbox as inboxes
 from models import lease
-from models.account import Grant, Origin
+from models.account import Grant, StoredGrant
 from models.database import Database
 from models.database.columns import now
 from models.errors import Unavailable
@@ -21,7 +21,7 @@ from models.fields import random_id
 from models.secrets import DecryptionError, Keyring, Secret
 from models.stored import account
 
-LOOK_SECONDS = 0.05
+LEASE_POLL_SECONDS = 0.05
 
 log = structlog.get_logger()
 
@@ -63,14 +63,14 @@ class Consents:
 
     async def _take(self, lease_id: str, holder: str) -> None:
         while not await self._took(lease_id, holder):  # noqa: ASYNC110 - another process gives it back
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(LEASE_POLL_SECONDS)
 
     async def _took(self, lease_id: str, holder: str) -> bool:
-        if await self._database.find(lease.HELD, lease=lease_id, moment=now()):
+        if await self._database.find(lease.IS_HELD, lease=lease_id, moment=now()):
             return False
         return await self._database.write(lambda transaction: lease.take(transaction, lease_id, holder))
 
-    async def _newest(self, grant: Grant, origin: Origin) -> Grant:
+    async def _newest(self, grant: Grant, origin: StoredGrant) -> Grant:
         """What the inbox holds of the same consent by now. Nothing is taken from another inbox, with another server."""
         with suppress(Unavailable, DecryptionError):
             for inbox in await self._database.find(inboxes.BY_ID, id=origin.inbox_id):

@@ -11,7 +11,7 @@ from models.observer import Observer
 from models.secrets import Keyring
 from models.user import Permission, User
 from resolvers.events import Events
-from resolvers.mail_limits import Turns
+from resolvers.mail_limits import MailQuota
 from resolvers.throttle import Throttle
 
 
@@ -42,10 +42,10 @@ class Caller:
         return self.departments is None or department is None or department in self.departments
 
 
-Authenticate = Callable[[], Awaitable[Caller | None]]
+FindCaller = Callable[[], Awaitable[Caller | None]]
 
 
-async def nobody() -> Caller | None:
+async def no_caller() -> Caller | None:
     """A request without credentials."""
     return None
 
@@ -62,9 +62,9 @@ class Context:
     events: Events
     throttle: Throttle
     mail: Mail
-    turns: Turns
+    mail_quota: MailQuota
     observer: Observer = Observer()  # noqa: RUF009 - it keeps nothing
-    authenticate: Authenticate = nobody
+    authenticate: FindCaller = no_caller
     address: str = ""
     request_id: str = ""
     api: str = "shell"
@@ -84,7 +84,7 @@ class Context:
         return caller
 
     def acting_as(
-        self, authenticate: Authenticate, address: str = "", request_id: str = "", api: str | None = None
+        self, authenticate: FindCaller, address: str = "", request_id: str = "", api: str | None = None
     ) -> Self:
         """The same world for another request, which came this way."""
         return type(self)(
@@ -93,7 +93,7 @@ class Context:
             self.events,
             self.throttle,
             self.mail,
-            self.turns,
+            self.mail_quota,
             self.observer,
             authenticate,
             address,

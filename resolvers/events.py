@@ -19,9 +19,9 @@ from models.errors import BadRequest, where
 from models.observer import Observer
 from models.stored import StoredInbox
 
-LOOK_EVERY = 1.0
-QUEUE = 1_000
-BATCH = 200
+POLL_SECONDS = 1.0
+MAX_QUEUED_EVENTS = 1_000
+EVENT_BATCH_SIZE = 200
 
 log = structlog.get_logger()
 
@@ -90,7 +90,7 @@ class Events:
         async with self._joining:
             if not self._queues:
                 [self._seq] = await self._database.find(change.LAST_SEQ)
-            queue: asyncio.Queue[Event | None] = asyncio.Queue(QUEUE)
+            queue: asyncio.Queue[Event | None] = asyncio.Queue(MAX_QUEUED_EVENTS)
             self._queues.add(queue)
             self._observer.subscribers(1)
             return queue
@@ -114,11 +114,11 @@ class Events:
         while True:
             # Not wait_for: on Python 3.11 it swallows a cancellation that comes together with the wake.
             with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_EVERY):
+                async with asyncio.timeout(POLL_SECONDS):
                     await self._wake.wait()
             self._wake.clear()
             try:
-                while self._queues and await self._hand_out() == BATCH:
+                while self._queues and await self._hand_out() == EVENT_BATCH_SIZE:
                     pass
             except Exception as error:
                 log.warning("changes can't be read", error=type(error).__name__, where=where(error))
@@ -135,7 +135,7 @@ class Events:
     def _offer(self, queue: asyncio.Queue[Event | None], event: Event) -> None:
         try:
             queue.put_nowait(event)
-            self._observer.handed_out()
+            self._observer.delivered()
         except asyncio.QueueFull:
             log.warning("subscriber dropped", reason="it reads too slowly")
             self._observer.dropped()
@@ -148,7 +148,7 @@ class Events:
         queue.put_nowait(None)
 
     async def _read(self, after: int, up_to: int | None) -> list[Event]:
-        rows = await self._database.read(change.since(after, up_to, BATCH))
+        rows = await self._database.read(change.since(after, up_to, EVENT_BATCH_SIZE))
         return [Event(found, None if inbox[0] is None else StoredInbox._make(inbox)) for found, *inbox in rows]
 
     async def _listen(self) -> None:
@@ -157,4 +157,4 @@ class Events:
                 await self._database.listen(change.CHANNEL, self.wake)
             except Exception as error:
                 log.warning("not listening for notifications", reason=type(error).__name__)
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(POLL_SECONDS)

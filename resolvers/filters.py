@@ -3,11 +3,13 @@
 from models.errors import BadRequest
 from models.fields import is_line
 
-LENGTH = 200
+MAX_FILTER_LENGTH = 200
 
 
 def text_filter(name: str, text: str | None) -> str | None:
     """The text as it was given. Raises BadRequest where no stored text could hold it."""
-    if text is not None and (len(text) > LENGTH or not is_line(text)):
-        raise BadRequest(f"`{name}` must be one line of at most {LENGTH} characters, without control characters.")
+    if text is not None and (len(text) > MAX_FILTER_LENGTH or not is_line(text)):
+        raise BadRequest(
+            f"`{name}` must be one line of at most {MAX_FILTER_LENGTH} characters, without control characters."
+        )
     return text

@@ -13,16 +13,16 @@ from models import change
 from models import inbox as inboxes
 from models.change import ChangeKind
 from models.config import InboxConfig
-from models.database.search import listing
+from models.database.search import search_page
 from models.database.transaction import Transaction
 from models.errors import BadRequest, ErrorCode, Problem, Refused, Unavailable
 from models.fields import address_key
 from models.inbox import EmailInbox, InboxOrder
-from models.paging import Listing, Order, Window
+from models.paging import CountedPage, Order, Window
 from models.secrets import Keyring
 from models.stored import PROTOCOLS, StoredInbox
 from models.user import Permission
-from models.validation import Examined, accepted, examine
+from models.validation import Examined, examine, validated_value
 from resolvers.access import SEES_INBOXES, requires
 from resolvers.context import Caller, Context
 from resolvers.events import Event
@@ -34,7 +34,7 @@ CURSOR_LENGTH = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Saved:
+class SavedInbox:
     """An inbox that was set, and what it was set from."""
 
     inbox: StoredInbox
@@ -56,37 +56,37 @@ class InboxChange:
 
 
 @requires(Permission.MANAGE_EMAIL_INBOX)
-async def set_email_inbox(context: Context, values: Mapping[str, Any]) -> Saved:
+async def set_email_inbox(context: Context, values: Mapping[str, Any]) -> SavedInbox:
     """Creates the inbox, or replaces the one with the id in `values`, which are the input as it was sent.
 
     Raises Refused with every problem, those with what is stored included.
     """
     caller, examined = await context.caller(), examine(InboxConfig, values, "input")
 
-    def unit(transaction: Transaction) -> Saved:
+    def unit(transaction: Transaction) -> SavedInbox:
         stored = _stored(transaction, values.get("id"))
         return _set_over(transaction, values, examined, stored, context.keyring, caller.id)
 
-    return _told(context, await context.database.write(unit))
+    return _announce(context, await context.database.write(unit))
 
 
 @requires(Permission.MANAGE_EMAIL_INBOX)
-async def update_email_inbox(context: Context, values: Mapping[str, Any]) -> Saved:
+async def update_email_inbox(context: Context, values: Mapping[str, Any]) -> SavedInbox:
     """Changes only the fields that are in `values`. Raises Refused."""
     caller = await context.caller()
 
-    def unit(transaction: Transaction) -> Saved:
+    def unit(transaction: Transaction) -> SavedInbox:
         stored = _stored(transaction, values.get("id"))
         if stored is None:
             raise Refused.because(ErrorCode.NOT_FOUND, "No inbox has this id.", "input", "id")
-        merged = _merged(stored.as_values(), values)
+        merged = _merge(stored.as_values(), values)
         examined = examine(InboxConfig, merged, "input")
         return _set_over(transaction, merged, examined, stored, context.keyring, caller.id)
 
-    return _told(context, await context.database.write(unit))
+    return _announce(context, await context.database.write(unit))
 
 
-def _told(context: Context, saved: Saved) -> Saved:
+def _announce(context: Context, saved: SavedInbox) -> SavedInbox:
     """Once it is committed: lets the subscribers know, and the caller what is odd."""
     context.events.wake()
     return replace(saved, warnings=warnings(saved.config, context.mail.hosts.ports))
@@ -115,7 +115,7 @@ async def email_inbox(context: Context, inbox_id: str | None = None, email: str 
     if (inbox_id is None) == (email is None):
         raise BadRequest("Give exactly one of `id` and `email`.")
     caller = await context.caller()
-    address, known_id = accepted(InboxConfig, "email", email), accepted(InboxConfig, "id", inbox_id)
+    address, known_id = validated_value(InboxConfig, "email", email), validated_value(InboxConfig, "id", inbox_id)
     seen = None if caller.departments is None else tuple(caller.departments)
     found: list[StoredInbox] = []
     if isinstance(address, str):
@@ -135,13 +135,13 @@ async def email_inboxes(
     active: bool | None = None,
     department: str | None = None,
     search: str | None = None,
-) -> Listing[StoredInbox]:
+) -> CountedPage[StoredInbox]:
     """A page of the inboxes that the caller sees. Raises BadRequest."""
     caller = await context.caller()
     seen = None if caller.departments is None else tuple(caller.departments)
     filters = inboxes.conditions(seen, active, text_filter("department", department))
     wanted = text_filter("search", search)
-    return await listing(context.database, EmailInbox, wanted, filters, window, order_by, order)
+    return await search_page(context.database, EmailInbox, wanted, filters, window, order_by, order)
 
 
 @requires(Permission.MANAGE_EMAIL_INBOX)
@@ -211,7 +211,7 @@ def _as_seen_by(caller: Caller, event: Event) -> InboxChange | None:
     return InboxChange(_cursor(event.seq), kind, row.inbox_id, inbox, row.changed_at, row.changed_by_id)
 
 
-def set_in(transaction: Transaction, values: Mapping[str, Any], keyring: Keyring, by: str | None) -> Saved:
+def set_in(transaction: Transaction, values: Mapping[str, Any], keyring: Keyring, by: str | None) -> SavedInbox:
     """Sets an inbox within a transaction. Raises Refused with every problem, those with what is stored included."""
     examined = examine(InboxConfig, values, "input")
     return _set_over(transaction, values, examined, _stored(transaction, values.get("id")), keyring, by)
@@ -224,10 +224,10 @@ def _set_over(
     stored: StoredInbox | None,
     keyring: Keyring,
     by: str | None,
-) -> Saved:
+) -> SavedInbox:
     config, problems = examined[0], list(examined[1])
     problems += inboxes.password_problems(values, stored, keyring)
-    email = config.email if config else accepted(InboxConfig, "email", values.get("email"))
+    email = config.email if config else validated_value(InboxConfig, "email", values.get("email"))
     problems += inboxes.address_problems(transaction, email, stored)
     problems += inboxes.version_problems(values, stored)
     if config is None or problems:
@@ -236,25 +236,25 @@ def _set_over(
     saved = inboxes.store(transaction, config, stored, keyring, by)
     kind = ChangeKind.UPDATED if stored else ChangeKind.CREATED
     change.record(transaction, kind, saved, previous if stored else saved.department, by)
-    return Saved(saved, created=stored is None, config=config)
+    return SavedInbox(saved, created=stored is None, config=config)
 
 
 def _stored(transaction: Transaction, inbox_id: object) -> StoredInbox | None:
-    known_id = None if inbox_id is None else accepted(InboxConfig, "id", inbox_id)
+    known_id = None if inbox_id is None else validated_value(InboxConfig, "id", inbox_id)
     found = transaction.run(inboxes.TO_CHANGE, id=known_id) if isinstance(known_id, str) else []
     return found[0] if found else None
 
 
-def _merged(stored: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+def _merge(stored: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
     """The stored values with those of the patch over them, as deep as the configs are nested."""
     merged = {**stored, **patch}
     for protocol in PROTOCOLS:
         if isinstance(changes := patch.get(protocol), Mapping):
-            merged[protocol] = _merged_server(stored[protocol], changes)
+            merged[protocol] = _merge_server(stored[protocol], changes)
     return merged
 
 
-def _merged_server(stored: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def _merge_server(stored: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """A password that is given takes the place of a stored consent."""
     merged = {**stored, **changes}
     if isinstance(consent := changes.get("oauth2"), Mapping):

@@ -42,7 +42,7 @@ async def _turn_over(database: Database, keyring: Keyring) -> int:
 
 
 async def _write_batch(database: Database, keyring: Keyring, after: str) -> tuple[int, str | None]:
-    return await database.write(lambda session: key.turn_over(session, keyring, after))
+    return await database.write(lambda session: key.reencrypt(session, keyring, after))
 
 
 async def _is_finished(database: Database, keyring: Keyring) -> bool:

@@ -1,14 +1,14 @@
 """Finding mail settings from an address. Saves nothing. Knows neither GraphQL nor REST, and no protocol of mail."""
 
-from mail.offload import loaded
+from mail.offload import import_in_thread
 from mail.settings.proposals import Proposals
 from models.config import InboxConfig
 from models.errors import BadRequest
 from models.user import Permission
-from models.validation import accepted
+from models.validation import validated_value
 from resolvers.access import requires
 from resolvers.context import Context
-from resolvers.mail_limits import LOOKUPS
+from resolvers.mail_limits import LOOKUPS_PER_USER
 
 
 @requires(Permission.MANAGE_EMAIL_INBOX)
@@ -17,11 +17,11 @@ async def mail_server_settings(context: Context, email: str) -> Proposals:
 
     Raises BadRequest where it is none, and RateLimited or Unavailable where it is nobody's turn.
     """
-    if accepted(InboxConfig, "email", email) is None:
+    if validated_value(InboxConfig, "email", email) is None:
         raise BadRequest("email must be an e-mail address, such as support@example.org.")
     caller = await context.caller()
-    async with context.turns.taken(LOOKUPS, caller.id):
-        await loaded("mail.settings.discovery")
+    async with context.mail_quota.slot(LOOKUPS_PER_USER, caller.id):
+        await import_in_thread("mail.settings.discovery")
         from mail.settings.discovery import settings_for
 
         return await settings_for(context.mail, email)

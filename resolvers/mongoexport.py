@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-PIECE = 1 << 20
+READ_BYTES = 1 << 20
 """Characters that are read at once."""
-LIMIT = 64 << 20
+MAX_DOCUMENT_BYTES = 64 << 20
 """Characters of a document. MongoDB stores 16 MiB at most, which take more room as text."""
 
 _BETWEEN = re.compile(r"[\s\[\],]*")
@@ -26,7 +26,7 @@ _CUT = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
+class ExportReader:
     """A document and the line on which it begins, from 1 on; or the problem with what is there instead."""
 
     line: int
@@ -34,7 +34,7 @@ class Exported:
     problem: str | None = None
 
 
-def read_documents(file: io.BufferedReader) -> Iterator[Exported]:
+def read_documents(file: io.BufferedReader) -> Iterator[ExportReader]:
     """The documents, in their order. Raises OSError."""
     is_utf16 = file.peek(2)[:2] in (b"\xff\xfe", b"\xfe\xff")  # what a shell of Windows makes of it
     encoding, errors = ("utf-16", "replace") if is_utf16 else ("utf-8-sig", "surrogateescape")
@@ -50,7 +50,7 @@ class _Reader:
         self._at = 0
         self._line = 1
 
-    def __iter__(self) -> Iterator[Exported]:
+    def __iter__(self) -> Iterator[ExportReader]:
         while self._finds_a_document():
             yield self._next()
 
@@ -63,7 +63,7 @@ class _Reader:
             if not self._read():
                 return False
 
-    def _next(self) -> Exported:
+    def _next(self) -> ExportReader:
         line = self._line
         while True:
             try:
@@ -77,15 +77,19 @@ class _Reader:
             if not isinstance(content, dict) and end == len(self._text) and self._read():
                 continue
             self._go_to(end)
-            return Exported(line, content) if isinstance(content, dict) else Exported(line, {}, "not a JSON object")
+            return (
+                ExportReader(line, content)
+                if isinstance(content, dict)
+                else ExportReader(line, {}, "not a JSON object")
+            )
 
     def _may_be_cut(self, error: json.JSONDecodeError) -> bool:
         """Whether it may be valid with what follows in the file."""
-        if len(self._text) - self._at > LIMIT:
+        if len(self._text) - self._at > MAX_DOCUMENT_BYTES:
             return False
         return error.pos > len(self._text) - _CUT or error.msg.startswith("Unterminated string")
 
-    def _passed_over(self, line: int, problem: str) -> Exported:
+    def _passed_over(self, line: int, problem: str) -> ExportReader:
         found = _BEGINS.search(self._text, self._at)
         while not found:
             self._go_to(max(self._at, len(self._text) - 2))  # the end of a line may be cut off from what follows
@@ -95,7 +99,7 @@ class _Reader:
             found = _BEGINS.search(self._text, self._at)
         if found:
             self._go_to(found.end())
-        return Exported(line, {}, problem)
+        return ExportReader(line, {}, problem)
 
     def _go_to(self, place: int) -> None:
         self._line += self._text.count("\n", self._at, place)
@@ -104,7 +108,7 @@ class _Reader:
     def _read(self) -> bool:
         """Reads on, twice as much where a document is large. False at the end of the file."""
         self._text, self._at = self._text[self._at :], 0
-        piece = self._file.read(max(PIECE, len(self._text)))
+        piece = self._file.read(max(READ_BYTES, len(self._text)))
         self._text += piece
         return bool(piece)
 

@@ -19,7 +19,7 @@ from models.secrets import Key
 from resolvers.consent import Consents
 from resolvers.context import Context
 from resolvers.events import Events
-from resolvers.mail_limits import Turns
+from resolvers.mail_limits import MailQuota
 from resolvers.throttle import Throttle
 
 TOKEN_GRACE_SECONDS = 1.0
@@ -65,7 +65,7 @@ async def open_context(
         if not makes:
             state.must_exist(settings.url, settings.data_dir)
         keyring = open_keyring(keys, settings.key_file, settings.own_folder, first_start=not state.keys)
-        key.hold_against(state.keys, keyring)
+        key.verify(state.keys, keyring)
         await migrate(database, keyring)
         await database.write(lambda transaction: key.register(transaction, keyring))
         if database.path and is_open_to_all(database.path):
@@ -73,7 +73,9 @@ async def open_context(
         consents = Consents(database, keyring)
         mail.tokens.alone, mail.tokens.on_rotation = consents.alone, consents.keep
         try:
-            yield Context(database, keyring, Events(database, observer), Throttle(observer), mail, Turns(), observer)
+            yield Context(
+                database, keyring, Events(database, observer), Throttle(observer), mail, MailQuota(), observer
+            )
         finally:
             with suppress(TimeoutError):
                 async with asyncio.timeout(TOKEN_GRACE_SECONDS):

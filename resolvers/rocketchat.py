@@ -26,9 +26,9 @@ from models.validation import examine
 from resolvers.access import requires
 from resolvers.context import Context
 from resolvers.inbox import set_in
-from resolvers.mongoexport import Exported
+from resolvers.mongoexport import ExportReader
 
-Document = Mapping[str, Any]
+_Document = Mapping[str, Any]
 SERVER_KEYS = ("server", "port", "username", "password", "secure", "maxRetries")
 INBOX_KEYS = ("name", "email", "active", "description", "senderInfo", "department")
 BATCH_DOCUMENTS = 100
@@ -38,12 +38,12 @@ PAUSE_SECONDS = 0.02
 """The time between two transactions: longer than a server waits between two looks at a lock."""
 
 _DIGEST = re.compile("[A-Za-z0-9+/]{43}=")
-_SHOWN = 100
+_MAX_ID_LENGTH = 100
 """Characters of an id that are repeated."""
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
+class SkippedDocument:
     """A document that was not imported, and why. `is_refused`: it was to be, and something is wrong with it."""
 
     line: int
@@ -53,7 +53,7 @@ class LeftOut:
 
 
 @dataclass(slots=True)
-class Imported:
+class ImportResult:
     """How much is stored for good by now, and how much was left out."""
 
     inboxes: int = 0
@@ -63,7 +63,7 @@ class Imported:
     others: int = 0
 
     def add(self, outcome: "Outcome") -> None:
-        if isinstance(outcome, LeftOut):
+        if isinstance(outcome, SkippedDocument):
             self.refused += outcome.is_refused
             self.others += not outcome.is_refused
         else:
@@ -72,12 +72,15 @@ class Imported:
             self.tokens += outcome.tokens
 
 
-Outcome = Imported | LeftOut
+Outcome = ImportResult | SkippedDocument
 
 
 @requires(Permission.MANAGE_EMAIL_INBOX)
 async def import_documents(
-    context: Context, documents: Iterable[Exported], imported: Imported, tell: Callable[[LeftOut], object]
+    context: Context,
+    documents: Iterable[ExportReader],
+    imported: ImportResult,
+    tell: Callable[[SkippedDocument], object],
 ) -> None:
     """Stores the documents; counts in `imported` what is committed, and tells of each that is left out."""
     caller = await context.require(Permission.MANAGE_USERS)
@@ -89,13 +92,15 @@ async def import_documents(
             batch = batch[len(outcomes) :]
             for outcome in outcomes:
                 imported.add(outcome)
-                if isinstance(outcome, LeftOut):
+                if isinstance(outcome, SkippedDocument):
                     tell(outcome)
             context.events.wake()
             await asyncio.sleep(PAUSE_SECONDS)
 
 
-def _store_some(session: Transaction, documents: Sequence[Exported], keyring: Keyring, by: str | None) -> list[Outcome]:
+def _store_some(
+    session: Transaction, documents: Sequence[ExportReader], keyring: Keyring, by: str | None
+) -> list[Outcome]:
     """Stores the first of them, as many as there is time for, and says what became of each."""
     deadline = time.monotonic() + BATCH_SECONDS
     outcomes: list[Outcome] = []
@@ -106,25 +111,25 @@ def _store_some(session: Transaction, documents: Sequence[Exported], keyring: Ke
     return outcomes
 
 
-def _outcome(session: Transaction, exported: Exported, keyring: Keyring, by: str | None) -> Outcome:
-    document, leave_out = exported.content, partial(LeftOut, exported.line, _shown_id(exported.content))
+def _outcome(session: Transaction, exported: ExportReader, keyring: Keyring, by: str | None) -> Outcome:
+    document, leave_out = exported.content, partial(SkippedDocument, exported.line, _shown_id(exported.content))
     if exported.problem:
         return leave_out([exported.problem], is_refused=True)
     try:
         if all(protocol in document for protocol in PROTOCOLS):
             set_in(session, _inbox_values(document), keyring, by)
-            return Imported(inboxes=1)
+            return ImportResult(inboxes=1)
         if "username" not in document:
             return leave_out(["neither an inbox nor a user"], is_refused=False)
         if document.get("type", "user") != "user":
             return leave_out(["a bot or an app"], is_refused=False)
         user = _store_user(session, document)
-        return Imported(users=1, tokens=_store_tokens(session, user, document))
+        return ImportResult(users=1, tokens=_store_tokens(session, user, document))
     except Refused as refused:  # it was raised before anything was written
         return leave_out([problem.message for problem in refused.problems], is_refused=True)
 
 
-def _inbox_values(document: Document) -> dict[str, Any]:
+def _inbox_values(document: _Document) -> dict[str, Any]:
     values: dict[str, Any] = {
         "id": document.get("_id"),
         **{name: document[name] for name in INBOX_KEYS if name in document},
@@ -135,7 +140,7 @@ def _inbox_values(document: Document) -> dict[str, Any]:
     return values
 
 
-def _store_user(session: Transaction, document: Document) -> User:
+def _store_user(session: Transaction, document: _Document) -> User:
     values = {
         "id": document.get("_id"),
         "username": document.get("username"),
@@ -165,7 +170,7 @@ def _keep_a_manager(session: Transaction, config: UserConfig, stored: User | Non
         raise Refused.because(ErrorCode.CONFLICT, "This is the last active user who can manage users.")
 
 
-def _store_tokens(session: Transaction, user: User, document: Document) -> int:
+def _store_tokens(session: Transaction, user: User, document: _Document) -> int:
     """How many login tokens are new. Those of a disabled user would come to life when it is enabled again."""
     if not user.active:
         return 0
@@ -175,23 +180,23 @@ def _store_tokens(session: Transaction, user: User, document: Document) -> int:
     return sum(tokens.adopt(session, user.id, digest) for digest in known)
 
 
-def _is_admin(document: Document) -> bool:
+def _is_admin(document: _Document) -> bool:
     roles = document.get("roles")
     return isinstance(roles, list) and "admin" in roles
 
 
-def _mapping(document: Document, key: str) -> Document:
+def _mapping(document: _Document, key: str) -> _Document:
     """What is under the key; an empty one where that is no object."""
     found = document.get(key)
     return found if isinstance(found, Mapping) else {}
 
 
-def _mappings(document: Document, key: str) -> list[Document]:
+def _mappings(document: _Document, key: str) -> list[_Document]:
     """The objects in the list under the key."""
     found = document.get(key)
     return [item for item in found if isinstance(item, Mapping)] if isinstance(found, list) else []
 
 
-def _shown_id(document: Document) -> str:
+def _shown_id(document: _Document) -> str:
     found = document.get("_id")
-    return str(found)[:_SHOWN] if isinstance(found, str | int) else "no _id"
+    return str(found)[:_MAX_ID_LENGTH] if isinstance(found, str | int) else "no _id"

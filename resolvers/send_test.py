@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import structlog
 
 from mail.compose import test_message
-from mail.offload import loaded
+from mail.offload import import_in_thread
 from mail.report import Reply
 from models.check import Recipient
 from models.errors import ErrorCode, MailFailure, Problem, Refused
@@ -15,13 +15,13 @@ from models.validation import examine
 from resolvers.access import requires
 from resolvers.check import stored_account, stored_inbox, with_hint
 from resolvers.context import Caller, Context
-from resolvers.mail_limits import CHECKS
+from resolvers.mail_limits import CHECKS_PER_USER
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class SentTest:
     """A test mail that a mail server took."""
 
     inbox: StoredInbox
@@ -30,7 +30,7 @@ class Sent:
 
 
 @requires(Permission.MANAGE_EMAIL_INBOX)
-async def send_test_email(context: Context, inbox_id: str, to: str | None = None) -> Sent:
+async def send_test_email(context: Context, inbox_id: str, to: str | None = None) -> SentTest:
     """Sends a mail to `to`, or to the caller, and waits for the server's answer.
 
     Raises Refused with every problem, and RateLimited or Unavailable where it is nobody's turn.
@@ -40,8 +40,8 @@ async def send_test_email(context: Context, inbox_id: str, to: str | None = None
     recipient = _recipient(inbox, to, caller)
     account = stored_account(inbox, "smtp", context.keyring)
     message = test_message(inbox.sender_info, inbox.email, recipient)
-    async with context.turns.taken(CHECKS, caller.id):
-        await loaded("mail.check")
+    async with context.mail_quota.slot(CHECKS_PER_USER, caller.id):
+        await import_in_thread("mail.check")
         from mail.check import send
 
         try:
@@ -50,7 +50,7 @@ async def send_test_email(context: Context, inbox_id: str, to: str | None = None
             log.info("test mail refused", inbox=inbox.id, code=failure.kind)
             raise Refused([with_hint(failure, "smtp")]) from None
     log.info("test mail sent", inbox=inbox.id)
-    return Sent(inbox, recipient, reply)
+    return SentTest(inbox, recipient, reply)
 
 
 def _recipient(inbox: StoredInbox, to: str | None, caller: Caller) -> str:

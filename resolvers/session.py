@@ -17,11 +17,11 @@ from models.validation import sentence
 from resolvers.access import public, requires
 from resolvers.context import Context
 
-WRONG = "The username or the password is wrong."
+BAD_LOGIN_MESSAGE = "The username or the password is wrong."
 
 
 @dataclass(frozen=True, slots=True)
-class Login:
+class NewLogin:
     """A login that succeeded, and the only sight of its token."""
 
     user: User
@@ -35,7 +35,7 @@ async def viewer(context: Context) -> User:
 
 
 @public
-async def login(context: Context, username: str, password: str) -> Login:
+async def login(context: Context, username: str, password: str) -> NewLogin:
     """A new token, which lives 90 days, for the user with this username or e-mail address and this password.
 
     Raises Unauthenticated where there is none, RateLimited after too many logins or failures from this network,
@@ -43,18 +43,18 @@ async def login(context: Context, username: str, password: str) -> Login:
     """
     _judge_lengths(username, password)
     context.throttle.login(context.address, username)
-    async with context.turns.logins.taken():
-        user = await _proved(context, username, password)
+    async with context.mail_quota.logins.slot():
+        user = await _verify(context, username, password)
     token, ends, stored = tokens.new_token(), now() + tokens.LOGIN_LIFETIME, user.password_hash
 
     def unit(session: Session) -> None:
         now_stored = session.get(User, user.id, with_for_update=True)
         if now_stored is None or not now_stored.active or now_stored.password_hash != stored:
-            raise Unauthenticated(WRONG)
+            raise Unauthenticated(BAD_LOGIN_MESSAGE)
         tokens.add_login(session, user.id, tokens.digest(token), ends)
 
     await context.database.write(unit)
-    return Login(user, token)
+    return NewLogin(user, token)
 
 
 @requires()
@@ -77,7 +77,7 @@ def _judge_lengths(username: str, password: str) -> None:
         raise Refused(problems)
 
 
-async def _proved(context: Context, username: str, password: str) -> User:
+async def _verify(context: Context, username: str, password: str) -> User:
     """The active user with this name and password. Raises Unauthenticated, and counts that."""
     context.throttle.check_login(context.address, username)  # others have failed since this one came
     found = await context.database.read(users.by_login(username)) if is_line(username) else []
@@ -86,4 +86,4 @@ async def _proved(context: Context, username: str, password: str) -> User:
     if user and user.active and right and not context.throttle.is_guessed(context.address, user.id):
         return user
     context.throttle.login_failed(context.address, username, user.id if user else None)
-    raise Unauthenticated(WRONG)
+    raise Unauthenticated(BAD_LOGIN_MESSAGE)

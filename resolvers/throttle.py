@@ -12,20 +12,20 @@ from limits import parse
 from models.errors import RateLimited
 from models.observer import CredentialKind, Observer
 from models.user import login_key
-from resolvers.windows import Windows, network_of
+from resolvers.windows import MovingWindows, network_of
 
-PER_USER = parse("5/minute")
+FAILED_LOGINS_PER_USER = parse("5/minute")
 """Logins as one user that failed, from one network."""
-PER_ADDRESS = parse("30/minute")
+FAILURES_PER_NETWORK = parse("30/minute")
 """Logins that failed, from one network; and, counted apart, wrong tokens."""
 LOGINS_PER_USER = parse("10/minute")
 """Logins as one user, right ones too, from one network: each costs the work of one."""
-LOGINS_PER_ADDRESS = parse("60/minute")
-TOKENS_OF_USER = parse("1/second")
+LOGINS_PER_NETWORK = parse("60/minute")
+UNKNOWN_TOKENS_PER_USER = parse("1/second")
 """Unknown tokens for one user that are looked up all the same, from a network that has sent too many wrong ones."""
-TOKENS_PER_ADDRESS = parse("20/second")
+UNKNOWN_TOKENS_PER_NETWORK = parse("20/second")
 
-Check = tuple[Windows, Hashable]
+Check = tuple[MovingWindows, Hashable]
 
 
 class Throttle:
@@ -33,10 +33,16 @@ class Throttle:
 
     def __init__(self, observer: Observer | None = None) -> None:
         self._observer = observer or Observer()
-        self._failures_by_name, self._failures_by_user = Windows(PER_USER), Windows(PER_USER)
-        self._failures, self._wrong_tokens = Windows(PER_ADDRESS), Windows(PER_ADDRESS)
-        self._logins_by_name, self._logins = Windows(LOGINS_PER_USER), Windows(LOGINS_PER_ADDRESS)
-        self._tokens_of_user, self._tokens = Windows(TOKENS_OF_USER), Windows(TOKENS_PER_ADDRESS)
+        self._failures_by_name, self._failures_by_user = (
+            MovingWindows(FAILED_LOGINS_PER_USER),
+            MovingWindows(FAILED_LOGINS_PER_USER),
+        )
+        self._failures, self._wrong_tokens = MovingWindows(FAILURES_PER_NETWORK), MovingWindows(FAILURES_PER_NETWORK)
+        self._logins_by_name, self._logins = MovingWindows(LOGINS_PER_USER), MovingWindows(LOGINS_PER_NETWORK)
+        self._tokens_of_user, self._tokens = (
+            MovingWindows(UNKNOWN_TOKENS_PER_USER),
+            MovingWindows(UNKNOWN_TOKENS_PER_NETWORK),
+        )
 
     # ---------------------------------------------------------------------------------------------------- passwords
 

@@ -12,11 +12,11 @@ from models.errors import ErrorCode, Forbidden, Problem, Refused, Unauthenticate
 from models.secrets import Secret
 from models.token import AccessToken, TokenConfig
 from models.user import Permission, UserConfig
-from models.validation import accepted, examine
+from models.validation import examine, validated_value
 from resolvers.access import requires
 from resolvers.context import Caller, Context
 
-TOO_MANY = f"You have {tokens.MAX_TOKENS} access tokens, which is the limit: revoke one that you no longer need."
+TOO_MANY = f"You have {tokens.MAX_ACCESS_TOKENS} access tokens, which is the limit: revoke one that you no longer need."
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ async def revoke_access_token(context: Context, token_id: str) -> str:
     if caller.narrowed and token_id != caller.token_id:
         raise Forbidden("A token with narrowed permissions can revoke no token but itself.")
     user_id = caller.user.id
-    known_id = accepted(UserConfig, "id", token_id)
+    known_id = validated_value(UserConfig, "id", token_id)
     if not isinstance(known_id, str) or not await context.database.write(
         lambda session: tokens.revoke(session, known_id, user_id)
     ):

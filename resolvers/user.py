@@ -9,12 +9,12 @@ from sqlmodel import Session
 
 from models import token as tokens
 from models import user as users_
-from models.database.search import listing
+from models.database.search import search_page
 from models.errors import ErrorCode, Forbidden, Problem, Refused
-from models.paging import Listing, Order, Window
+from models.paging import CountedPage, Order, Window
 from models.password import hash_password
 from models.user import Permission, User, UserConfig, UserOrder
-from models.validation import accepted, examine
+from models.validation import examine, validated_value
 from resolvers.access import SEES_INBOXES, requires
 from resolvers.context import Caller, Context
 from resolvers.filters import text_filter
@@ -24,7 +24,7 @@ from resolvers.filters import text_filter
 async def create_user(context: Context, values: Mapping[str, Any]) -> User:
     """Makes a user from the input as it was sent. Raises Refused with every problem."""
     caller = await context.caller()
-    password_hash = await _hashed(context, values)
+    password_hash = await _hash(context, values)
     return await context.database.write(lambda session: _set(session, values, None, password_hash, caller))
 
 
@@ -36,7 +36,7 @@ async def update_user(context: Context, values: Mapping[str, Any]) -> User:
     """
     caller = await context.caller()
     changes = {name: value for name, value in values.items() if name != "id"}
-    password_hash = await _hashed(context, values)
+    password_hash = await _hash(context, values)
 
     def unit(session: Session) -> User:
         stored = _stored(session, values.get("id"), "input", "id")
@@ -70,14 +70,14 @@ async def delete_user(context: Context, user_id: str) -> str:
 
 
 @requires(Permission.MANAGE_USERS)
-async def users(context: Context, window: Window, search: str | None = None) -> Listing[User]:
+async def users(context: Context, window: Window, search: str | None = None) -> CountedPage[User]:
     """A page of the users by username. Raises BadRequest."""
     wanted = text_filter("search", search)
-    return await listing(context.database, User, wanted, (), window, UserOrder.USERNAME, Order.ASC)
+    return await search_page(context.database, User, wanted, (), window, UserOrder.USERNAME, Order.ASC)
 
 
 @dataclass(frozen=True, slots=True)
-class Oneself:
+class OwnUser:
     """A user who has just logged in, and so may see all of it: with whatever credentials the request came."""
 
     user: User
@@ -86,9 +86,9 @@ class Oneself:
         return getattr(self.user, name)
 
 
-async def may_know(context: Context, user: User | Oneself) -> None:
+async def may_know(context: Context, user: User | OwnUser) -> None:
     """Raises Forbidden unless the caller is this user or manages users: the rest see an id and a name."""
-    if isinstance(user, Oneself):
+    if isinstance(user, OwnUser):
         return
     caller = await context.caller()
     if caller.id != user.id and not caller.may(Permission.MANAGE_USERS):
@@ -143,17 +143,17 @@ def _sees_beyond(permissions: Sequence[Permission], departments: Sequence[str], 
     return caller.narrowed and shows and not all(map(caller.sees, departments))
 
 
-async def _hashed(context: Context, values: Mapping[str, Any]) -> str | None:
+async def _hash(context: Context, values: Mapping[str, Any]) -> str | None:
     """The hash of a valid new password, made before the transaction because it takes its time. Raises Unavailable."""
-    password = accepted(UserConfig, "password", values.get("password"))
+    password = validated_value(UserConfig, "password", values.get("password"))
     if not isinstance(password, str):
         return None
-    async with context.turns.passwords.taken():
+    async with context.mail_quota.passwords.slot():
         return await asyncio.to_thread(hash_password, password)
 
 
 def _stored(session: Session, user_id: object, *path: str) -> User:
-    known_id = accepted(UserConfig, "id", user_id)
+    known_id = validated_value(UserConfig, "id", user_id)
     user = session.get(User, known_id, with_for_update=True) if isinstance(known_id, str) else None
     if user is None:
         raise Refused.because(ErrorCode.NOT_FOUND, "No user has this id.", *path)

@@ -12,17 +12,17 @@ from ipaddress import IPv6Address, ip_address
 from cachetools import LRUCache
 from limits import RateLimitItem
 
-KEYS = 10_000
+MAX_KEYS_COUNTED = 10_000
 IPV6_PREFIX = 64
 """Bits of an IPv6 address that name the network of one customer, who has every address in it (RFC 6177)."""
 _LONGEST = 64
 """Characters of what is no address. Of an address there are at most 45, and the name of a zone."""
 
 
-class Windows:
+class MovingWindows:
     """The moments of what was counted, as many of each key as the limit allows."""
 
-    def __init__(self, limit: RateLimitItem, keys: int = KEYS) -> None:
+    def __init__(self, limit: RateLimitItem, keys: int = MAX_KEYS_COUNTED) -> None:
         self.limit = limit
         self._seconds = limit.get_expiry()
         self._moments: LRUCache[Hashable, tuple[float, ...]] = LRUCache(keys)

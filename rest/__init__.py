@@ -8,12 +8,12 @@ from typing import Any
 from starlette.routing import Route, Router
 
 from rest import inbox, session
-from rest.endpoint import Call, endpoint
+from rest.endpoint import RestCall, endpoint
 from rest.problems import not_allowed, not_found
 
 
 @endpoint(public=True)
-async def openapi(_call: Call) -> dict[str, Any]:
+async def openapi(_call: RestCall) -> dict[str, Any]:
     """Describes this path: the document that you are reading."""
     return await asyncio.to_thread(openapi_document)
 

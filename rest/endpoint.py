@@ -15,11 +15,11 @@ from edge.credentials import context_of
 from models.errors import ProductError
 from models.user import Permission
 from resolvers.context import Context
-from rest.problems import printed
+from rest.problems import to_response
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class RestCall:
     """A request whose caller may make it: the context for the resolver, and the body as an object."""
 
     context: Context
@@ -27,7 +27,7 @@ class Call:
     body: dict[str, Any]
 
 
-Handler = Callable[[Call], Awaitable[Mapping[str, Any]]]
+Handler = Callable[[RestCall], Awaitable[Mapping[str, Any]]]
 
 
 class Endpoint:
@@ -52,9 +52,9 @@ class Endpoint:
             if self.permissions is not None:
                 await context.require(*self.permissions)
             body = await _object(request)
-            return JsonAnswer(await self._handler(Call(context, request, body)))
+            return JsonAnswer(await self._handler(RestCall(context, request, body)))
         except ProductError as error:
-            return printed(error, body)
+            return to_response(error, body)
 
 
 def endpoint(*permissions: Permission, public: bool = False) -> Callable[[Handler], Endpoint]:

@@ -10,7 +10,7 @@ from resolvers import inbox as resolvers
 from resolvers.send_test import send_test_email
 from resolvers.user import users_by_id
 from rest.document import Document, Shown, document
-from rest.endpoint import Call, endpoint
+from rest.endpoint import RestCall, endpoint
 from rest.parameters import as_input, count_of, email_of, offset_of, orders_of
 from rest.problems import NotFound, NotSent
 
@@ -42,14 +42,14 @@ class Found(TypedDict):
 
 
 @endpoint(MANAGE)
-async def save(call: Call) -> Done:
+async def save(call: RestCall) -> Done:
     """Creates an inbox, or replaces the one with this `_id`, in one transaction: all or nothing."""
     saved = await resolvers.set_email_inbox(call.context, as_input(call.body))
     return {"_id": saved.inbox.id, "success": True}
 
 
 @endpoint(MANAGE)
-async def listing(call: Call) -> Listing:
+async def listing(call: RestCall) -> Listing:
     """Lists the inboxes."""
     query = call.request.query_params
     count, offset, orders = count_of(query), offset_of(query), orders_of(query)
@@ -60,7 +60,7 @@ async def listing(call: Call) -> Listing:
 
 
 @endpoint(MANAGE)
-async def search(call: Call) -> Found:
+async def search(call: RestCall) -> Found:
     """Finds an inbox by its address, without regard to case."""
     found = await resolvers.email_inbox(call.context, email=email_of(call.request.query_params))
     creators = await users_by_id(call.context, [found.created_by_id] if found and found.created_by_id else [])
@@ -68,7 +68,7 @@ async def search(call: Call) -> Found:
 
 
 @endpoint(MANAGE)
-async def show(call: Call) -> Shown:
+async def show(call: RestCall) -> Shown:
     """Shows an inbox."""
     found = await resolvers.email_inbox(call.context, inbox_id=call.request.path_params["id"])
     if found is None:
@@ -78,7 +78,7 @@ async def show(call: Call) -> Shown:
 
 
 @endpoint(MANAGE)
-async def send_test(call: Call) -> Done:
+async def send_test(call: RestCall) -> Done:
     """Sends a mail from an inbox to the caller, and answers once the mail server has taken it."""
     try:
         sent = await send_test_email(call.context, call.request.path_params["id"])
@@ -88,7 +88,7 @@ async def send_test(call: Call) -> Done:
 
 
 @endpoint(MANAGE)
-async def remove(call: Call) -> Done:
+async def remove(call: RestCall) -> Done:
     """Deletes an inbox."""
     deleted = await resolvers.delete_email_inbox(call.context, call.request.path_params["id"])
     return {"_id": deleted, "success": True}

@@ -10,12 +10,21 @@ from starlette.routing import Route
 
 from edge.version import VERSION
 from models.user import Permission
-from rest.components import EVERYWHERE, FAILURES, HEADERS, PARAMETERS, SECURITY, SECURITY_SCHEMES, Failure, Part
+from rest.components import (
+    COMMON_FAILURES,
+    FAILURES,
+    PARAMETERS,
+    RESPONSE_HEADERS,
+    SECURITY,
+    SECURITY_SCHEMES,
+    DocumentedFailure,
+    JsonObject,
+)
 from rest.endpoint import Endpoint
-from rest.operations import OPERATIONS, Operation
+from rest.operations import OPERATIONS, DocumentedOperation
 from rest.schemas import reference, schemas_of
 
-PREFIX = "/api/v1"
+API_PREFIX = "/api/v1"
 DESCRIPTION = """\
 Clients written for Rocket.Chat's `email-inbox` endpoints keep working. Whatever can be done here can be done over
 GraphQL too, and more.
@@ -29,29 +38,29 @@ Where the operator limits how often one caller may ask, every answer of an endpo
 """
 
 
-def document_of(routes: Sequence[Route]) -> Part:
+def document_of(routes: Sequence[Route]) -> JsonObject:
     """The document. Each of the routes must be in `OPERATIONS`, by the name of its handler."""
-    paths: dict[str, Part] = {}
+    paths: dict[str, JsonObject] = {}
     for route in routes:
         shared = {"parameters": [{"$ref": "#/components/parameters/RequestId"}]}
         paths.setdefault(route.path, shared)[_method(route).lower()] = _operation(route, OPERATIONS[route.name])
     return {
         "openapi": "3.1.0",
         "info": {"title": "Email inbox server", "version": VERSION, "description": DESCRIPTION},
-        "servers": [{"url": PREFIX}],
+        "servers": [{"url": API_PREFIX}],
         "paths": paths,
         "components": {
             "schemas": schemas_of(_outputs(routes)),
             "responses": {failure.name: _failure(failure) for failure in FAILURES.values()},
-            "headers": HEADERS,
+            "headers": RESPONSE_HEADERS,
             "parameters": PARAMETERS,
             "securitySchemes": SECURITY_SCHEMES,
         },
     }
 
 
-def _operation(route: Route, operation: Operation) -> Part:
-    found: Part = {
+def _operation(route: Route, operation: DocumentedOperation) -> JsonObject:
+    found: JsonObject = {
         "operationId": operation.id,
         "tags": [operation.tag],
         "summary": route.endpoint.__doc__,
@@ -76,8 +85,8 @@ def _who(route: Route) -> str:
     )
 
 
-def _success(route: Route, operation: Operation) -> Part:
-    found = _answer(_output(route).__doc__ or "", _schema(_output(route)), EVERYWHERE)
+def _success(route: Route, operation: DocumentedOperation) -> JsonObject:
+    found = _answer(_output(route).__doc__ or "", _schema(_output(route)), COMMON_FAILURES)
     links = {
         OPERATIONS[name].id: {"operationId": OPERATIONS[name].id, "parameters": {"id": "$response.body#/_id"}}
         for name in operation.leads_to
@@ -85,7 +94,7 @@ def _success(route: Route, operation: Operation) -> Part:
     return {**found, "links": links} if links else found
 
 
-def _failures(route: Route, operation: Operation) -> dict[str, Part]:
+def _failures(route: Route, operation: DocumentedOperation) -> dict[str, JsonObject]:
     """The failures of an endpoint by status: those that its own checks can end in, and those that may come anywhere."""
     permissions = _permissions(route)
     may_end_in = {
@@ -106,14 +115,16 @@ def _failures(route: Route, operation: Operation) -> dict[str, Part]:
     kinds = [_schema(kind) for kind in operation.refusals]
     description = " Or: ".join(kind.__doc__ or "" for kind in operation.refusals)
     schema = kinds[0] if len(kinds) == 1 else {"oneOf": kinds}
-    return {"400": _answer(description, schema, EVERYWHERE), **shared}
+    return {"400": _answer(description, schema, COMMON_FAILURES), **shared}
 
 
-def _failure(failure: Failure) -> Part:
-    return _answer(failure.description, _schema(failure.body), EVERYWHERE + failure.headers, failure.example)
+def _failure(failure: DocumentedFailure) -> JsonObject:
+    return _answer(failure.description, _schema(failure.body), COMMON_FAILURES + failure.headers, failure.example)
 
 
-def _answer(description: str, schema: Part, headers: Iterable[str], example: Part | None = None) -> Part:
+def _answer(
+    description: str, schema: JsonObject, headers: Iterable[str], example: JsonObject | None = None
+) -> JsonObject:
     media = {"schema": schema} if example is None else {"schema": schema, "example": example}
     return {
         "description": description,
@@ -130,7 +141,7 @@ def _outputs(routes: Sequence[Route]) -> list[Any]:
     return [kind for kind in dict.fromkeys(kinds) if get_origin(kind) is None]
 
 
-def _schema(kind: Any) -> Part:
+def _schema(kind: Any) -> JsonObject:
     return reference(kind.__name__) if get_origin(kind) is None else {"type": "object"}
 
 

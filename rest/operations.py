@@ -5,11 +5,11 @@ from typing import Any
 
 from models.config import InboxConfig
 from models.paging import DEFAULT_SIZE, MAX_SIZE
-from rest.components import Part
+from rest.components import JsonObject
 from rest.parameters import MAX_OFFSET, SORTABLE
 from rest.problems import DuplicateEmail, InvalidParams, InvalidSort, MailRefused, NotSendable
 
-EXAMPLE: Part = {
+EXAMPLE: JsonObject = {
     "_id": "JdVkn_dkOlms_",
     "name": "my_new_email",
     "email": "myinboxemail@rocket.chat",
@@ -32,20 +32,20 @@ EXAMPLE: Part = {
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class DocumentedOperation:
     """What an endpoint takes, and the 400s and 404s that it gives. `sent` names the schema of its body."""
 
     id: str
     tag: str
     sent: str | None = None
-    example: Part | None = None
-    parameters: list[Part] = field(default_factory=list)
+    example: JsonObject | None = None
+    parameters: list[JsonObject] = field(default_factory=list)
     refusals: tuple[type, ...] = ()
     may_miss: bool = False
     leads_to: tuple[str, ...] = ()
 
 
-def _query(name: str, description: str, schema: Part, **more: Any) -> Part:
+def _query(name: str, description: str, schema: JsonObject, **more: Any) -> JsonObject:
     return {"name": name, "in": "query", "description": description, "schema": schema, **more}
 
 
@@ -57,7 +57,7 @@ COUNT = _query(
 OFFSET = _query(
     "offset", "Number of inboxes to skip.", {"type": "integer", "minimum": 0, "maximum": MAX_OFFSET, "default": 0}
 )
-SORT: Part = {
+SORT: JsonObject = {
     "name": "sort",
     "in": "query",
     "description": "The order, as a JSON object: 1 is ascending, -1 descending.",
@@ -74,7 +74,7 @@ SORT: Part = {
     },
 }
 EMAIL = _query("email", "The address.", {"type": "string", "minLength": 1}, required=True, example=EXAMPLE["email"])
-ID: Part = {
+ID: JsonObject = {
     "name": "id",
     "in": "path",
     "required": True,
@@ -84,7 +84,7 @@ ID: Part = {
 }
 
 OPERATIONS = {
-    "save": Operation(
+    "save": DocumentedOperation(
         "saveEmailInbox",
         "inboxes",
         sent=InboxConfig.__name__,
@@ -92,21 +92,21 @@ OPERATIONS = {
         refusals=(InvalidParams, DuplicateEmail),
         leads_to=("show", "remove", "send_test"),
     ),
-    "listing": Operation(
+    "listing": DocumentedOperation(
         "listEmailInboxes", "inboxes", parameters=[COUNT, OFFSET, SORT], refusals=(InvalidParams, InvalidSort)
     ),
-    "search": Operation("findEmailInbox", "inboxes", parameters=[EMAIL], refusals=(InvalidParams,)),
-    "show": Operation("showEmailInbox", "inboxes", parameters=[ID], may_miss=True),
-    "remove": Operation("deleteEmailInbox", "inboxes", parameters=[ID], may_miss=True),
-    "send_test": Operation("sendTestEmail", "inboxes", parameters=[ID], refusals=(NotSendable, MailRefused)),
-    "login": Operation(
+    "search": DocumentedOperation("findEmailInbox", "inboxes", parameters=[EMAIL], refusals=(InvalidParams,)),
+    "show": DocumentedOperation("showEmailInbox", "inboxes", parameters=[ID], may_miss=True),
+    "remove": DocumentedOperation("deleteEmailInbox", "inboxes", parameters=[ID], may_miss=True),
+    "send_test": DocumentedOperation("sendTestEmail", "inboxes", parameters=[ID], refusals=(NotSendable, MailRefused)),
+    "login": DocumentedOperation(
         "login",
         "session",
         sent="Credentials",
         example={"user": "anna", "password": "correct horse"},
         refusals=(InvalidParams,),
     ),
-    "logout": Operation("logout", "session"),
-    "me": Operation("me", "session"),
-    "openapi": Operation("openapi", "description"),
+    "logout": DocumentedOperation("logout", "session"),
+    "me": DocumentedOperation("me", "session"),
+    "openapi": DocumentedOperation("openapi", "description"),
 }

@@ -121,7 +121,7 @@ class NotSent(ProductError):
         self.problem = problem
 
 
-def printed(error: ProductError, sent: dict[str, Any]) -> Response:
+def to_response(error: ProductError, sent: dict[str, Any]) -> Response:
     """The answer to an error. `sent` is the request's body: a taken address is named as it was sent."""
     match error:
         case Unauthenticated():

@@ -19,7 +19,7 @@ IGNORED = {"description": "Ignored, so that what was shown can be sent back."}
 SPELLED_NUMBER = {"type": "string", "pattern": "^[+-]?[0-9]{1,15}$"}
 SPELLED_BOOLEAN = {"type": "string", "enum": ["true", "false"]}
 
-LOGIN = {
+LOGIN_SCHEMA = {
     "description": "Who logs in, by one of three names, and the password.",
     "type": "object",
     "properties": {
@@ -52,7 +52,7 @@ def schemas_of(outputs: Sequence[Any]) -> dict[str, Any]:
     kinds = [(kind.__name__, mode, TypeAdapter(kind)) for kind, mode in modes.items()]
     _, found = TypeAdapter.json_schemas(kinds, ref_template=REFERENCE, schema_generator=Generator)
     schemas: dict[str, Any] = found["$defs"]
-    return {**schemas, **_as_sent(schemas), "Credentials": LOGIN}
+    return {**schemas, **_as_sent(schemas), "Credentials": LOGIN_SCHEMA}
 
 
 def reference(name: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ from models.errors import ErrorCode, Problem, Refused
 from models.user import User
 from models.validation import sentence
 from resolvers import session as resolvers
-from rest.endpoint import Call, endpoint
+from rest.endpoint import RestCall, endpoint
 
 NAMES = ("user", "username", "email")
 
@@ -66,7 +66,7 @@ class LoggedOut(TypedDict):
 
 
 @endpoint(public=True)
-async def login(call: Call) -> LoggedIn:
+async def login(call: RestCall) -> LoggedIn:
     """Gives a new token to the user with this name or address and this password."""
     name, password = _credentials(call.body)
     found = await resolvers.login(call.context, name, password)
@@ -75,14 +75,14 @@ async def login(call: Call) -> LoggedIn:
 
 
 @endpoint()
-async def logout(call: Call) -> LoggedOut:
+async def logout(call: RestCall) -> LoggedOut:
     """Ends the token that the request is made with."""
     await resolvers.logout(call.context)
     return {"status": "success", "data": {"message": "You've been logged out!"}}
 
 
 @endpoint()
-async def me(call: Call) -> ShownMe:
+async def me(call: RestCall) -> ShownMe:
     """Shows who the caller is."""
     return {**_me(await resolvers.viewer(call.context)), "success": True}
 

@@ -11,8 +11,8 @@ from models.database.transaction import Transaction
 from resolvers.access import Authenticator
 
 FLUSH_SECONDS = 30.0
-LAST_SECONDS = 1.0
-PRUNE_EVERY = 20
+FLUSH_GRACE_SECONDS = 1.0
+FLUSHES_PER_PRUNE = 20
 
 log = structlog.get_logger()
 
@@ -24,10 +24,10 @@ async def keep_up(database: Database, authenticator: Authenticator) -> None:
         while True:
             await asyncio.sleep(FLUSH_SECONDS)
             rounds += 1
-            await _round(database, authenticator, prune=rounds % PRUNE_EVERY == 0)
+            await _round(database, authenticator, prune=rounds % FLUSHES_PER_PRUNE == 0)
     finally:
         with suppress(TimeoutError):
-            async with asyncio.timeout(LAST_SECONDS):
+            async with asyncio.timeout(FLUSH_GRACE_SECONDS):
                 await _round(database, authenticator, prune=False)
 
 

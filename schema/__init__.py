@@ -20,9 +20,9 @@ from strawberry.types.graphql import OperationType
 
 from schema import check, inbox, mail_settings, session, token, user
 from schema.context import GraphQLContext
-from schema.errors import printed
+from schema.errors import to_graphql_error
 from schema.http.extensions import DocumentCache
-from schema.http.observation import Observed, followed
+from schema.http.observation import ObservationExtension, observe
 from schema.plans.planning import Plans
 from schema.scalars import DATE_TIME
 
@@ -128,7 +128,7 @@ class Schema(strawberry.Schema):
             mutation=Mutation,
             subscription=Subscription,
             config=StrawberryConfig(scalar_map={datetime: DATE_TIME}, disable_field_suggestions=not introspection),
-            extensions=[Observed, cache.extension(), *extensions],
+            extensions=[ObservationExtension, cache.extension(), *extensions],
         )
         _tell_null_from_absent(self)
         self._plans = None if extensions else Plans(self, cache)
@@ -160,7 +160,7 @@ class Schema(strawberry.Schema):
                 operation_extensions,
             )
         context: Any = context_value
-        with followed(context.context.observer, plan.name):
+        with observe(context.context.observer, plan.name):
             result = await plan.run(context, sent, variables)
             if result.errors:
                 asked = self._create_execution_context(query, allowed, sent, context, None, operation_name)
@@ -170,7 +170,7 @@ class Schema(strawberry.Schema):
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         context: GraphQLContext | None = execution_context.context if execution_context else None
         request_id = context.context.request_id if context else ""
-        errors[:] = [printed(error, request_id) for error in errors]
+        errors[:] = [to_graphql_error(error, request_id) for error in errors]
 
 
 def build_schema(*, introspection: bool = True) -> Schema:

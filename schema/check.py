@@ -8,15 +8,15 @@ import strawberry
 from mail import report
 from mail.report import StageName
 from models.check import CheckConfig
-from models.config import Protocol
+from models.config import MailProtocol
 from resolvers import check as resolvers
-from resolvers.send_test import Sent
+from resolvers.send_test import SentTest
 from resolvers.send_test import send_test_email as send
 from schema import inbox  # noqa: F401 - makes the configs input types
 from schema.context import Info
 from schema.enums import described_enum
 from schema.input import input_of
-from schema.payload import Payload, UserError, answer, printed
+from schema.payload import Payload, UserError, to_payload, to_user_error
 
 described_enum(
     StageName,
@@ -101,7 +101,7 @@ async def check_email_inbox(
     info: Info,
     input: Annotated[CheckEmailInboxInput, strawberry.argument(description="What to check.")],
 ) -> CheckEmailInboxPayload:
-    return await answer(CheckEmailInboxPayload, resolvers.check_email_inbox(info.context.context, input), _checked)
+    return await to_payload(CheckEmailInboxPayload, resolvers.check_email_inbox(info.context.context, input), _to_check)
 
 
 async def send_test_email(
@@ -109,21 +109,21 @@ async def send_test_email(
     id: Annotated[strawberry.ID, strawberry.argument(description="Id of an active inbox.")],
     to: Annotated[str | None, strawberry.argument(description="Address to send to. Default: the caller's own.")] = None,
 ) -> SendTestEmailPayload:
-    return await answer(SendTestEmailPayload, send(info.context.context, id, to), _sent)
+    return await to_payload(SendTestEmailPayload, send(info.context.context, id, to), _to_sent)
 
 
-def _checked(found: resolvers.Checked) -> dict[str, Any]:
+def _to_check(found: resolvers.CheckResult) -> dict[str, Any]:
     servers: dict[str, Any] = {protocol: _server(protocol, check) for protocol, check in found}
-    return {**servers, "user_errors": [printed(problem) for problem in found.problems]}
+    return {**servers, "user_errors": [to_user_error(problem) for problem in found.problems]}
 
 
-def _server(protocol: Protocol, check: report.ServerCheck) -> ServerCheck:
+def _server(protocol: MailProtocol, check: report.ServerCheck) -> ServerCheck:
     stages = [
         CheckStage(
             stage=stage.stage,
             success=stage.success,
             duration_ms=stage.duration_ms,
-            error=printed(resolvers.problem_of(stage.failure, "input", protocol)) if stage.failure else None,
+            error=to_user_error(resolvers.problem_of(stage.failure, "input", protocol)) if stage.failure else None,
             hint=stage.hint,
         )
         for stage in check.stages
@@ -136,7 +136,7 @@ def _server(protocol: Protocol, check: report.ServerCheck) -> ServerCheck:
     )
 
 
-def _sent(sent: Sent) -> dict[str, Any]:
+def _to_sent(sent: SentTest) -> dict[str, Any]:
     return {
         "recipient": sent.recipient,
         "smtp_code": sent.reply.code,

@@ -66,7 +66,7 @@ class _Place:
 
 
 @dataclass(frozen=True, slots=True)
-class _Shown:
+class _PagedConnection:
     """What `Connection` reads."""
 
     page: Page[Any]
@@ -87,4 +87,4 @@ class _Shown:
 
 def connection(page: Page[Any], count: Callable[[], Awaitable[int]]) -> Connection[Any]:
     """The connection that shows a page of rows."""
-    return cast("Connection[Any]", _Shown(page, count))
+    return cast("Connection[Any]", _PagedConnection(page, count))

@@ -7,10 +7,12 @@ from typing import TypeVar
 import strawberry
 from strawberry.types.enum import StrawberryEnumDefinition
 
-Values = TypeVar("Values", bound=Enum)
+_Values = TypeVar("_Values", bound=Enum)
 
 
-def described_enum(enum: type[Values], description: str, values: Mapping[Values, str], name: str | None = None) -> None:
+def described_enum(
+    enum: type[_Values], description: str, values: Mapping[_Values, str], name: str | None = None
+) -> None:
     """Makes the enum a GraphQL enum of the described values, by their names; the others stay inside."""
     strawberry.enum(enum, name=name, description=description)
     definition: StrawberryEnumDefinition = enum.__strawberry_definition__  # type: ignore[attr-defined]

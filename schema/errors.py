@@ -41,7 +41,7 @@ class PrintedError(GraphQLError):
     """An error as it may leave the server."""
 
 
-def printed(error: GraphQLError, request_id: str) -> PrintedError:
+def to_graphql_error(error: GraphQLError, request_id: str) -> PrintedError:
     """The error as it may leave the server."""
     if isinstance(error, PrintedError):
         return error

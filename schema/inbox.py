@@ -21,7 +21,7 @@ from schema.connection import After, Before, Connection, First, Last, connection
 from schema.context import Info
 from schema.enums import described_enum
 from schema.input import input_of, nested_input
-from schema.payload import Payload, UserError, answer, printed
+from schema.payload import Payload, UserError, to_payload, to_user_error
 from schema.user import User
 
 described_enum(
@@ -230,23 +230,25 @@ async def email_inboxes(
 async def set_email_inbox(
     info: Info, input: Annotated[SetEmailInboxInput, strawberry.argument(description="The inbox to save.")]
 ) -> SetEmailInboxPayload:
-    def fields(saved: resolvers.Saved) -> dict[str, Any]:
-        return {"created": saved.created, **_saved(saved)}
+    def fields(saved: resolvers.SavedInbox) -> dict[str, Any]:
+        return {"created": saved.created, **_to_saved(saved)}
 
-    return await answer(SetEmailInboxPayload, resolvers.set_email_inbox(info.context.context, input), fields)
+    return await to_payload(SetEmailInboxPayload, resolvers.set_email_inbox(info.context.context, input), fields)
 
 
 async def update_email_inbox(
     info: Info, input: Annotated[UpdateEmailInboxInput, strawberry.argument(description="The changes.")]
 ) -> UpdateEmailInboxPayload:
-    return await answer(UpdateEmailInboxPayload, resolvers.update_email_inbox(info.context.context, input), _saved)
+    return await to_payload(
+        UpdateEmailInboxPayload, resolvers.update_email_inbox(info.context.context, input), _to_saved
+    )
 
 
 async def delete_email_inbox(
     info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="Id of the inbox.")]
 ) -> DeleteEmailInboxPayload:
     work = resolvers.delete_email_inbox(info.context.context, id)
-    return await answer(DeleteEmailInboxPayload, work, lambda deleted: {"deleted_id": deleted})
+    return await to_payload(DeleteEmailInboxPayload, work, lambda deleted: {"deleted_id": deleted})
 
 
 async def changes_cursor(info: Info) -> str:
@@ -267,5 +269,5 @@ async def email_inbox_changed(
     return changes  # type: ignore[no-any-return]  # a row resolves its own fields
 
 
-def _saved(saved: resolvers.Saved) -> dict[str, Any]:
-    return {"email_inbox": saved.inbox, "warnings": [printed(warning) for warning in saved.warnings]}
+def _to_saved(saved: resolvers.SavedInbox) -> dict[str, Any]:
+    return {"email_inbox": saved.inbox, "warnings": [to_user_error(warning) for warning in saved.warnings]}

@@ -15,7 +15,7 @@ from strawberry.types.field import StrawberryField
 
 from models.validation import Input
 
-Values = TypeVar("Values", bound=dict[str, Any])
+_Values = TypeVar("_Values", bound=dict[str, Any])
 
 
 def nested_input(model: type[Input], name: str) -> None:
@@ -23,13 +23,13 @@ def nested_input(model: type[Input], name: str) -> None:
     _define(model, name, model.__doc__ or "")
 
 
-def input_of(model: type[Input], without: Collection[str] = ()) -> Callable[[type[Values]], type[Values]]:
+def input_of(model: type[Input], without: Collection[str] = ()) -> Callable[[type[_Values]], type[_Values]]:
     """Makes a dict class the input type with the fields of `model`: an argument of it holds the values that were sent.
 
     Values are keyed by their GraphQL names; a field that was left out is not there.
     """
 
-    def decorate(values: type[Values]) -> type[Values]:
+    def decorate(values: type[_Values]) -> type[_Values]:
         definition = _define(model, values.__name__, values.__doc__ or "")
         definition.fields = [field for field in definition.fields if field.python_name not in without]
         values.__strawberry_definition__ = dataclasses.replace(  # type: ignore[attr-defined]

@@ -65,18 +65,18 @@ class Payload:
 
 
 PayloadT = TypeVar("PayloadT", bound=Payload)
-Result = TypeVar("Result")
+_Result = TypeVar("_Result")
 
 
-async def answer(
-    payload: type[PayloadT], work: Awaitable[Result], fields: Callable[[Result], dict[str, Any]]
+async def to_payload(
+    payload: type[PayloadT], work: Awaitable[_Result], fields: Callable[[_Result], dict[str, Any]]
 ) -> PayloadT:
     """The payload of what was done, or of why it was refused."""
     try:
         return payload(**fields(await work))
     except Refused as refused:
-        return payload(user_errors=[printed(problem) for problem in refused.problems])
+        return payload(user_errors=[to_user_error(problem) for problem in refused.problems])
 
 
-def printed(problem: Problem) -> UserError:
+def to_user_error(problem: Problem) -> UserError:
     return UserError(code=problem.code, message=problem.message, field=list(problem.field) if problem.field else None)

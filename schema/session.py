@@ -7,9 +7,9 @@ import strawberry
 from models import user as rows
 from models.errors import ErrorCode, Refused, Unauthenticated
 from resolvers import session as resolvers
-from resolvers.user import Oneself
+from resolvers.user import OwnUser
 from schema.context import Info
-from schema.payload import Payload, answer
+from schema.payload import Payload, to_payload
 from schema.user import User
 
 
@@ -35,10 +35,10 @@ async def login(
     username: Annotated[str, strawberry.argument(description="Username or e-mail address.")],
     password: Annotated[str, strawberry.argument(description="Password.")],
 ) -> LoginPayload:
-    return await answer(
+    return await to_payload(
         LoginPayload,
         _login(info, username, password),
-        lambda found: {"user": Oneself(found.user), "token": found.token.reveal()},
+        lambda found: {"user": OwnUser(found.user), "token": found.token.reveal()},
     )
 
 
@@ -47,7 +47,7 @@ async def logout(info: Info) -> LogoutPayload:
     return LogoutPayload(success=True)
 
 
-async def _login(info: Info, username: str, password: str) -> resolvers.Login:
+async def _login(info: Info, username: str, password: str) -> resolvers.NewLogin:
     """A wrong password is something the caller can put right, not a missing login."""
     try:
         return await resolvers.login(info.context.context, username, password)

@@ -12,7 +12,7 @@ from models.user import Permission
 from resolvers import token as resolvers
 from schema.context import Info
 from schema.input import input_of
-from schema.payload import Payload, answer
+from schema.payload import Payload, to_payload
 
 
 @strawberry.type(description="An access token for the API. The token itself is shown only once, when it is created.")
@@ -55,7 +55,7 @@ async def access_tokens(info: Info) -> Sequence[rows.AccessToken]:
 async def create_access_token(
     info: Info, input: Annotated[CreateAccessTokenInput, strawberry.argument(description="The token to create.")]
 ) -> CreateAccessTokenPayload:
-    return await answer(
+    return await to_payload(
         CreateAccessTokenPayload,
         resolvers.create_access_token(info.context.context, input),
         lambda new: {"access_token": new.access_token, "token": new.token.reveal()},
@@ -66,4 +66,4 @@ async def revoke_access_token(
     info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="Id of the token.")]
 ) -> RevokeAccessTokenPayload:
     work = resolvers.revoke_access_token(info.context.context, id)
-    return await answer(RevokeAccessTokenPayload, work, lambda revoked: {"revoked_id": revoked})
+    return await to_payload(RevokeAccessTokenPayload, work, lambda revoked: {"revoked_id": revoked})

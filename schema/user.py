@@ -13,7 +13,7 @@ from schema.connection import After, Before, Connection, First, Last, connection
 from schema.context import Info
 from schema.enums import described_enum
 from schema.input import input_of
-from schema.payload import Payload, answer
+from schema.payload import Payload, to_payload
 
 described_enum(
     Permission,
@@ -99,18 +99,18 @@ async def create_user(
     info: Info, input: Annotated[CreateUserInput, strawberry.argument(description="The user to create.")]
 ) -> CreateUserPayload:
     work = resolvers.create_user(info.context.context, input)
-    return await answer(CreateUserPayload, work, lambda user: {"user": user})
+    return await to_payload(CreateUserPayload, work, lambda user: {"user": user})
 
 
 async def update_user(
     info: Info, input: Annotated[UpdateUserInput, strawberry.argument(description="The changes.")]
 ) -> UpdateUserPayload:
     work = resolvers.update_user(info.context.context, input)
-    return await answer(UpdateUserPayload, work, lambda user: {"user": user})
+    return await to_payload(UpdateUserPayload, work, lambda user: {"user": user})
 
 
 async def delete_user(
     info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="Id of the user.")]
 ) -> DeleteUserPayload:
     work = resolvers.delete_user(info.context.context, id)
-    return await answer(DeleteUserPayload, work, lambda deleted: {"deleted_id": deleted})
+    return await to_payload(DeleteUserPayload, work, lambda deleted: {"deleted_id": deleted})

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from models.account import Grant
-from models.config import Protocol
+from models.config import MailProtocol
 from models.inbox import BY_ID
 from models.secrets import DecryptionError
 from models.stored import PROTOCOLS, SECRETS, StoredInbox, account
@@ -82,7 +82,7 @@ def without_secrets(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def elsewhere(protocol: Protocol, name: str, other: Scripted, home: Scripted) -> dict[str, Any]:
+def elsewhere(protocol: MailProtocol, name: str, other: Scripted, home: Scripted) -> dict[str, Any]:
     """The columns by which somebody leads the secrets away."""
     there = {"provider": None, "token_url": f"https://localhost:{home.port}/token", "client_id": "client-1"}
     there |= {"scope": "mail"}
@@ -135,7 +135,7 @@ def lost(kind: str, name: str, path: str) -> set[tuple[str, str]]:
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize(("kind", "name"), EVERYTHING)
 async def test_a_secret_goes_nowhere_else(
-    server: Running, other: Scripted, home: Scripted, protocol: Protocol, kind: str, name: str
+    server: Running, other: Scripted, home: Scripted, protocol: MailProtocol, kind: str, name: str
 ) -> None:
     values = values_of(kind, home)
     assert (await problems(server, SET_ONE, input=values)) == set()

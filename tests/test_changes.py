@@ -127,7 +127,7 @@ async def test_a_change_by_another_process_is_told_within_two_seconds(
     server, url = live
     async with connected(url) as subscriber, open_context(settings) as other:
         await subscriber.start(CHANGES)
-        admin = server.app.state.authenticator.remembered(Credentials(Secret(ADMIN_TOKEN)), "")
+        admin = server.app.state.authenticator.cached_caller(Credentials(Secret(ADMIN_TOKEN)), "")
         async with asyncio.timeout(2):
             await resolvers.inbox.set_email_inbox(other.acting_as(admin), inbox_values(id="elsewhere"))
             assert await kinds(subscriber, 1) == [("CREATED", "elsewhere")]
@@ -266,7 +266,7 @@ async def test_a_subscriber_that_reads_too_slowly_is_let_go(
     live: tuple[Running, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, _ = live
-    monkeypatch.setattr(resolvers.events, "QUEUE", 3)
+    monkeypatch.setattr(resolvers.events, "MAX_QUEUED_EVENTS", 3)
     events = server.context.events.subscribe(0)
     following = asyncio.ensure_future(anext(events))
     await asyncio.sleep(0)

@@ -369,7 +369,7 @@ async def test_a_consent_that_is_not_saved_is_stored_nowhere(
 
 async def test_a_user_has_ten_checks_a_minute(server: Running) -> None:
     manager = await caller(server, "manager", Permission.MANAGE_EMAIL_INBOX)
-    for _ in range(mail_limits.CHECKS.amount):
+    for _ in range(mail_limits.CHECKS_PER_USER.amount):
         assert not codes(await ask(manager, CHECK, input={"imap": FORBIDDEN}))
     answer = await manager.post("/graphql", json={"query": CHECK, "variables": {"input": {"imap": FORBIDDEN}}})
     assert (answer.status_code, codes(answer.json())) == (429, ["RATE_LIMITED"])
@@ -378,7 +378,7 @@ async def test_a_user_has_ten_checks_a_minute(server: Running) -> None:
 
 
 async def test_what_is_refused_takes_no_turn(server: Running) -> None:
-    for _ in range(mail_limits.CHECKS.amount + 1):
+    for _ in range(mail_limits.CHECKS_PER_USER.amount + 1):
         assert problems(await check(server, id="nothing"))
     assert problems(await check(server, imap=FORBIDDEN)) == {"input.imap.server": "HOST_NOT_ALLOWED"}
 
@@ -395,8 +395,8 @@ async def test_a_check_that_nobody_waits_for_leaves_nothing_behind(
     assert checking.cancelled()
     await asyncio.to_thread(until, lambda: other.peers[0].connection.fileno() == -1)
     async with asyncio.timeout(5), AsyncExitStack() as stack:
-        for _ in range(mail_limits.AT_ONCE):
-            await stack.enter_async_context(server.context.turns.taken(mail_limits.CHECKS, None))
+        for _ in range(mail_limits.MAX_RUNNING_CHECKS):
+            await stack.enter_async_context(server.context.mail_quota.slot(mail_limits.CHECKS_PER_USER, None))
 
 
 async def test_a_check_is_logged_by_its_outcome_alone(server: Running, values: dict[str, Any]) -> None:

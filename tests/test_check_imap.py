@@ -11,8 +11,8 @@ import pytest
 import mail.imap
 from mail import patience
 from mail.check import check_imap
-from mail.dialogue import shown
-from mail.hosts import Hosts
+from mail.dialogue import safe_names
+from mail.hosts import HostPolicy
 from tests.mail.accounts import FOLDERLESS, ODD, ODD_PASSWORD, PASSWORD, USER
 from tests.mail.addresses import NAME, OTHER_NAME, At
 from tests.mail.certificates import DAYS_LEFT, Certificates
@@ -244,14 +244,14 @@ async def test_a_name_server_that_is_silent(certificates: Certificates, monkeypa
 
 
 async def test_a_host_that_is_not_public(certificates: Certificates, dovecot: Dovecot) -> None:
-    mailing = replace(mail_of(certificates), hosts=Hosts(ports={dovecot.imaps}))
+    mailing = replace(mail_of(certificates), hosts=HostPolicy(ports={dovecot.imaps}))
     for server, stage in ((At.GOOD, "POLICY"), ("localhost", "POLICY")):
         found = await check_imap(mailing, account(dovecot.imaps, server=server))
         assert outcome(found) == f"{stage} HOST_NOT_ALLOWED server"
 
 
 async def test_a_port_that_is_none_of_mail(certificates: Certificates) -> None:
-    mailing = replace(mail_of(certificates), hosts=Hosts(["127.0.0.0/8"]))
+    mailing = replace(mail_of(certificates), hosts=HostPolicy(["127.0.0.0/8"]))
     assert outcome(await check_imap(mailing, account(22))) == "POLICY HOST_NOT_ALLOWED port"
 
 
@@ -270,7 +270,7 @@ async def test_a_server_that_takes_tokens_in_the_standard_way_only(
     certificates: Certificates, dovecot: Dovecot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def without(names: Iterable[str]) -> list[str]:
-        return [name for name in shown(names) if name != "AUTH=XOAUTH2"]
+        return [name for name in safe_names(names) if name != "AUTH=XOAUTH2"]
 
     monkeypatch.setattr(mail.imap, "shown", without)
     mailing, login = mail_of(certificates), grant(dovecot.tokens, dovecot.tokens.consent(USER))

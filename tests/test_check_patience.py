@@ -9,7 +9,7 @@ import pytest
 
 from mail import patience
 from mail.check import check_imap
-from mail.hosts import Address, Hosts
+from mail.hosts import HostPolicy, IPAddress
 from mail.report import StageName
 from tests.mail.addresses import At
 from tests.mail.certificates import Certificates
@@ -131,7 +131,7 @@ class Breaking(socket.socket):
         return getattr(super(), name)()
 
 
-class Handing(Hosts):
+class Handing(HostPolicy):
     """Connects, and hands out connections that break."""
 
     def __init__(self, breaks: str) -> None:
@@ -139,10 +139,10 @@ class Handing(Hosts):
         self.breaks = breaks
         self.given: list[Breaking] = []
 
-    async def resolve(self, server: str) -> list[Address]:
+    async def resolve(self, server: str) -> list[IPAddress]:
         return [*await super().resolve(str(At.GOOD))]
 
-    async def connect(self, addresses: Sequence[Address], port: int) -> socket.socket:
+    async def connect(self, addresses: Sequence[IPAddress], port: int) -> socket.socket:
         connected = await super().connect(addresses, port)
         self.given.append(Breaking(fileno=connected.detach()))
         self.given[-1].breaks = self.breaks

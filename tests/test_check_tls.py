@@ -10,7 +10,7 @@ import pytest
 import mail.connect
 from mail import patience
 from mail.check import check_imap
-from mail.hosts import Address
+from mail.hosts import IPAddress
 from mail.tls import Trust
 from models.account import Grant
 from models.secrets import Secret
@@ -284,7 +284,7 @@ async def test_a_certificate_is_looked_at_where_it_was_refused(certificates: Cer
         async def look_up(self, name: str) -> list[str]:
             return [str(At.GOOD), str(At.CLEAR)]
 
-        async def connect(self, addresses: Sequence[Address], port: int) -> socket.socket:
+        async def connect(self, addresses: Sequence[IPAddress], port: int) -> socket.socket:
             reached.append([str(address) for address in addresses])
             return await super().connect(addresses, port)
 

@@ -142,7 +142,7 @@ async def test_a_token_endpoint_that_hangs_is_not_blamed_on_the_mail_server(
     login: Grant,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(oauth2, "SECONDS", 0.3)
+    monkeypatch.setattr(oauth2, "TOKEN_ENDPOINT_SECONDS", 0.3)
     monkeypatch.setattr(patience, "STAGE_SECONDS", 3.0)
     tokens.hangs()
     with scripted(certificates.server_context(), *script(protocol, ACCEPTS[protocol.name]), implicit=True) as server:
@@ -153,5 +153,5 @@ async def test_a_token_endpoint_that_hangs_is_not_blamed_on_the_mail_server(
 
 def test_what_is_waited_for_within_a_stage_ends_before_it() -> None:
     """Otherwise the stage would end first, and blame the mail server."""
-    assert oauth2.SECONDS < patience.STAGE_SECONDS < patience.CHECK_SECONDS
+    assert oauth2.TOKEN_ENDPOINT_SECONDS < patience.STAGE_SECONDS < patience.CHECK_SECONDS
     assert mail.connect.CERTIFICATE_SECONDS < patience.STAGE_SECONDS

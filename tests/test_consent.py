@@ -7,7 +7,7 @@ import pytest
 
 from models import stored as stored_rows
 from models.account import Grant
-from models.config import InboxConfig, Protocol
+from models.config import InboxConfig, MailProtocol
 from models.inbox import BY_ID, EmailInbox, rotate_refresh_token
 from models.key import known_keys, register, retire
 from models.keyfile import KeyFile
@@ -47,19 +47,19 @@ async def row(server: Running, inbox_id: str = "a") -> StoredInbox:
     return inbox
 
 
-async def grant_of(server: Running, protocol: Protocol = "smtp") -> Grant:
+async def grant_of(server: Running, protocol: MailProtocol = "smtp") -> Grant:
     login = stored_rows.account(await row(server), protocol, server.context.keyring).login
     assert isinstance(login, Grant)
     return login
 
 
-async def secrets_of(server: Running, protocol: Protocol = "smtp") -> tuple[str, str | None]:
+async def secrets_of(server: Running, protocol: MailProtocol = "smtp") -> tuple[str, str | None]:
     """The refresh token and the client secret, decrypted."""
     grant = await grant_of(server, protocol)
     return grant.refresh_token.reveal(), grant.client_secret.reveal() if grant.client_secret else None
 
 
-async def password_of(server: Running, protocol: Protocol = "smtp") -> str:
+async def password_of(server: Running, protocol: MailProtocol = "smtp") -> str:
     login = stored_rows.account(await row(server), protocol, server.context.keyring).login
     assert isinstance(login, Secret)
     return login.reveal()
@@ -261,7 +261,7 @@ def bare_values(**changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-async def test_a_stored_secret_never_goes_to_another_place(api: Api, server: Running, protocol: Protocol) -> None:
+async def test_a_stored_secret_never_goes_to_another_place(api: Api, server: Running, protocol: MailProtocol) -> None:
     await api.set_inbox(consenting_values(id="a"))
     before = await secrets_of(server, protocol)
     for name, value in ELSEWHERE.items():
@@ -415,7 +415,7 @@ async def test_secrets_are_stored_encrypted_and_bound_to_their_place(stored: Run
         if getattr(inbox, column) == value:
             continue
         swapped = inbox._replace(**{column: value})
-        protocol: Protocol = "smtp" if column.startswith("smtp") else "imap"
+        protocol: MailProtocol = "smtp" if column.startswith("smtp") else "imap"
         with pytest.raises(DecryptionError):
             stored_rows.account(swapped, protocol, stored.context.keyring)
 
@@ -461,7 +461,7 @@ async def test_a_key_that_one_of_them_needs_is_not_forgotten(stored: Running, na
 
 
 async def test_a_rotated_token_replaces_the_one_that_it_was_given_for(stored: Running) -> None:
-    async def rotate(protocol: Protocol, old: str, new: str) -> None:
+    async def rotate(protocol: MailProtocol, old: str, new: str) -> None:
         consent, keyring = getattr(before, f"{protocol}_consent_id"), stored.context.keyring
         await stored.context.database.write(
             lambda session: rotate_refresh_token(session, consent, Secret(old), Secret(new), keyring)

@@ -8,7 +8,7 @@ import pytest
 import models.database.sqlite
 from models.database.search import _page
 from models.inbox import EmailInbox, InboxOrder, conditions
-from models.paging import MAX_SIZE, Order, Window, places
+from models.paging import MAX_SIZE, Order, Window, parameters
 from settings import Settings
 from tests.running import Running, running
 from tests.stored import fill, sql
@@ -57,7 +57,7 @@ async def test_a_slow_read_lets_others_go_on_and_is_counted(settings: Settings) 
         database, window = server.context.database, Window(first=2)
         field, order = InboxOrder.CREATED_AT, Order.DESC
         statement = _page(EmailInbox, conditions(("Sales", "North")), window.shape, field, order)
-        reading = asyncio.create_task(database.find(statement, **places(window, field)))
+        reading = asyncio.create_task(database.find(statement, **parameters(window, field)))
         turns = 0
         while not reading.done():
             await asyncio.sleep(0)

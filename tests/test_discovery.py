@@ -16,8 +16,8 @@ import dns.rrset
 import pytest
 from structlog.testing import capture_logs
 
-from mail.dns import Names, Service
-from mail.hosts import Hosts
+from mail.dns import NameServers, Service
+from mail.hosts import HostPolicy
 from mail.oauth2 import AccessTokens
 from mail.service import Mail
 from mail.settings import autoconfig, discovery
@@ -35,8 +35,8 @@ from mail.settings.providers import (
 from mail.tls import Trust
 from models.config import MAIL_PORTS, InboxConfig
 from models.user import Permission
-from models.validation import accepted
-from resolvers.mail_limits import LOOKUPS
+from models.validation import validated_value
+from resolvers.mail_limits import LOOKUPS_PER_USER
 from tests.mail.certificates import Certificates
 from tests.running import Running
 from tests.users import ask, caller, codes
@@ -47,7 +47,7 @@ Shown = tuple[str, int, Confidence]
 
 
 @dataclass
-class FakeNames(Names):
+class FakeNames(NameServers):
     """Name servers that say what they were told."""
 
     hosts: dict[str, list[str]] = field(default_factory=dict)
@@ -88,7 +88,7 @@ def world(certificates: Certificates) -> World:
     async def lookup(name: str) -> Sequence[str]:
         return addresses.get(name, [])
 
-    hosts, trust, names = Hosts(["127.0.0.0/8"], lookup=lookup), Trust(certificates.ca_file), FakeNames()
+    hosts, trust, names = HostPolicy(["127.0.0.0/8"], lookup=lookup), Trust(certificates.ca_file), FakeNames()
     return World(Mail(hosts, trust, AccessTokens(hosts, trust), names), names, addresses)
 
 
@@ -102,7 +102,7 @@ def shown(proposals: Sequence[Proposal]) -> list[Shown]:
 @pytest.mark.parametrize("provider", PROVIDERS, ids=lambda provider: provider.name)
 def test_every_row_is_well_formed(provider: Provider) -> None:
     for name in (*provider.domains, *provider.mx, *provider.servers):
-        assert accepted(InboxConfig, "email", f"somebody@{name}"), name
+        assert validated_value(InboxConfig, "email", f"somebody@{name}"), name
         assert name == name.lower()
         assert "." in name
     for endpoint, ports in ((provider.smtp, {465, 587}), (provider.imap, {993})):
@@ -186,7 +186,7 @@ async def test_a_provider_without_imap_has_a_hint_alone(email: str, world: World
 
 
 async def test_a_port_that_the_operator_forbids_is_not_proposed(world: World, certificates: Certificates) -> None:
-    hosts = Hosts([], {465})
+    hosts = HostPolicy([], {465})
     found = await settings_for(Mail(hosts, world.mail.trust, world.mail.tokens, world.names), "a@gmx.net")
     assert (len(found.smtp), len(found.imap)) == (1, 0)
 
@@ -471,7 +471,7 @@ OUTSIDE = '<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]>'
         b'<?xml version="1.0" encoding="utf-999"?><clientConfig/>',
         b"\xff\xfe\x00\x00",
         "<a>" * 5_000,
-        config(imap()) + " " * discovery.FILE_LIMIT,
+        config(imap()) + " " * discovery.MAX_AUTOCONFIG_BYTES,
     ],
     ids=range(32),
 )
@@ -511,7 +511,7 @@ async def test_a_web_server_at_a_private_address_is_not_asked(
     world: World, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with serving(world, certificates, monkeypatch) as web:
-        hosts = Hosts(["10.0.0.0/8"], world.mail.hosts.ports, world.mail.hosts._lookup)
+        hosts = HostPolicy(["10.0.0.0/8"], world.mail.hosts.ports, world.mail.hosts._lookup)
         mail = Mail(hosts, world.mail.trust, world.mail.tokens, world.names)
         assert (await settings_for(mail, EMAIL)).imap == []
     assert web.requests == []
@@ -565,7 +565,7 @@ async def test_a_source_that_hangs_holds_up_no_other(world: World, monkeypatch: 
             ended.append(True)
         return []
 
-    monkeypatch.setattr(discovery, "SECONDS", 0.2)
+    monkeypatch.setattr(discovery, "DISCOVERY_SECONDS", 0.2)
     monkeypatch.setattr(world.names, "mx", hang)
     world.offers("_imaps", (f"imap.{DOMAIN}", 993))
     started = time.monotonic()
@@ -647,10 +647,10 @@ class NameServer(asyncio.DatagramProtocol):
 
 
 @asynccontextmanager
-async def name_server(*, silent: bool = False) -> AsyncIterator[tuple[Names, NameServer]]:
+async def name_server(*, silent: bool = False) -> AsyncIterator[tuple[NameServers, NameServer]]:
     loop = asyncio.get_running_loop()
     transport, server = await loop.create_datagram_endpoint(lambda: NameServer(silent), ("127.0.0.1", 0))
-    names = Names(seconds=0.5)
+    names = NameServers(seconds=0.5)
     resolver = dns.asyncresolver.Resolver(configure=False)
     resolver.nameservers, resolver.port = ["127.0.0.1"], transport.get_extra_info("sockname")[1]
     names._resolver = resolver
@@ -771,6 +771,6 @@ async def test_only_for_whoever_manages_inboxes(server: Running) -> None:
 
 
 async def test_a_user_may_ask_so_often(server: Running) -> None:
-    for _ in range(LOOKUPS.amount):
+    for _ in range(LOOKUPS_PER_USER.amount):
         assert "errors" not in await server.graphql(SETTINGS, email="a@posteo.de")
     assert codes(await server.graphql(SETTINGS, email="a@posteo.de")) == ["RATE_LIMITED"]

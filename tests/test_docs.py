@@ -89,12 +89,12 @@ def test_the_permissions_are_those_of_the_code() -> None:
 
 def test_the_limits_are_those_of_the_code() -> None:
     assert {row[0]: row[1] for row in table(DOCS / "graphql.md", "limit", "")} == {
-        "body, WebSocket message": f"{body.LIMIT // 1024 // 1024} MiB",
+        "body, WebSocket message": f"{body.MAX_BODY_BYTES // 1024 // 1024} MiB",
         "WebSocket message before `connection_ack`": f"{websocket.MAX_FIRST_MESSAGE // 1024} KiB",
-        "characters of a document": f"{limits.MAX_LENGTH:,}",
+        "characters of a document": f"{limits.MAX_DOCUMENT_LENGTH:,}",
         "characters of `operationName`": f"{trusted_documents.MAX_OPERATION_NAME}",
-        "characters of a name in a document": f"{limits.MAX_NAME}",
-        "tokens of a document": f"{limits.MAX_TOKENS:,}",
+        "characters of a name in a document": f"{limits.MAX_NAME_LENGTH}",
+        "tokens of a document": f"{limits.MAX_DOCUMENT_TOKENS:,}",
         "comments of a document": f"{limits.MAX_COMMENTS}",
         "aliases": f"{limits.MAX_ALIASES}",
         "operations and fragments of a document": f"{limits.MAX_DEFINITIONS}",
@@ -105,17 +105,17 @@ def test_the_limits_are_those_of_the_code() -> None:
         "selections of one name that come together, compared with each other": f"{limits.MAX_COMPARISONS:,}",
         "fields of an object literal": f"{limits.MAX_OBJECT_FIELDS}",
         "`__schema` or `__type` in a document": "1, without aliases in it",
-        "depth, introspection aside": f"{limits.MAX_DEPTH}",
+        "depth, introspection aside": f"{limits.MAX_DOCUMENT_DEPTH}",
         "subscriptions of one WebSocket": f"{endpoint.MAX_SUBSCRIPTIONS}",
         "WebSockets without credentials": (
             f"{websocket.MAX_ANONYMOUS}, {websocket.MAX_ANONYMOUS_PER_ADDRESS} of one address, "
             f"{websocket_messages.ANONYMOUS_SECONDS:g} s"
         ),
         "time to `connection_init`": f"{endpoint.INIT_TIMEOUT.seconds} s",
-        "head of a request": f"{protocol.MAX_HEAD // 1024} KiB, {protocol.HEAD_SECONDS:g} s",
+        "head of a request": f"{protocol.MAX_HEAD_BYTES // 1024} KiB, {protocol.HEAD_SECONDS:g} s",
         "time for a body": f"{protocol.BODY_SECONDS:g} s",
         "time for taking a piece of the answer": f"{protocol.SEND_SECONDS:g} s",
-        "requests worked on at once": f"{admission.WORKING}",
+        "requests worked on at once": f"{admission.MAX_ACTIVE_REQUESTS}",
         "changes waiting or being written": f"{database.MAX_WAITING_UNITS}",
     }
 
@@ -124,16 +124,16 @@ def test_the_limits_of_checks_are_those_of_the_code() -> None:
     limits = {row[0]: row[1] for row in table(DOCS / "mail.md", "limit", "")}
     assert limits == {
         "a stage": f"{patience.STAGE_SECONDS:g} s",
-        ", ".join(f"`{stage}`" for stage in report.StageName if stage in patience.LONGER): (
+        ", ".join(f"`{stage}`" for stage in report.StageName if stage in patience.SLOW_STAGES): (
             f"{patience.seconds_for(report.StageName.GREETING):g} s"
         ),
         "a check": f"{patience.CHECK_SECONDS:g} s",
         "a mail server's answer to a test mail": f"{patience.MESSAGE_SECONDS:g} s",
         "a test mail": f"{patience.CHECK_SECONDS + patience.MESSAGE_SECONDS:g} s",
         "the wait for a turn": f"{patience.CHECK_SECONDS + patience.MESSAGE_SECONDS:g} s",
-        "checks and test mails of a user": f"{mail_limits.CHECKS.amount} a minute",
-        "at once in one process": f"{mail_limits.AT_ONCE}",
-        "waiting for their turn": f"{mail_limits.WAITING}",
+        "checks and test mails of a user": f"{mail_limits.CHECKS_PER_USER.amount} a minute",
+        "at once in one process": f"{mail_limits.MAX_RUNNING_CHECKS}",
+        "waiting for their turn": f"{mail_limits.MAX_WAITING_CHECKS}",
     }
 
 
@@ -153,16 +153,16 @@ def test_the_stages_codes_and_ports_of_mail_are_those_of_the_code() -> None:
 def test_the_throttling_is_that_of_the_code() -> None:
     counts = {row[0]: row[1] for row in table(DOCS / "security.md", "counted", "a minute")}
     assert counts == {
-        "failed logins as one user, from one address": str(throttle.PER_USER.amount),
-        "failed logins, from one address": str(throttle.PER_ADDRESS.amount),
+        "failed logins as one user, from one address": str(throttle.FAILED_LOGINS_PER_USER.amount),
+        "failed logins, from one address": str(throttle.FAILURES_PER_NETWORK.amount),
         "all logins as one user, right ones too, from one address": str(throttle.LOGINS_PER_USER.amount),
-        "all logins, from one address": str(throttle.LOGINS_PER_ADDRESS.amount),
-        "wrong tokens, from one address": str(throttle.PER_ADDRESS.amount),
+        "all logins, from one address": str(throttle.LOGINS_PER_NETWORK.amount),
+        "wrong tokens, from one address": str(throttle.FAILURES_PER_NETWORK.amount),
     }
 
 
 def test_the_figures_in_the_text_are_those_of_the_code() -> None:
-    days, hours = token.LOGIN_LIFETIME.days, change.KEPT.total_seconds() / 3_600
+    days, hours = token.LOGIN_LIFETIME.days, change.RETENTION.total_seconds() / 3_600
     until_ended = inbox.RECHECK_SECONDS
     connections = postgresql.WRITER_CONNECTIONS + backend.READER_CONNECTIONS
     connections += postgresql.LOOKUP_CONNECTIONS + postgresql.LISTENER_CONNECTIONS
@@ -175,7 +175,7 @@ def test_the_figures_in_the_text_are_those_of_the_code() -> None:
         ],
         "graphql.md": [
             f"kept for {hours:g} hours",
-            f"falls {events.QUEUE:,} changes behind",
+            f"falls {events.MAX_QUEUED_EVENTS:,} changes behind",
             f"a comment comes every {sse.PING_SECONDS:g} seconds",
             f"within {until_ended:g} seconds",
             f"valid for {days} days",
@@ -184,25 +184,28 @@ def test_the_figures_in_the_text_are_those_of_the_code() -> None:
         ],
         "rest.md": [f"valid for {days} days", f"0 to {paging.MAX_SIZE}, {paging.DEFAULT_SIZE} by default"],
         "security.md": [
-            f"{mail_limits.CHECKS.amount} checks and test mails a minute for a user, {mail_limits.AT_ONCE} at once",
+            (
+                f"{mail_limits.CHECKS_PER_USER.amount} checks and test mails a minute for a user, "
+                f"{mail_limits.MAX_RUNNING_CHECKS} at once"
+            ),
             f"valid for {days} days",
             f"within {until_ended:g} seconds",
             f"for {hours:g} hours",
-            f"works on {admission.WORKING} requests at once",
-            f"waits for {protocol.PATIENCE_SECONDS:g} seconds",
+            f"works on {admission.MAX_ACTIVE_REQUESTS} requests at once",
+            f"waits for {protocol.START_WAIT_SECONDS:g} seconds",
             f"no more than {database.MAX_WAITING_UNITS} are changes",
             f"{protocol.HEAD_SECONDS:g} seconds for its head",
             f"{protocol.BODY_SECONDS:g} seconds for its body",
             f"of an answer for {protocol.SEND_SECONDS:g} seconds",
-            f"{events.QUEUE:,} changes behind",
-            f"at most {token.MAX_TOKENS} access tokens, and {token.MAX_LOGINS} tokens of logins",
+            f"{events.MAX_QUEUED_EVENTS:,} changes behind",
+            f"at most {token.MAX_ACCESS_TOKENS} access tokens, and {token.MAX_LOGINS} tokens of logins",
             f"at most {change.MAX_CHANGES:,}",
-            f"{mail_limits.HASHED_AT_ONCE} logins are verified at a time and {mail_limits.LOGINS_WAITING} wait",
-            f"`updateUser` and {mail_limits.PASSWORDS_WAITING} wait",
+            f"{mail_limits.MAX_RUNNING_HASHES} logins are verified at a time and {mail_limits.MAX_WAITING_LOGINS} wait",
+            f"`updateUser` and {mail_limits.MAX_WAITING_PASSWORDS} wait",
             f"a name ({fields.MAX_ADDRESS} characters) or a password ({fields.MAX_PASSWORD:,})",
-            f"a token of more than {token.MAX_LENGTH} characters",
-            f"and {throttle.TOKENS_PER_ADDRESS.amount} times a second in all",
-            f"{windows.KEYS:,} of each kind",
+            f"a token of more than {token.MAX_TOKEN_LENGTH} characters",
+            f"and {throttle.UNKNOWN_TOKENS_PER_NETWORK.amount} times a second in all",
+            f"{windows.MAX_KEYS_COUNTED:,} of each kind",
             f"network of {windows.IPV6_PREFIX} bits",
             f"{limits.MAX_ALIASES} aliases, a name {limits.MAX_REPEATED} times",
         ],

@@ -15,8 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from mail.check import check_imap
 from mail.compose import mailbox
-from mail.hosts import Address as IpAddress
-from mail.hosts import Hosts, ascii_name, canonical
+from mail.hosts import HostPolicy, IPAddress, ascii_name, canonical
 from mail.https import fetch
 from mail.oauth2 import AccessTokens
 from mail.service import Mail
@@ -25,13 +24,13 @@ from mail.warnings import warnings
 from models.account import Account
 from models.config import InboxConfig
 from models.errors import ErrorCode, MailFailure
-from models.fields import Address, Host, HttpsUrl, address_key
+from models.fields import EmailAddress, Host, HttpsUrl, address_key
 from models.secrets import Secret
 from models.validation import examine
 from tests.api import Api
 from tests.inboxes import consent, inbox_values
 
-HOST, URL, ADDRESS = TypeAdapter(Host), TypeAdapter(HttpsUrl), TypeAdapter(Address)
+HOST, URL, ADDRESS = TypeAdapter(Host), TypeAdapter(HttpsUrl), TypeAdapter(EmailAddress)
 
 ODD = st.sampled_from(
     ["xn--", "xn--a", "XN--A", "xn--80ak6aa92e", "%", "%eth0", "fe80::1", "::1", "[", "]", ":", "@", ".", "..", "-",
@@ -48,10 +47,10 @@ async def nowhere(_: str) -> Sequence[str]:
     return []
 
 
-class Unreachable(Hosts):
+class Unreachable(HostPolicy):
     """Judges hosts as ever. What may be connected to is not: an address that was made up may be somebody's."""
 
-    async def resolve(self, server: str) -> list[IpAddress]:
+    async def resolve(self, server: str) -> list[IPAddress]:
         await super().resolve(server)
         raise MailFailure(ErrorCode.DNS_FAILED, "nowhere")
 
@@ -76,7 +75,7 @@ def accepted(field: TypeAdapter[str], text: str) -> bool:
 def test_no_host_is_a_fault(text: str) -> None:
     """Neither in the input, nor, where it is stored from before the rule, in a check."""
     accepted(HOST, text)
-    hosts = Hosts(["10.0.0.0/8"], lookup=nowhere)
+    hosts = HostPolicy(["10.0.0.0/8"], lookup=nowhere)
     trust = Trust()
     mail = Mail(hosts, trust, AccessTokens(hosts, trust), Mail.of().names)
     found = asyncio.run(check_imap(mail, Account(text, 993, "a", True, Secret("b"))))

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mail.hosts
-from mail.hosts import Address, Hosts, Network, system_lookup
+from mail.hosts import HostPolicy, IPAddress, IPNetwork, system_lookup
 from mail.service import Mail
 from models.config import MAIL_PORTS
 from models.errors import ErrorCode, MailFailure, StartError
@@ -66,7 +66,7 @@ class Lookup:
         return answer
 
 
-async def reach(hosts: Hosts, server: str, port: int = 993) -> None:
+async def reach(hosts: HostPolicy, server: str, port: int = 993) -> None:
     """All that is done before the first byte is sent."""
     hosts.permit(server, port)
     connection = await hosts.connect(await hosts.resolve(server), port)
@@ -97,7 +97,7 @@ async def test_what_is_not_public_is_seen_through(spelling: str, connections: li
     """Even where the resolver says what the attacker wants to be believed."""
     for answer in (["127.0.0.1"], ["::1"], ["::ffff:10.0.0.1"]):
         with pytest.raises(MailFailure) as raised:
-            await reach(Hosts(lookup=Lookup(answer)), spelling)
+            await reach(HostPolicy(lookup=Lookup(answer)), spelling)
         assert raised.value.kind is ErrorCode.HOST_NOT_ALLOWED
         assert raised.value.field == ("server",)
     assert connections == []
@@ -107,14 +107,14 @@ async def test_what_is_not_public_is_seen_through(spelling: str, connections: li
 async def test_an_address_is_judged_before_any_name_is_looked_up(spelling: str) -> None:
     lookup = Lookup([PUBLIC])
     with pytest.raises(MailFailure):
-        Hosts(lookup=lookup).permit(spelling, 993)
+        HostPolicy(lookup=lookup).permit(spelling, 993)
     assert lookup.asked == []
 
 
 @pytest.mark.parametrize("address", [PUBLIC, PUBLIC_6, "1572394766", "0x5db8d70e", f"64:ff9b::{PUBLIC}", "8.8.8.8"])
 async def test_public_addresses_are_connected_to(address: str, connections: list[str]) -> None:
     with pytest.raises(MailFailure) as raised:
-        await reach(Hosts(), address)
+        await reach(HostPolicy(), address)
     assert raised.value.kind is ErrorCode.CONNECTION_REFUSED
     assert len(connections) == 1
 
@@ -129,7 +129,7 @@ async def test_public_addresses_are_connected_to(address: str, connections: list
 )
 async def test_a_name_that_leads_inside_is_refused(answer: list[str], connections: list[str]) -> None:
     with pytest.raises(MailFailure) as raised:
-        await reach(Hosts(lookup=Lookup(answer)), "mail.example.org")
+        await reach(HostPolicy(lookup=Lookup(answer)), "mail.example.org")
     assert raised.value.kind is ErrorCode.HOST_NOT_ALLOWED
     assert connections == []
     assert not any(address in str(raised.value) + str(raised.value.hint) for address in answer), (
@@ -141,7 +141,7 @@ async def test_of_a_name_that_leads_both_ways_only_the_public_addresses_are_conn
     connections: list[str],
 ) -> None:
     with pytest.raises(MailFailure):
-        await reach(Hosts(lookup=Lookup(["127.0.0.1", PUBLIC, "::1", "10.0.0.1", PUBLIC_6])), "mail.example.org")
+        await reach(HostPolicy(lookup=Lookup(["127.0.0.1", PUBLIC, "::1", "10.0.0.1", PUBLIC_6])), "mail.example.org")
     assert set(connections) == {PUBLIC, PUBLIC_6}
 
 
@@ -149,14 +149,14 @@ async def test_a_name_is_looked_up_once(connections: list[str]) -> None:
     """A resolver that says something else the second time (DNS rebinding) is not asked a second time."""
     lookup = Lookup([PUBLIC], ["127.0.0.1"])
     with pytest.raises(MailFailure):
-        await reach(Hosts(lookup=lookup), "mail.example.org")
+        await reach(HostPolicy(lookup=lookup), "mail.example.org")
     assert lookup.asked == ["mail.example.org"]
     assert connections == [PUBLIC]
 
 
 async def test_a_name_that_nobody_knows(connections: list[str]) -> None:
     with pytest.raises(MailFailure) as raised:
-        await reach(Hosts(lookup=Lookup([])), "mail.example.org")
+        await reach(HostPolicy(lookup=Lookup([])), "mail.example.org")
     assert raised.value.kind is ErrorCode.DNS_FAILED
     assert raised.value.field == ("server",)
     assert connections == []
@@ -165,7 +165,7 @@ async def test_a_name_that_nobody_knows(connections: list[str]) -> None:
 @pytest.mark.parametrize("answer", [["garbage"], [""], ["127.0.0.1; 10.0.0.1"], ["%"]], ids=ascii)
 async def test_a_resolver_that_speaks_nonsense(answer: list[str], connections: list[str]) -> None:
     with pytest.raises(MailFailure) as raised:
-        await reach(Hosts(lookup=Lookup(answer)), "mail.example.org")
+        await reach(HostPolicy(lookup=Lookup(answer)), "mail.example.org")
     assert raised.value.kind is ErrorCode.DNS_FAILED
     assert connections == []
 
@@ -173,14 +173,14 @@ async def test_a_resolver_that_speaks_nonsense(answer: list[str], connections: l
 @pytest.mark.parametrize("name", ["münchen.example", "MÜNCHEN.example.", "ｍünchen.example"])  # noqa: RUF001
 async def test_a_name_is_looked_up_in_one_spelling(name: str) -> None:
     lookup = Lookup([PUBLIC])
-    await Hosts(lookup=lookup).resolve(name)
+    await HostPolicy(lookup=lookup).resolve(name)
     assert lookup.asked == ["xn--mnchen-3ya.example"]
 
 
 # ----------------------------------------------------------------------------------------------- the machine's resolver
 
 
-async def no_answer(hosts: Hosts) -> None:
+async def no_answer(hosts: HostPolicy) -> None:
     """The name is not to blame."""
     with pytest.raises(MailFailure) as raised:
         await hosts.resolve("mail.example.org")
@@ -193,12 +193,12 @@ async def test_a_name_server_that_does_not_answer() -> None:
     async def lookup(name: str) -> list[str]:
         raise socket.gaierror(socket.EAI_AGAIN, name)
 
-    await no_answer(Hosts(lookup=lookup))
+    await no_answer(HostPolicy(lookup=lookup))
 
 
 async def test_only_so_many_names_are_looked_up_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mail.hosts, "_FREE", threading.Semaphore(0))
-    await no_answer(Hosts())
+    await no_answer(HostPolicy())
 
 
 @pytest.mark.parametrize("answer", [[(socket.AF_INET, 1, 6, "", ("93.184.215.14", 0))], OSError("no")], ids=repr)
@@ -231,7 +231,7 @@ async def test_a_look_up_takes_its_room_as_long_as_it_lasts(monkeypatch: pytest.
     assert await asyncio.to_thread(began.wait, 10)
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
-    await no_answer(Hosts())
+    await no_answer(HostPolicy())
     answered.set()
     await asyncio.to_thread(until, lambda: mail.hosts._FREE._value == 1, 10)
 
@@ -267,7 +267,7 @@ async def test_one_that_refuses_says_more_than_one_without_a_way(
     with socket.create_server((REFUSING, 0)) as listener:
         port = listener.getsockname()[1]
     with pytest.raises(MailFailure) as raised:
-        await Hosts().connect(list(map(ip_address, addresses)), port)
+        await HostPolicy().connect(list(map(ip_address, addresses)), port)
     assert raised.value.kind is ErrorCode.CONNECTION_REFUSED
     assert raised.value.field == (field,)
 
@@ -280,7 +280,7 @@ async def test_one_that_refuses_says_more_than_one_without_a_way(
 )
 async def test_the_operator_lets_a_host_in(entry: str, connections: list[str]) -> None:
     with pytest.raises(MailFailure) as raised:
-        await reach(Hosts([entry], lookup=Lookup(["10.1.2.3"])), "mail.example.org")
+        await reach(HostPolicy([entry], lookup=Lookup(["10.1.2.3"])), "mail.example.org")
     assert raised.value.kind is ErrorCode.CONNECTION_REFUSED
     assert connections == ["10.1.2.3"]
 
@@ -302,7 +302,7 @@ async def test_the_operator_lets_a_host_in(entry: str, connections: list[str]) -
 )
 async def test_what_the_operator_lets_in_lets_in_nothing_else(entry: str, server: str, connections: list[str]) -> None:
     with pytest.raises(MailFailure) as raised:
-        await reach(Hosts([entry], lookup=Lookup(["10.1.2.3"])), server)
+        await reach(HostPolicy([entry], lookup=Lookup(["10.1.2.3"])), server)
     assert raised.value.kind is ErrorCode.HOST_NOT_ALLOWED
     assert connections == []
 
@@ -312,13 +312,13 @@ async def test_what_the_operator_lets_in_lets_in_nothing_else(entry: str, server
     [("127.0.0.1", "127.1"), ("127.0.0.0/8", "::ffff:127.0.0.1"), ("localhost", "localhost"), ("::1", "[::1]")],
 )
 def test_what_the_operator_lets_in_may_be_spelled_in_any_way(entry: str, server: str) -> None:
-    Hosts([entry]).permit(server, 993)
+    HostPolicy([entry]).permit(server, 993)
 
 
 @pytest.mark.parametrize("entry", ["", "10.0.0.0/33", "a/b", "1.2.3", "[", "http://mail.example.org"])
 def test_an_entry_that_means_nothing_is_refused(entry: str) -> None:
     with pytest.raises(ValueError, match="neither"):
-        Hosts([entry])
+        HostPolicy([entry])
 
 
 # ------------------------------------------------------------------------------------------------------------- ports
@@ -327,7 +327,7 @@ def test_an_entry_that_means_nothing_is_refused(entry: str) -> None:
 @pytest.mark.parametrize("port", [1, 22, 80, 443, 3306, 5432, 6379, 8080, 11211, 27017, 65535])
 async def test_what_is_no_port_of_mail_is_refused(port: int, connections: list[str]) -> None:
     with pytest.raises(MailFailure) as raised:
-        await reach(Hosts(), PUBLIC, port)
+        await reach(HostPolicy(), PUBLIC, port)
     assert raised.value.kind is ErrorCode.HOST_NOT_ALLOWED
     assert raised.value.field == ("port",)
     assert connections == []
@@ -335,11 +335,11 @@ async def test_what_is_no_port_of_mail_is_refused(port: int, connections: list[s
 
 @pytest.mark.parametrize("port", [25, 143, 465, 587, 993, 2525])
 def test_ports_of_mail(port: int) -> None:
-    Hosts().permit(PUBLIC, port)
+    HostPolicy().permit(PUBLIC, port)
 
 
 def test_the_operator_says_which_ports_are_of_mail() -> None:
-    hosts = Hosts(ports={10_993})
+    hosts = HostPolicy(ports={10_993})
     hosts.permit(PUBLIC, 10_993)
     with pytest.raises(MailFailure):
         hosts.permit(PUBLIC, 993)
@@ -372,7 +372,7 @@ def test_ports_that_are_none(value: str, monkeypatch: pytest.MonkeyPatch) -> Non
 async def test_the_hint_of_a_port_does_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     """And takes no port away from the inboxes that are there."""
     with pytest.raises(MailFailure) as raised:
-        await Hosts().admit(PUBLIC, 10_996)
+        await HostPolicy().admit(PUBLIC, 10_996)
     assert raised.value.field == ("port",)
     value, name = str(raised.value.hint).partition(" add ")[2].rstrip(".").split(" to ")
     monkeypatch.setenv(name, value)
@@ -389,14 +389,14 @@ async def test_host_and_port_are_told_together(server: str, connections: list[st
         return ["10.0.0.1"]
 
     with pytest.raises(MailFailure) as raised:
-        await Hosts(lookup=lookup).admit(server, 10_996)
+        await HostPolicy(lookup=lookup).admit(server, 10_996)
     assert raised.value.kind is ErrorCode.HOST_NOT_ALLOWED
     assert raised.value.field == ("server",)
     for text in (str(raised.value), str(raised.value.hint)):
         assert server in text
         assert "10996" in text
     assert f"add {server} to EMAIL_INBOX_MAIL_HOSTS_ALLOW, and +10996 to" in str(raised.value.hint)
-    await Hosts([server], MAIL_PORTS | {10_996}, lookup).admit(server, 10_996)
+    await HostPolicy([server], MAIL_PORTS | {10_996}, lookup).admit(server, 10_996)
     assert connections == []
 
 
@@ -404,7 +404,7 @@ async def test_host_and_port_are_told_together(server: str, connections: list[st
 async def test_a_name_of_which_nothing_is_known_hides_no_port(
     answer: list[str] | OSError | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mail.hosts, "LOOK_UP_SECONDS", 0.05)
+    monkeypatch.setattr(mail.hosts, "LOOKUP_SECONDS", 0.05)
 
     async def lookup(_: str) -> Sequence[str]:
         if answer is None:
@@ -414,31 +414,31 @@ async def test_a_name_of_which_nothing_is_known_hides_no_port(
         return answer or []
 
     with pytest.raises(MailFailure) as raised:
-        await Hosts(lookup=lookup).admit("mail.example.org", 10_996)
+        await HostPolicy(lookup=lookup).admit("mail.example.org", 10_996)
     assert raised.value.field == ("port",)
 
 
 # --------------------------------------------------------------------------------------------------- random spellings
 
-INSIDE_4: list[Network] = [
+INSIDE_4: list[IPNetwork] = [
     *map(IPv4Network, ("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16")),
     *map(IPv4Network, ("172.16.0.0/12", "192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/4", "240.0.0.0/4")),
 ]
-INSIDE_6: list[Network] = [
+INSIDE_6: list[IPNetwork] = [
     *map(IPv6Network, ("::/96", "fc00::/7", "fe80::/10", "ff00::/8", "2002:7f00::/24", "2001:db8::/32")),
 ]
-OUTSIDE_4: list[Network] = [
+OUTSIDE_4: list[IPNetwork] = [
     *map(IPv4Network, ("1.1.1.0/24", "8.8.0.0/16", "93.184.0.0/16", "126.0.0.0/8", "193.0.0.0/9"))
 ]
 
 
 @st.composite
-def within(draw: st.DrawFn, networks: list[Network]) -> Address:
+def within(draw: st.DrawFn, networks: list[IPNetwork]) -> IPAddress:
     network = draw(st.sampled_from(networks))
     return network[draw(st.integers(0, network.num_addresses - 1))]
 
 
-def spelled(address: Address, chance: Random) -> str:
+def spelled(address: IPAddress, chance: Random) -> str:
     """Any of the ways in which a resolver would take it."""
     if isinstance(address, IPv6Address):
         text = chance.choice([str(address), address.exploded])
@@ -476,16 +476,16 @@ def wide(text: str, chance: Random) -> str:
 
 @settings(max_examples=1_000, deadline=None)
 @given(within(INSIDE_4) | within(INSIDE_6), st.randoms(use_true_random=False))
-def test_no_spelling_of_an_inner_address_gets_by(address: Address, chance: Random) -> None:
+def test_no_spelling_of_an_inner_address_gets_by(address: IPAddress, chance: Random) -> None:
     with pytest.raises(MailFailure) as raised:
-        Hosts().permit(spelled(address, chance), 993)
+        HostPolicy().permit(spelled(address, chance), 993)
     assert raised.value.kind is ErrorCode.HOST_NOT_ALLOWED
 
 
 @settings(max_examples=300, deadline=None)
 @given(within(OUTSIDE_4), st.randoms(use_true_random=False))
 def test_every_spelling_of_a_public_address_gets_by(address: IPv4Address, chance: Random) -> None:
-    Hosts().permit(spelled(address, chance), 993)
+    HostPolicy().permit(spelled(address, chance), 993)
 
 
 @settings(max_examples=500, deadline=None)
@@ -493,4 +493,4 @@ def test_every_spelling_of_a_public_address_gets_by(address: IPv4Address, chance
 def test_any_text_is_permitted_or_refused(text: str) -> None:
     """Never anything else."""
     with suppress(MailFailure):
-        Hosts().permit(text, 993)
+        HostPolicy().permit(text, 993)

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from mail.hosts import Hosts
-from mail.https import LIMIT, fetch
+from mail.hosts import HostPolicy
+from mail.https import MAX_RESPONSE_BYTES, fetch
 from mail.tls import Trust
 from models.config import MAIL_PORTS
 from models.errors import ErrorCode, MailFailure
@@ -69,13 +69,13 @@ async def answering(certificates: Certificates, write: Write | bytes, at: At = A
         await asyncio.gather(*working, return_exceptions=True)  # type: ignore[arg-type]
 
 
-def hosts_for(*servers: Server, addresses: Sequence[str] = ("127.0.0.1",)) -> Hosts:
+def hosts_for(*servers: Server, addresses: Sequence[str] = ("127.0.0.1",)) -> HostPolicy:
     """A policy under which the servers may be connected to, and for which every name has these addresses."""
 
     async def lookup(_name: str) -> Sequence[str]:
         return addresses
 
-    return Hosts(["127.0.0.0/8"], MAIL_PORTS | {server.port for server in servers}, lookup)
+    return HostPolicy(["127.0.0.0/8"], MAIL_PORTS | {server.port for server in servers}, lookup)
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ async def test_a_private_address_is_not_connected_to(host: str, certificates: Ce
         return ["127.0.0.1"]
 
     async with answering(certificates, ok(b"found")) as server:
-        hosts = Hosts(["10.0.0.0/8"], {server.port}, lookup)
+        hosts = HostPolicy(["10.0.0.0/8"], {server.port}, lookup)
         work = fetch(hosts, trust, f"https://{host}:{server.port}/")
         assert (await failure(work)).kind is ErrorCode.HOST_NOT_ALLOWED
     assert server.connections == 0
@@ -169,7 +169,7 @@ async def test_a_name_is_resolved_once(certificates: Certificates, trust: Trust)
         return ["127.0.0.1"] if len(asked) == 1 else ["127.0.0.2"]
 
     async with answering(certificates, ok(b"found")) as server:
-        hosts = Hosts(["127.0.0.1"], {server.port}, rebinding)
+        hosts = HostPolicy(["127.0.0.1"], {server.port}, rebinding)
         assert await fetch(hosts, trust, f"https://{NAME}:{server.port}/") == (200, b"found")
     assert asked == [NAME]
 
@@ -336,7 +336,7 @@ async def test_where_a_redirect_leads_is_judged_again(certificates: Certificates
         return answers.pop(0)
 
     async with redirecting(certificates, "/x") as server:
-        hosts = Hosts(["127.0.0.0/8"], MAIL_PORTS | {server.port}, lookup)
+        hosts = HostPolicy(["127.0.0.0/8"], MAIL_PORTS | {server.port}, lookup)
         work = fetch(hosts, trust, f"https://{NAME}:{server.port}/", redirects=1)
         assert (await failure(work)).kind is ErrorCode.HOST_NOT_ALLOWED
         assert len(server.requests) == 1
@@ -352,9 +352,9 @@ async def test_no_proxy_of_the_environment_is_used(
 
 
 async def test_a_body_is_taken_to_its_limit_and_no_further(certificates: Certificates, trust: Trust) -> None:
-    async with answering(certificates, ok(b"x" * LIMIT)) as server:
+    async with answering(certificates, ok(b"x" * MAX_RESPONSE_BYTES)) as server:
         status, body = await fetch(hosts_for(server), trust, f"https://{NAME}:{server.port}/")
-        assert (status, len(body)) == (200, LIMIT)
+        assert (status, len(body)) == (200, MAX_RESPONSE_BYTES)
     sent = 0
 
     async def flood(writer: asyncio.StreamWriter) -> None:
@@ -429,7 +429,7 @@ async def test_a_lookup_that_hangs_is_part_of_the_time(trust: Trust) -> None:
         await asyncio.Event().wait()
         return []
 
-    found = await failure(fetch(Hosts(["127.0.0.1"], lookup=hang), trust, "https://slow.example/", seconds=0.1))
+    found = await failure(fetch(HostPolicy(["127.0.0.1"], lookup=hang), trust, "https://slow.example/", seconds=0.1))
     assert found.kind is ErrorCode.TIMEOUT
 
 

@@ -31,7 +31,7 @@ from tests.process import PLAIN, Process, environment_of, run, serving, start
 from tests.running import ADMIN_HEADERS, settings_for
 from tests.stored import fill, inboxes_of, keyring_of, passwords_of, stored_of
 
-SMALL_BATCHES = {"models.key.BATCH": 15}
+SMALL_BATCHES = {"models.key.ROTATION_BATCH_SIZE": 15}
 
 
 class Rotation:

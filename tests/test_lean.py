@@ -16,7 +16,7 @@ from edge.body import _parse_slowly, parse_json
 from edge.static_routes import StaticRoutes
 from models.errors import Unauthenticated
 from models.fields import ID_ALPHABET, ID_LENGTH, random_id
-from resolvers.access import Remembered
+from resolvers.access import CachedCaller
 from schema.http import negotiation
 from tests.process import ROOT
 from tests.running import Running
@@ -126,7 +126,7 @@ class Finding:
 
 async def test_who_asks_at_the_same_time_shares_the_answer() -> None:
     finding = Finding()
-    remembered = Remembered(finding, math.inf)
+    remembered = CachedCaller(finding, math.inf)
     asking = [asyncio.ensure_future(remembered()) for _ in range(3)]
     await asyncio.sleep(0)
     finding.go_on.set()
@@ -139,7 +139,7 @@ async def test_a_refusal_is_remembered_too() -> None:
     finding = Finding()
     finding.error = Unauthenticated()
     finding.go_on.set()
-    remembered = Remembered(finding, math.inf)
+    remembered = CachedCaller(finding, math.inf)
     for _ in range(2):
         with pytest.raises(Unauthenticated):
             await remembered()
@@ -148,7 +148,7 @@ async def test_a_refusal_is_remembered_too() -> None:
 
 async def test_who_no_longer_waits_keeps_the_answer_from_nobody() -> None:
     finding = Finding()
-    remembered = Remembered(finding, math.inf)
+    remembered = CachedCaller(finding, math.inf)
     first, second = (asyncio.ensure_future(remembered()) for _ in range(2))
     await asyncio.sleep(0)
     first.cancel()
@@ -160,7 +160,7 @@ async def test_who_no_longer_waits_keeps_the_answer_from_nobody() -> None:
 async def test_what_is_old_is_asked_anew() -> None:
     finding = Finding()
     finding.go_on.set()
-    remembered = Remembered(finding, 0)
+    remembered = CachedCaller(finding, 0)
     assert [await remembered() for _ in range(2)] == [CALLER] * 2
     assert finding.asked == 2
 
@@ -169,12 +169,12 @@ async def test_what_is_old_is_asked_anew() -> None:
 
 
 def test_only_so_much_of_what_clients_accept_is_remembered() -> None:
-    negotiation._remembered.cache_clear()
-    long = f"{negotiation.GRAPHQL};q=0.5, {'x' * negotiation.MAX_REMEMBERED}/y"
-    assert negotiation.accepted(long).media == negotiation.GRAPHQL
-    for number in range(negotiation.REMEMBERED + 50):
-        assert negotiation.accepted(f"text/{number}").media is None
-    assert negotiation._remembered.cache_info().currsize == negotiation.REMEMBERED
+    negotiation._cached.cache_clear()
+    long = f"{negotiation.GRAPHQL};q=0.5, {'x' * negotiation.MAX_CACHED_HEADER_LENGTH}/y"
+    assert negotiation.negotiate(long).media == negotiation.GRAPHQL
+    for number in range(negotiation.MAX_CACHED_HEADERS + 50):
+        assert negotiation.negotiate(f"text/{number}").media is None
+    assert negotiation._cached.cache_info().currsize == negotiation.MAX_CACHED_HEADERS
 
 
 # ----------------------------------------------------------------------------------------------------- lines of a log

@@ -21,9 +21,9 @@ from graphql import (
 
 from edge.websocket import MAX_FIRST_MESSAGE
 from models import password
-from models.errors import SHOWN
+from models.errors import MAX_QUOTED_LENGTH
 from models.fields import MAX_ADDRESS, MAX_PASSWORD
-from models.token import MAX_LENGTH
+from models.token import MAX_TOKEN_LENGTH
 from schema import build_schema
 from settings import Settings
 from tests.process import environment_of, start
@@ -157,14 +157,14 @@ async def test_nor_are_credentials(settings: Settings, worked_on: list[int]) -> 
     async with listening(settings) as (server, url):
         for headers in (
             {"Authorization": f"Bearer {'x' * 30_000}"},
-            {"X-User-Id": ADMIN_ID, "X-Auth-Token": "x" * (MAX_LENGTH + 1)},
+            {"X-User-Id": ADMIN_ID, "X-Auth-Token": "x" * (MAX_TOKEN_LENGTH + 1)},
             {"X-User-Id": "x" * 10_000, "X-Auth-Token": "x"},
         ):
             assert (await server.as_caller(**headers).get("/api/v1/me")).status_code == 401
             async with connected(url, None) as subscriber:
                 await subscriber.send({"type": "connection_init", "payload": headers})
                 assert (await subscriber.closed())[0] == (4403 if len(str(headers)) < MAX_FIRST_MESSAGE else 1009)
-    assert max(worked_on, default=0) <= MAX_LENGTH
+    assert max(worked_on, default=0) <= MAX_TOKEN_LENGTH
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ NAME = "n" * 100_000
 async def test_no_error_repeats_a_long_name(server: Running, body: dict[str, Any]) -> None:
     answer = await server.client.post("/graphql", json=body)
     assert answer.json()["errors"]
-    assert "n" * (SHOWN + 1) not in answer.text
+    assert "n" * (MAX_QUOTED_LENGTH + 1) not in answer.text
     assert len(answer.content) < 5_000
 
 

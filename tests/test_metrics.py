@@ -23,7 +23,7 @@ from edge.metrics import BUCKETS, METHODS, OTHER, Metrics
 from edge.version import VERSION
 from models.errors import ProductError, Unavailable
 from models.observer import CredentialKind, UnitState
-from resolvers.throttle import PER_ADDRESS, PER_USER
+from resolvers.throttle import FAILED_LOGINS_PER_USER, FAILURES_PER_NETWORK
 from schema import errors
 from schema.http.observation import INTROSPECTION, INVALID
 from settings import Settings
@@ -264,7 +264,7 @@ async def test_subscriptions_and_what_they_are_handed_are_counted(settings: Sett
 
 
 async def test_a_subscriber_that_is_dropped_is_counted_once(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resolvers.events, "QUEUE", 1)
+    monkeypatch.setattr(resolvers.events, "MAX_QUEUED_EVENTS", 1)
     events = server.context.events.subscribe(0)
     following = asyncio.ensure_future(anext(events))
     await counted(server, "subscriptions_open", 1)
@@ -284,16 +284,16 @@ async def test_a_subscriber_that_is_dropped_is_counted_once(server: Running, mon
 
 async def test_refused_and_throttled_credentials_are_counted(server: Running) -> None:
     guesser = server.as_caller(Authorization="Bearer kanarie")
-    for _ in range(PER_ADDRESS.amount + 2):
+    for _ in range(FAILURES_PER_NETWORK.amount + 2):
         await guesser.get("/api/v1/me")
-    for _ in range(PER_USER.amount + 1):
+    for _ in range(FAILED_LOGINS_PER_USER.amount + 1):
         await guesser.post("/api/v1/login", json={"user": "kanarie", "password": "kanarie"})
     text = (await server.client.get("/metrics")).text
     samples = parsed(text)
-    assert samples["credentials_refused_total", "token"] == PER_ADDRESS.amount
+    assert samples["credentials_refused_total", "token"] == FAILURES_PER_NETWORK.amount
     assert samples["throttled_total", "token"] == 2
     assert samples["throttled_total", "login"] == 1
-    assert samples["credentials_refused_total", "login"] == PER_USER.amount
+    assert samples["credentials_refused_total", "login"] == FAILED_LOGINS_PER_USER.amount
     assert "kanarie" not in text
 
 

@@ -33,7 +33,7 @@ from models.account import Grant
 from models.database import open_database
 from models.database.columns import json_list, json_object
 from models.database.migration import HEAD, SCRIPTS, STRUCTURE, inspect, migrate, revisions, upgrade
-from models.database.search import listing
+from models.database.search import search_page
 from models.database.sqlite import SqliteTransaction
 from models.errors import StartError
 from models.inbox import EmailInbox, InboxOrder
@@ -302,7 +302,7 @@ def test_an_upgrade_that_is_killed_at_any_step_is_made_good_by_the_next_start(
         killed = start([], {"EMAIL_INBOX_PORT": str(free_port()), **environment}, tmp_path, dies_at=step)
         served = until(lambda process=killed: process.poll() or "Serving" in process.out)  # type: ignore[misc]
         killed.kill()
-        with serving(environment, tmp_path, patched={"models.database.search.COMMON": 2}) as process:
+        with serving(environment, tmp_path, patched={"models.database.search.COMMON_SHARE": 2}) as process:
             search = functools.partial(process.graphql, SEARCH)
             assert found_by(lambda text, search=search: search(search=text)) == FOUND_IN_0001  # type: ignore[misc]
         if served is True:
@@ -482,4 +482,4 @@ async def test_an_extension_that_is_missing_is_named_and_nothing_is_changed(poor
     async with open_database(url) as database:
         await migrate(database, NO_KEYS)
         assert (await inspect(database)).revision == HEAD
-        await listing(database, EmailInbox, "abc", (), Window(), InboxOrder.NAME, Order.ASC)
+        await search_page(database, EmailInbox, "abc", (), Window(), InboxOrder.NAME, Order.ASC)

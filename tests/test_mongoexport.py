@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from resolvers.mongoexport import Exported, read_documents
+from resolvers.mongoexport import ExportReader, read_documents
 
 MOMENT = datetime(2026, 1, 31, 12, tzinfo=UTC)
 PLAIN: list[dict[str, Any]] = [
@@ -59,7 +59,7 @@ def pretty_array(documents: list[dict[str, Any]]) -> str:
     return "[" + ",\n".join(json.dumps(document, indent="\t") for document in documents) + "]\n"
 
 
-def read(exported: str | bytes) -> list[Exported]:
+def read(exported: str | bytes) -> list[ExportReader]:
     content = exported.encode() if isinstance(exported, str) else exported
     return list(read_documents(io.BufferedReader(io.BytesIO(content))))
 
@@ -79,7 +79,7 @@ def test_every_form_is_read(
     piece: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("resolvers.mongoexport.PIECE", piece)
+    monkeypatch.setattr("resolvers.mongoexport.READ_BYTES", piece)
     exported = form(documents)
     assert contents(exported) == PLAIN
     assert contents(exported + exported) == PLAIN * 2
@@ -113,7 +113,7 @@ PLAIN_TEXT: list[dict[str, Any]] = [{"a": 1}, {"b": 2}]
     ids=lambda value: value[:12],
 )
 def test_what_is_odd_keeps_nothing_else_out(odd: str, said: str, piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resolvers.mongoexport.PIECE", piece if len(odd) < 100 else 1 << 20)
+    monkeypatch.setattr("resolvers.mongoexport.READ_BYTES", piece if len(odd) < 100 else 1 << 20)
     found = read(f'{{"n": 1}}\n{odd}\n{{"n": 2}}\n{odd}')
     assert [document.content["n"] for document in found if document.problem is None and "n" in document.content] == [
         1,
@@ -159,7 +159,7 @@ class Endless(io.RawIOBase):
 
 
 def test_no_more_than_a_piece_is_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resolvers.mongoexport.PIECE", 1 << 16)
+    monkeypatch.setattr("resolvers.mongoexport.READ_BYTES", 1 << 16)
     tracemalloc.start()
     try:
         count = sum(1 for _ in read_documents(io.BufferedReader(Endless(20 << 20))))
@@ -171,7 +171,7 @@ def test_no_more_than_a_piece_is_in_memory(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_document_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resolvers.mongoexport.PIECE", 1 << 10)
-    monkeypatch.setattr("resolvers.mongoexport.LIMIT", 1 << 14)
+    monkeypatch.setattr("resolvers.mongoexport.READ_BYTES", 1 << 10)
+    monkeypatch.setattr("resolvers.mongoexport.MAX_DOCUMENT_BYTES", 1 << 14)
     found = read('{"a": "' + "x" * (1 << 16) + '\n{"n": 1}\n')
     assert [bool(document.problem) for document in found] == [True, False]

@@ -14,10 +14,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from mail import oauth2
-from mail.hosts import Hosts
-from mail.oauth2 import MAX_TOKEN, AccessTokens
+from mail.hosts import HostPolicy
+from mail.oauth2 import MAX_TOKEN_CHARACTERS, AccessTokens
 from mail.tls import Trust
-from models.account import Grant, Origin
+from models.account import Grant, StoredGrant
 from models.config import MAIL_PORTS
 from models.errors import ErrorCode, MailFailure
 from models.secrets import Secret
@@ -83,7 +83,7 @@ def endpoint(certificates: Certificates) -> Iterator[TokenEndpoint]:
 async def world(endpoint: TokenEndpoint, certificates: Certificates) -> AsyncIterator[World]:
     endpoint.forget()
     clock = Clock()
-    hosts = Hosts(["127.0.0.1", "localhost"], MAIL_PORTS | {endpoint.port})
+    hosts = HostPolicy(["127.0.0.1", "localhost"], MAIL_PORTS | {endpoint.port})
     tokens = AccessTokens(hosts, Trust(certificates.ca_file), clock)
     refresh_token = Secret(endpoint.consent(USER))
     yield World(endpoint, tokens, clock, Grant(endpoint.url, CLIENT_ID, Secret(CLIENT_SECRET), refresh_token))
@@ -125,7 +125,7 @@ async def test_a_token_prints_itself_as_nothing(world: World) -> None:
 async def test_a_token_is_kept_until_shortly_before_it_ends(world: World) -> None:
     world.endpoint.seconds = 3_600
     first = await world.token()
-    world.clock.now += 3_600 - oauth2.MARGIN_SECONDS - 1
+    world.clock.now += 3_600 - oauth2.EXPIRY_MARGIN_SECONDS - 1
     assert await world.token() == first
     world.clock.now += 2
     assert await world.token() != first
@@ -138,11 +138,11 @@ async def test_a_token_is_kept_until_shortly_before_it_ends(world: World) -> Non
         (3_600, 3_540),
         ("3600", 3_540),
         (40, 20),
-        (None, oauth2.UNKNOWN_SECONDS - oauth2.MARGIN_SECONDS),
-        ("soon", oauth2.UNKNOWN_SECONDS - oauth2.MARGIN_SECONDS),
-        ([], oauth2.UNKNOWN_SECONDS - oauth2.MARGIN_SECONDS),
-        (10**12, oauth2.MOST_SECONDS - oauth2.MARGIN_SECONDS),
-        ("inf", oauth2.MOST_SECONDS - oauth2.MARGIN_SECONDS),
+        (None, oauth2.DEFAULT_LIFETIME_SECONDS - oauth2.EXPIRY_MARGIN_SECONDS),
+        ("soon", oauth2.DEFAULT_LIFETIME_SECONDS - oauth2.EXPIRY_MARGIN_SECONDS),
+        ([], oauth2.DEFAULT_LIFETIME_SECONDS - oauth2.EXPIRY_MARGIN_SECONDS),
+        (10**12, oauth2.MAX_LIFETIME_SECONDS - oauth2.EXPIRY_MARGIN_SECONDS),
+        ("inf", oauth2.MAX_LIFETIME_SECONDS - oauth2.EXPIRY_MARGIN_SECONDS),
     ],
 )
 async def test_how_long_a_token_is_good(expires_in: Any, seconds: float, world: World) -> None:
@@ -419,7 +419,7 @@ async def test_it_is_stored_for_all_who_hold_the_old_one(world: World) -> None:
 
     world.tokens.on_rotation = store
     world.endpoint.rotates()
-    origins = [Origin("a", "smtp", "first"), Origin("a", "imap", "first"), Origin("b", "imap", "second")]
+    origins = [StoredGrant("a", "smtp", "first"), StoredGrant("a", "imap", "first"), StoredGrant("b", "imap", "second")]
     await asyncio.gather(*(world.token(replace(world.grant, origin=origin)) for origin in origins))
     assert sorted(told) == ["first", "second"]
     assert len(world.endpoint.calls) == 1
@@ -447,7 +447,7 @@ async def test_it_is_asked_for_with_what_another_process_has_stored(world: World
     assert world.endpoint.calls[1]["refresh_token"] == stored[0][1], "what is newer than the store goes before it"
 
 
-@pytest.mark.parametrize("refresh_token", ["", "a b", "a\r\nb", 5, None, "x" * (MAX_TOKEN + 1)])
+@pytest.mark.parametrize("refresh_token", ["", "a b", "a\r\nb", 5, None, "x" * (MAX_TOKEN_CHARACTERS + 1)])
 async def test_a_rotated_one_that_is_none_replaces_nothing(refresh_token: Any, world: World) -> None:
     world.answers_with(access_token="a", refresh_token=refresh_token, expires_in=0)
     await world.token()
@@ -525,7 +525,7 @@ async def test_a_client_without_a_secret_is_told_of_its_id(world: World) -> None
         b'{"access_token": "a\\u0001auth=b"}',
         b'{"access_token": "a b"}',
         '{"access_token": "ä"}'.encode(),
-        b'{"access_token": "' + b"x" * (MAX_TOKEN + 1) + b'"}',
+        b'{"access_token": "' + b"x" * (MAX_TOKEN_CHARACTERS + 1) + b'"}',
         b'{"access_token": "' + b"x" * 70_000 + b'"}',
         b'{"access_token": "a", "token_type": "mac"}',
         b'{"access_token": "a"',
@@ -539,8 +539,8 @@ async def test_what_is_no_token_is_told(body: bytes, world: World) -> None:
 
 
 async def test_a_long_token_is_taken(world: World) -> None:
-    world.answers_with(access_token="x" * MAX_TOKEN, token_type="bearer")
-    assert await world.token() == "x" * MAX_TOKEN
+    world.answers_with(access_token="x" * MAX_TOKEN_CHARACTERS, token_type="bearer")
+    assert await world.token() == "x" * MAX_TOKEN_CHARACTERS
 
 
 async def test_the_network_is_never_taken_for_a_withdrawn_consent(world: World, certificates: Certificates) -> None:
@@ -552,7 +552,7 @@ async def test_the_network_is_never_taken_for_a_withdrawn_consent(world: World, 
     async def lookup(name: str) -> list[str]:
         return [] if name.endswith(".invalid") else ["127.0.0.1"]
 
-    tokens = AccessTokens(Hosts(["127.0.0.0/8", "localhost"], ports, lookup), Trust(certificates.ca_file))
+    tokens = AccessTokens(HostPolicy(["127.0.0.0/8", "localhost"], ports, lookup), Trust(certificates.ca_file))
     there = replace(world, tokens=tokens)
     for grant, kind in (
         (closed, ErrorCode.CONNECTION_REFUSED),
@@ -568,7 +568,7 @@ async def test_the_network_is_never_taken_for_a_withdrawn_consent(world: World, 
 
 
 async def test_an_endpoint_that_hangs_is_a_timeout(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(oauth2, "SECONDS", 0.3)
+    monkeypatch.setattr(oauth2, "TOKEN_ENDPOINT_SECONDS", 0.3)
     world.endpoint.hangs()
     started = time.monotonic()
     found = await world.failure()

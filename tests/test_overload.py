@@ -26,7 +26,7 @@ WORKING = 3
 @pytest.fixture
 async def narrow(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Running, str]]:
     """A server that works on few requests at once, and its address."""
-    monkeypatch.setattr(edge.admission, "WORKING", WORKING)
+    monkeypatch.setattr(edge.admission, "MAX_ACTIVE_REQUESTS", WORKING)
     async with listening(settings) as (server, url):
         yield server, url.replace("ws", "http", 1).removesuffix("/graphql")
 
@@ -54,7 +54,7 @@ async def test_too_much_is_refused_early_in_the_words_of_each_api(narrow: tuple[
     assert took < 1
     assert (rest.status_code, graphql.status_code) == (503, 503)
     assert rest.headers["retry-after"] == graphql.headers["retry-after"] == "5"
-    assert rest.json() == {"success": False, "error": edge.admission.BUSY}
+    assert rest.json() == {"success": False, "error": edge.admission.OVERLOADED_MESSAGE}
     [error] = graphql.json()["errors"]
     assert error["extensions"] == {"code": "SERVICE_UNAVAILABLE", "requestId": graphql.headers["x-request-id"]}
 
@@ -67,14 +67,14 @@ async def _all_turns_taken() -> None:
 
 async def test_the_limit_holds_in_a_burst(narrow: tuple[Running, str], monkeypatch: pytest.MonkeyPatch) -> None:
     peak = 0
-    take = edge.admission.Turn.take
+    take = edge.admission.ActiveRequest.take
 
-    def counting(turn: edge.admission.Turn) -> None:
+    def counting(turn: edge.admission.ActiveRequest) -> None:
         nonlocal peak
         take(turn)
         peak = max(peak, edge.admission.LOAD.working)
 
-    monkeypatch.setattr(edge.admission.Turn, "take", counting)
+    monkeypatch.setattr(edge.admission.ActiveRequest, "take", counting)
     _, url = narrow
     found, request = httpx.URL(url), b"HEAD /api/v1/me HTTP/1.1\r\nHost: localhost\r\n\r\n"
     connections = [await asyncio.open_connection(found.host, found.port) for _ in range(50)]
@@ -95,7 +95,7 @@ async def test_the_limit_holds_in_a_burst(narrow: tuple[Running, str], monkeypat
 
 async def test_operations_over_websocket_are_refused_too(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     async with listening(settings) as (_server, url), connected(url) as subscriber:
-        monkeypatch.setattr(edge.admission, "WORKING", 0)
+        monkeypatch.setattr(edge.admission, "MAX_ACTIVE_REQUESTS", 0)
         await subscriber.send({"id": "1", "type": "subscribe", "payload": {"query": "{ viewer { id } }"}})
         refused = await subscriber.receive()
     assert (refused["type"], refused["payload"][0]["extensions"]["code"]) == ("error", "SERVICE_UNAVAILABLE")
@@ -104,7 +104,7 @@ async def test_operations_over_websocket_are_refused_too(settings: Settings, mon
 async def test_a_turn_comes_free_when_it_is_waited_for(
     narrow: tuple[Running, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(edge.protocol, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(edge.protocol, "START_WAIT_SECONDS", 0.5)
     _, url = narrow
     async with httpx.AsyncClient(base_url=url, headers=ADMIN_HEADERS, timeout=DEADLINE) as client:
         answers = await asyncio.gather(*(client.get("/api/v1/me") for _ in range(2 * WORKING)))

@@ -14,8 +14,8 @@ from models.database.columns import now
 from models.token import AccessToken, new_token
 from models.user import Permission, User
 from resolvers import rocketchat
-from resolvers.mongoexport import Exported
-from resolvers.rocketchat import Imported
+from resolvers.mongoexport import ExportReader
+from resolvers.rocketchat import ImportResult
 from tests.inboxes import inbox_values
 from tests.running import ADMIN_ID, Running
 from tests.test_user import DELETE_USER, UPDATE_USER
@@ -113,9 +113,9 @@ async def test_nor_by_an_import(server: Running) -> None:
         document = {"_id": user_id, "username": "ada", "active": active}
         if not active:
             document["services"] = {"resume": {"loginTokens": [{"hashedToken": "A" * 43 + "="}]}}
-        exported = [Exported(1, document)]
+        exported = [ExportReader(1, document)]
         await rocketchat.import_documents(
-            server.context.acting_as(shell), exported, Imported(), lambda left: pytest.fail(str(left))
+            server.context.acting_as(shell), exported, ImportResult(), lambda left: pytest.fail(str(left))
         )
     assert codes(await ask(client, "{ viewer { id } }")) == ["UNAUTHENTICATED"]
     assert not await server.context.database.read(tokens.of_user(user_id))
@@ -136,14 +136,14 @@ async def test_a_user_has_so_many_access_tokens_and_no_more(server: Running) -> 
     client = await caller(server, "ada")
     user_id = (await ask(client, "{ viewer { id } }"))["data"]["viewer"]["id"]
     await fill(server, user_id, 20, expires_at=now() - timedelta(seconds=1))  # those that have ended do not count
-    await fill(server, user_id, tokens.MAX_TOKENS - 1)
+    await fill(server, user_id, tokens.MAX_ACCESS_TOKENS - 1)
     answers = await asyncio.gather(*(token_of(client) for _ in range(5)))
     assert sorted(answer["success"] for answer in answers) == [False] * 4 + [True]
     [error] = next(answer for answer in answers if not answer["success"])["userErrors"]
     assert (error["code"], error["field"]) == ("CONFLICT", None)
     assert error["message"].startswith("You have 100 access tokens")
     listed = (await ask(client, "{ accessTokens { id name } }"))["data"]["accessTokens"]
-    assert len(listed) == tokens.MAX_TOKENS + 1  # and that of the login
+    assert len(listed) == tokens.MAX_ACCESS_TOKENS + 1  # and that of the login
     revoked = next(token["id"] for token in listed if token["name"] == "script")
     await ask(client, "mutation ($id: ID!) { revokeAccessToken(id: $id) { success } }", id=revoked)
     assert (await token_of(client))["success"]
@@ -155,7 +155,7 @@ async def test_the_list_has_an_end_whatever_is_stored(server: Running) -> None:
     user_id = (await ask(client, "{ viewer { id } }"))["data"]["viewer"]["id"]
     await fill(server, user_id, 500)
     listed = (await ask(client, "{ accessTokens { id } }"))["data"]["accessTokens"]
-    assert len(listed) == tokens.MAX_TOKENS + tokens.MAX_LOGINS
+    assert len(listed) == tokens.MAX_ACCESS_TOKENS + tokens.MAX_LOGINS
 
 
 async def test_the_oldest_login_makes_room_for_a_new_one(server: Running) -> None:
@@ -165,7 +165,7 @@ async def test_the_oldest_login_makes_room_for_a_new_one(server: Running) -> Non
     def logins(session: Session) -> list[str]:
         for _ in range(tokens.MAX_LOGINS + 5):
             tokens.add_login(session, user_id, tokens.digest(new_token()), now() + tokens.LOGIN_LIFETIME)
-        newest = select(AccessToken).where(AccessToken.user_id == user_id, AccessToken.name == tokens.LOGIN)
+        newest = select(AccessToken).where(AccessToken.user_id == user_id, AccessToken.name == tokens.LOGIN_NAME)
         return [token.id for token in session.exec(newest)]
 
     before = await server.context.database.write(logins)
@@ -176,7 +176,7 @@ async def test_the_oldest_login_makes_room_for_a_new_one(server: Running) -> Non
     assert len({token.id for token in alive} & set(before)) == tokens.MAX_LOGINS - 1
 
 
-@pytest.mark.parametrize("name", [tokens.LOGIN, tokens.TAKEN_OVER])
+@pytest.mark.parametrize("name", [tokens.LOGIN_NAME, tokens.TAKEN_OVER])
 async def test_no_other_token_is_called_like_that_of_a_login(server: Running, name: str) -> None:
     refused = await token_of(server.client, name=name)
     assert [(error["code"], error["field"]) for error in refused["userErrors"]] == [("INVALID", ["input", "name"])]

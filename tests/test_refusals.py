@@ -37,8 +37,8 @@ SMTP_REPLIES: list[tuple[At, str, Verdict]] = [
     (At.PASSWORD, "530 5.7.0 Must issue a STARTTLS command first.", verdicts.TLS_FIRST),
     (At.MAIL, "530 5.7.0 Authentication Required. For more information, go to", verdicts.LOGIN_WANTED),
     (At.MAIL, "530-5.7.0 Must issue a STARTTLS command first.", verdicts.TLS_FIRST),
-    (At.MAIL, "550 5.4.5 Daily user sending limit exceeded.", verdicts.LIMIT),
-    (At.DATA, "550-5.4.5 Daily user sending quota exceeded.", verdicts.LIMIT),
+    (At.MAIL, "550 5.4.5 Daily user sending limit exceeded.", verdicts.LIMIT_REACHED),
+    (At.DATA, "550-5.4.5 Daily user sending quota exceeded.", verdicts.LIMIT_REACHED),
     (At.RCPT, "450-4.2.1 The user you are trying to contact is receiving mail too quickly.", verdicts.RECIPIENT_LATER),
     (At.RCPT, "452-4.2.2 The email account that you tried to reach is over quota.", verdicts.RECIPIENT_LATER),
     (At.RCPT, "552-5.2.2 The email account that you tried to reach is over quota.", verdicts.RECIPIENT),
@@ -47,7 +47,7 @@ SMTP_REPLIES: list[tuple[At, str, Verdict]] = [
     (At.DATA, "552-5.3.4 Your message exceeded Google's message size limits.", verdicts.TOO_LARGE),
     (At.DATA, "552-5.7.0 This message was blocked because its content presents a potential", verdicts.SPAM),
     (At.DATA, "550-5.7.1 [192.0.2.1] Our system has detected that this message is likely spam", verdicts.SPAM),
-    (At.DATA, "421-4.7.0 Our system has detected an unusual rate of unsolicited mail", verdicts.LATER),
+    (At.DATA, "421-4.7.0 Our system has detected an unusual rate of unsolicited mail", verdicts.TRY_LATER),
     # Microsoft
     (At.PASSWORD, "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Tenant.",
      verdicts.PASSWORD_SWITCHED_OFF),
@@ -71,15 +71,19 @@ SMTP_REPLIES: list[tuple[At, str, Verdict]] = [
      verdicts.SENDER),
     (At.DATA, "554 5.2.0 STOREDRV.Submission.Exception:SendAsDeniedException.MapiExceptionSendAsDenied; Failed",
      verdicts.SENDER),
-    (At.DATA, "554 5.2.0 STOREDRV.Submission.Exception:SubmissionQuotaExceededException", verdicts.LIMIT),
-    (At.DATA, "432 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded", verdicts.LIMIT),
-    (At.DATA, "550 5.1.90 Your message can't be sent because you've reached your daily limit", verdicts.LIMIT),
+    (At.DATA, "554 5.2.0 STOREDRV.Submission.Exception:SubmissionQuotaExceededException", verdicts.LIMIT_REACHED),
+    (At.DATA, "432 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded", verdicts.LIMIT_REACHED),
+    (At.DATA, "550 5.1.90 Your message can't be sent because you've reached your daily limit", verdicts.LIMIT_REACHED),
     (At.DATA, "550 5.1.8 Access denied, bad outbound sender", verdicts.SENDER),
     (At.RCPT, "550 5.7.54 SMTP; Unable to relay recipient in non-accepted domain", verdicts.RELAY),
     (At.RCPT, "550 5.4.1 Recipient address rejected: Access denied. [DB5EUR03FT010]", verdicts.RECIPIENT),
     (At.RCPT, "550 5.7.133 RESOLVER.RST.SenderNotAuthenticatedForGroup", verdicts.RECIPIENT),
-    (At.RCPT, "451 4.7.500 Access denied, please try again later.", verdicts.LATER),
-    (At.DATA, "550 5.7.708 Service unavailable. Access denied, traffic not accepted from this IP.", verdicts.BLOCKED),
+    (At.RCPT, "451 4.7.500 Access denied, please try again later.", verdicts.TRY_LATER),
+    (
+        At.DATA,
+        "550 5.7.708 Service unavailable. Access denied, traffic not accepted from this IP.",
+        verdicts.ADDRESS_BLOCKED,
+    ),
     # Postfix
     (At.RCPT, "553 5.7.1 <a@example.org>: Sender address rejected: not owned by user b@example.org", verdicts.SENDER),
     (At.RCPT, "553 5.7.1 <a@example.org>: Sender address rejected: not logged in", verdicts.LOGIN_WANTED),
@@ -91,17 +95,21 @@ SMTP_REPLIES: list[tuple[At, str, Verdict]] = [
     (At.RCPT, "450 4.2.0 <a@b>: Recipient address rejected: Greylisted, see http://postgrey", verdicts.RECIPIENT_LATER),
     (At.RCPT, "450 4.7.1 <a@b>: Recipient address rejected: Greylisted for 5 minutes", verdicts.RECIPIENT_LATER),
     (At.RCPT, "554 5.7.1 <a@b>: Recipient address rejected: Access denied", verdicts.RECIPIENT),
-    (At.RCPT, "450 4.7.1 <a@b>: Recipient address rejected: Rate limit exceeded", verdicts.LIMIT),
+    (At.RCPT, "450 4.7.1 <a@b>: Recipient address rejected: Rate limit exceeded", verdicts.LIMIT_REACHED),
     (At.RCPT, "554 5.7.1 <a@b>: Relay access denied", verdicts.RELAY),
     (At.RCPT, "454 4.7.1 <a@b>: Relay access denied", verdicts.RELAY),
-    (At.RCPT, "451 4.3.0 <a@b>: Temporary lookup failure", verdicts.LATER),
-    (At.RCPT, "452 4.3.1 Insufficient system storage", verdicts.LATER),
-    (At.MAIL, "452 4.3.1 Insufficient system storage", verdicts.LATER),
+    (At.RCPT, "451 4.3.0 <a@b>: Temporary lookup failure", verdicts.TRY_LATER),
+    (At.RCPT, "452 4.3.1 Insufficient system storage", verdicts.TRY_LATER),
+    (At.MAIL, "452 4.3.1 Insufficient system storage", verdicts.TRY_LATER),
     (At.RCPT, "530 5.7.0 Must issue a STARTTLS command first", verdicts.TLS_FIRST),
     (At.RCPT, "530 5.7.0", verdicts.LOGIN_WANTED),
-    (At.RCPT, "554 5.7.1 Service unavailable; Client host [192.0.2.1] blocked using x.spamhaus.org", verdicts.BLOCKED),
-    (At.RCPT, "450 4.7.25 Client host rejected: cannot find your hostname, [192.0.2.1]", verdicts.BLOCKED),
-    (At.RCPT, "504 5.5.2 <x>: Helo command rejected: need fully-qualified hostname", verdicts.BLOCKED),
+    (
+        At.RCPT,
+        "554 5.7.1 Service unavailable; Client host [192.0.2.1] blocked using x.spamhaus.org",
+        verdicts.ADDRESS_BLOCKED,
+    ),
+    (At.RCPT, "450 4.7.25 Client host rejected: cannot find your hostname, [192.0.2.1]", verdicts.ADDRESS_BLOCKED),
+    (At.RCPT, "504 5.5.2 <x>: Helo command rejected: need fully-qualified hostname", verdicts.ADDRESS_BLOCKED),
     (At.RCPT, "554 5.7.1", verdicts.POLICY),
     (At.MAIL, "552 5.3.4 Message size exceeds fixed limit", verdicts.TOO_LARGE),
     (At.MAIL, "555 5.5.4 Unsupported option: SMTPUTF8", verdicts.TURNED_AWAY),
@@ -110,8 +118,12 @@ SMTP_REPLIES: list[tuple[At, str, Verdict]] = [
     (At.PASSWORD, "503 5.5.1 Error: authentication not enabled", verdicts.MECHANISM),
     (At.PASSWORD, "535 5.7.8 Error: authentication failed: Invalid authentication mechanism", verdicts.MECHANISM),
     (At.PASSWORD, "538 5.7.11 Encryption required for requested authentication mechanism", verdicts.TLS_FIRST),
-    (At.HELLO, "554 5.7.1 Service unavailable; Client host [192.0.2.1] blocked using bl.example", verdicts.BLOCKED),
-    (At.HELLO, "421 4.7.0 mail.example.org Error: too many connections from 192.0.2.1", verdicts.LATER),
+    (
+        At.HELLO,
+        "554 5.7.1 Service unavailable; Client host [192.0.2.1] blocked using bl.example",
+        verdicts.ADDRESS_BLOCKED,
+    ),
+    (At.HELLO, "421 4.7.0 mail.example.org Error: too many connections from 192.0.2.1", verdicts.TRY_LATER),
     (At.HELLO, "554 No SMTP service here", verdicts.TURNED_AWAY),
     # Exim
     (At.PASSWORD, "503 AUTH command used when not advertised", verdicts.MECHANISM),
@@ -120,10 +132,10 @@ SMTP_REPLIES: list[tuple[At, str, Verdict]] = [
     (At.RCPT, "550 Unrouteable address", verdicts.RECIPIENT),
     (At.RCPT, "550 Sender verify failed", verdicts.SENDER),
     (At.RCPT, "550 Administrative prohibition", verdicts.POLICY),
-    (At.RCPT, "451 Temporary local problem - please try later", verdicts.LATER),
+    (At.RCPT, "451 Temporary local problem - please try later", verdicts.TRY_LATER),
     (At.RCPT, "451 Greylisted, please try again later", verdicts.RECIPIENT_LATER),
     (At.RCPT, "550 No Such User Here", verdicts.RECIPIENT),
-    (At.RCPT, "550 Email account a@b is sending too many emails - rate overlimit = 83.6 / 1h", verdicts.LIMIT),
+    (At.RCPT, "550 Email account a@b is sending too many emails - rate overlimit = 83.6 / 1h", verdicts.LIMIT_REACHED),
     # Others
     (At.PASSWORD, "535 5.7.0 (#AUTH005) Too many bad auth attempts.", verdicts.LOGIN_LATER),  # Yahoo
     (At.PASSWORD, "535 5.7.8 Error: authentication failed: This user does not have access rights to this service",
@@ -143,17 +155,21 @@ SMTP_REPLIES: list[tuple[At, str, Verdict]] = [
     (At.DATA, "550 The from address does not match a verified Sender Identity.", verdicts.SENDER),  # SendGrid
     (At.DATA, "554 Message rejected: Email address is not verified. The following identities failed the check",
      verdicts.SENDER),  # Amazon SES
-    (At.DATA, "454 Throttling failure: Daily message quota exceeded.", verdicts.LIMIT),  # Amazon SES
+    (At.DATA, "454 Throttling failure: Daily message quota exceeded.", verdicts.LIMIT_REACHED),  # Amazon SES
     (At.DATA, "550 From header sender domain not verified", verdicts.SENDER),  # SMTP2GO
     (At.DATA, "550 not local sender over smtp", verdicts.SENDER),  # Mail.ru
     (At.DATA, "554-Transaction failed\nReject due to policy restrictions.", verdicts.SPAM),  # IONOS
-    (At.DATA, "450 4.7.1 <END-OF-MESSAGE>: End-of-data rejected: Number messages per hour exceeded", verdicts.LIMIT),
-    (At.DATA, "451 4.3.0 Error: queue file write error", verdicts.LATER),
-    (At.DATA, "552 5.2.2 Mailbox full", verdicts.LIMIT),
+    (
+        At.DATA,
+        "450 4.7.1 <END-OF-MESSAGE>: End-of-data rejected: Number messages per hour exceeded",
+        verdicts.LIMIT_REACHED,
+    ),
+    (At.DATA, "451 4.3.0 Error: queue file write error", verdicts.TRY_LATER),
+    (At.DATA, "552 5.2.2 Mailbox full", verdicts.LIMIT_REACHED),
     (At.DATA, "554 5.7.1 Spam message rejected", verdicts.SPAM),
     (At.DATA, "550 5.7.1 Spam score exceeds the limit", verdicts.SPAM),
     (At.DATA, "554 5.7.1 The message holds a URL of a block list", verdicts.SPAM),
-    (At.DATA, "550 5.7.606 Access denied, banned sending IP [192.0.2.1].", verdicts.BLOCKED),
+    (At.DATA, "550 5.7.606 Access denied, banned sending IP [192.0.2.1].", verdicts.ADDRESS_BLOCKED),
     (At.DATA, "554 5.5.1 Error: no valid recipients", verdicts.TURNED_AWAY),
     (At.DATA, "554 5.4.0 Error: too many hops", verdicts.TURNED_AWAY),
     (At.DATA, "554 5.6.0 x", verdicts.SPAM),
@@ -193,8 +209,8 @@ IMAP_REPLIES: list[tuple[At, str, Verdict]] = [
     (At.SELECT, "BAD User is authenticated but not connected.", verdicts.SWITCHED_OFF),  # Exchange
     (At.SELECT, "NO SELECT Unsafe Login. Please contact kefu@188.com for help", verdicts.BARRED),  # NetEase
     (At.SELECT, "NONEXISTENT Unknown Mailbox: INBOX (Failure)", verdicts.NO_INBOX),  # Google
-    (At.SELECT, "SERVERBUG Internal error occurred.", verdicts.LATER),  # Dovecot
-    (At.SELECT, "THROTTLED x", verdicts.LATER),
+    (At.SELECT, "SERVERBUG Internal error occurred.", verdicts.TRY_LATER),  # Dovecot
+    (At.SELECT, "THROTTLED x", verdicts.TRY_LATER),
     (At.SELECT, "NO x", verdicts.NO_INBOX),
 ]  # fmt: skip
 
@@ -215,7 +231,7 @@ def test_what_an_imap_server_means(at: At, said: str, expected: Verdict) -> None
     ("rows", "replies"), [(replies.SMTP, SMTP_REPLIES), (replies.IMAP, IMAP_REPLIES)], ids=["smtp", "imap"]
 )
 def test_every_verdict_is_one_that_a_server_gave(
-    rows: list[replies.Row], replies: list[tuple[At, str, Verdict]]
+    rows: list[replies._Row], replies: list[tuple[At, str, Verdict]]
 ) -> None:
     given = {verdict.message for _, _, verdict in replies} | {verdicts.TURNED_AWAY.message}
     assert {row[-1].message for row in rows} == given

@@ -87,7 +87,7 @@ async def test_a_replica_that_died_keeps_nobody_waiting_for_long(
 ) -> None:
     first, second, _ = replicas
     [inbox] = await first.context.database.find(BY_ID, id="a")
-    monkeypatch.setattr(lease, "LASTS", lease.LASTS / 30)
+    monkeypatch.setattr(lease, "LEASE_SECONDS", lease.LEASE_SECONDS / 30)
     held = f"consent-{inbox.smtp_consent_id}"
     assert await first.context.database.write(lambda transaction: lease.take(transaction, held, "who died"))
     assert not await second.context.database.write(lambda transaction: lease.take(transaction, held, "another"))

@@ -25,7 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 import server as composition
 from models import password, token
 from models.database import sqlite_path
-from resolvers.mail_limits import Turns
+from resolvers.mail_limits import MailQuota
 from schema import build_schema
 from settings import Settings
 from tests import sockets
@@ -103,10 +103,10 @@ def _crowded(monkeypatch: pytest.MonkeyPatch) -> None:
     async def never(*_: Any) -> None: ...
 
     monkeypatch.setattr(sockets, "create_app", create_app)
-    monkeypatch.setattr(Turns, "_count", never)
+    monkeypatch.setattr(MailQuota, "_count", never)
     hasher = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     monkeypatch.setattr(password, "_HASHER", hasher)
-    monkeypatch.setattr(password, "_NOBODY", hasher.hash("nobody has this password"))
+    monkeypatch.setattr(password, "_UNKNOWN_USER_HASH", hasher.hash("nobody has this password"))
 
 
 def config_for(address: str, **more: Any) -> SchemathesisConfig:

@@ -19,7 +19,7 @@ import models.database.search
 from models.database import Database, open_database
 from models.database.backup import back_up
 from models.database.columns import now
-from models.database.search import listing
+from models.database.search import search_page
 from models.fields import folded
 from models.inbox import EmailInbox, InboxOrder, conditions
 from models.paging import Order, Paged, Window
@@ -48,13 +48,13 @@ RARE = ["seldom", "龘龙", "龘", "😀", "q", "?!", "???", "поиск", "a.b.
 def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which texts are common, and how far the list is read for them."""
     common, margin = request.param
-    monkeypatch.setattr(models.database.search, "COMMON", common)
-    monkeypatch.setattr(models.database.search, "MARGIN", margin)
+    monkeypatch.setattr(models.database.search, "COMMON_SHARE", common)
+    monkeypatch.setattr(models.database.search, "READ_MARGIN", margin)
 
 
 @pytest.fixture
 def through_index(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models.database.search, "COMMON", 2)
+    monkeypatch.setattr(models.database.search, "COMMON_SHARE", 2)
 
 
 async def found(server: Running, search: str, **variables: Any) -> set[str]:
@@ -100,7 +100,7 @@ async def every_page(database: Database, searched: str, size: int, order: Order)
     ids: list[str] = []
     window = Window(first=size)
     while True:
-        found = await listing(database, EmailInbox, searched, conditions(None), window, InboxOrder.NAME, order)
+        found = await search_page(database, EmailInbox, searched, conditions(None), window, InboxOrder.NAME, order)
         ids += [row.id for row in found.page.rows]
         if not found.page.has_next:
             assert await found.count() == len(ids)
@@ -136,12 +136,12 @@ async def test_a_search_keeps_every_order_both_ways(server: Running, either_way:
 
 async def keeps_order(database: Database, field: InboxOrder, order: Order) -> None:
     async def ids(searched: str | None, window: Window) -> list[str]:
-        page = (await listing(database, EmailInbox, searched, (), window, field, order)).page
+        page = (await search_page(database, EmailInbox, searched, (), window, field, order)).page
         return [row.id for row in page.rows]
 
     whole = [inbox_id for inbox_id in await ids(None, Window()) if inbox_id != "id4"]
     assert await ids("common", Window()) == whole
-    first = (await listing(database, EmailInbox, "common", (), Window(first=2), field, order)).page
+    first = (await search_page(database, EmailInbox, "common", (), Window(first=2), field, order)).page
     assert ([row.id for row in first.rows], first.has_next) == (whole[:2], True)
     after = first.cursor(first.rows[-1])
     assert await ids("common", Window(first=2, after=after)) == whole[2:]
@@ -177,7 +177,7 @@ async def test_a_rare_text_is_found_through_an_index(settings: Settings) -> None
 
 async def goes_through_index(database: Database, table: Any, searched: str, order: Paged) -> None:
     with statements() as asked:
-        found = await listing(database, table, searched, (), Window(), order, Order.ASC)
+        found = await search_page(database, table, searched, (), Window(), order, Order.ASC)
         await found.count()
     name = table.__tablename__
     for statement, values in asked[-2:]:
@@ -199,7 +199,7 @@ async def test_a_common_text_is_found_without_the_index(settings: Settings) -> N
     async with open_database(settings.url) as database:
         await database.write(lambda session: replace_all(session, ["common"] * 600))
         with statements() as asked:
-            found = await listing(database, EmailInbox, "common", (), Window(), InboxOrder.NAME, Order.ASC)
+            found = await search_page(database, EmailInbox, "common", (), Window(), InboxOrder.NAME, Order.ASC)
             assert (len(found.page.rows), found.page.has_next) == (50, True)
         assert not [statement for statement, _ in asked if "search_grams" in statement or "LIKE" in statement]
 

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from models.user import Permission
-from resolvers.throttle import PER_ADDRESS, PER_USER
+from resolvers.throttle import FAILED_LOGINS_PER_USER, FAILURES_PER_NETWORK
 from tests.api import JSON_TYPE
 from tests.running import Running, client_of
 from tests.users import PASSWORD, ask, codes, make_user
@@ -86,7 +86,7 @@ async def test_missing_credentials_are_named(server: Running) -> None:
 async def test_guessing_is_slowed_by_user_and_address_and_locks_nobody_else_out(server: Running) -> None:
     await make_user(server, "ada", password=PASSWORD)
     await make_user(server, "bob", password=PASSWORD)
-    for _ in range(PER_USER.amount):
+    for _ in range(FAILED_LOGINS_PER_USER.amount):
         assert (await login(server, "ada", "guess"))["userErrors"]
     assert await login(server, "ADA", PASSWORD) == {"errors": ["RATE_LIMITED"]}
     rest = await server.as_caller().post("/api/v1/login", json={"user": "ada", "password": PASSWORD})
@@ -100,14 +100,16 @@ async def test_guessing_is_slowed_by_user_and_address_and_locks_nobody_else_out(
 
 async def test_guesses_that_are_sent_at_once_are_counted_one_by_one(server: Running) -> None:
     await make_user(server, "ada", password=PASSWORD)
-    answers = await asyncio.gather(*(login(server, "ada", f"guess {number}") for number in range(PER_USER.amount + 5)))
+    answers = await asyncio.gather(
+        *(login(server, "ada", f"guess {number}") for number in range(FAILED_LOGINS_PER_USER.amount + 5))
+    )
     # Two are verified at a time, so that one may slip through.
     assert answers.count({"errors": ["RATE_LIMITED"]}) >= 4
 
 
 async def test_guessing_tokens_is_slowed_but_a_right_token_passes(server: Running) -> None:
     guesser = server.as_caller(Authorization="Bearer guess")
-    statuses = [(await guesser.get("/api/v1/me")).status_code for _ in range(PER_ADDRESS.amount + 1)]
-    assert statuses == [401] * PER_ADDRESS.amount + [429]
+    statuses = [(await guesser.get("/api/v1/me")).status_code for _ in range(FAILURES_PER_NETWORK.amount + 1)]
+    assert statuses == [401] * FAILURES_PER_NETWORK.amount + [429]
     assert codes(await ask(guesser, "{ viewer { id } }")) == ["RATE_LIMITED"]
     assert (await server.client.get("/api/v1/me")).status_code == 200

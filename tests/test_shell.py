@@ -218,7 +218,7 @@ def test_a_change_by_another_process_is_seen_by_subscribers(settings: Settings, 
     """On SQLite by looking, on PostgreSQL by being told: there, it looks too seldom to see it."""
     exported = tmp_path / "export.json"
     exported.write_text(json.dumps({"_id": "JdVkn_dkOlms_", **inbox_values()}))
-    patched = {"resolvers.events.LOOK_EVERY": 100.0} if settings.database_url else {}
+    patched = {"resolvers.events.POLL_SECONDS": 100.0} if settings.database_url else {}
     with serving(environment_of(settings), tmp_path, patched=patched) as process, subscribed(process) as subscription:
         shell("import-rocketchat", str(exported))
         stored = time.monotonic()

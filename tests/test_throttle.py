@@ -14,8 +14,8 @@ import edge.admission
 from models import password
 from models.errors import RateLimited
 from resolvers import mail_limits
-from resolvers.throttle import LOGINS_PER_USER, PER_ADDRESS, PER_USER, Throttle
-from resolvers.windows import Windows, network_of
+from resolvers.throttle import FAILED_LOGINS_PER_USER, FAILURES_PER_NETWORK, LOGINS_PER_USER, Throttle
+from resolvers.windows import MovingWindows, network_of
 from settings import Settings
 from tests.running import ADMIN_HEADERS, ADMIN_ID, Running, client_of
 from tests.sockets import listening
@@ -83,12 +83,12 @@ def test_an_address_is_counted_by_the_network_of_one_customer(address: str, netw
 
 async def test_ipv6_addresses_of_one_network_are_one_guesser(server: Running, login: Login, quick: None) -> None:
     await make_user(server, "ada", password=PASSWORD)
-    for number in range(PER_USER.amount):
+    for number in range(FAILED_LOGINS_PER_USER.amount):
         assert await login(client_of(server.app, {}, f"2001:db8::{number}"), "ada", "guess") == WRONG
     assert await login(client_of(server.app, {}, "2001:db8::ffff:1"), "ada", PASSWORD) == LIMITED
     assert await login(client_of(server.app, {}, "2001:db8:0:1::1"), "ada", PASSWORD) == RIGHT
     assert await login(client_of(server.app, {}, "::ffff:192.0.2.1"), "ada", "guess") == WRONG
-    for _ in range(PER_USER.amount - 1):
+    for _ in range(FAILED_LOGINS_PER_USER.amount - 1):
         assert await login(client_of(server.app, {}, "192.0.2.1"), "ada", "guess") == WRONG
     assert await login(client_of(server.app, {}, "::ffff:192.0.2.1"), "ada", PASSWORD) == LIMITED
 
@@ -112,12 +112,14 @@ async def test_who_guesses_by_another_name_of_the_user_is_told_what_a_stranger_i
 ) -> None:
     await make_user(server, "ada", email="ada@bücher.example", password=PASSWORD)
     client = server.as_caller()
-    for _ in range(PER_USER.amount):
+    for _ in range(FAILED_LOGINS_PER_USER.amount):
         assert await login(client, name, "guess") == WRONG
     # Neither an answer nor a count may tell that both names are of one user; the right password is none then.
-    answers = [await login(client, f"{name}@bücher.example", PASSWORD) for _ in range(PER_USER.amount - 1)]
+    answers = [
+        await login(client, f"{name}@bücher.example", PASSWORD) for _ in range(FAILED_LOGINS_PER_USER.amount - 1)
+    ]
     answers.append(await login(client, f"{name.upper()}@xn--bcher-kva.example", PASSWORD))
-    assert answers == [WRONG] * PER_USER.amount
+    assert answers == [WRONG] * FAILED_LOGINS_PER_USER.amount
     assert await login(client, f"{name}@bücher.example", PASSWORD) == LIMITED
     elsewhere = client_of(server.app, {}, "127.0.0.2")
     assert await login(elsewhere, "ada@bücher.example", PASSWORD) == RIGHT
@@ -155,7 +157,7 @@ async def test_whoever_it_is_one_password_is_verified(
 
 
 def test_ever_new_names_and_addresses_take_no_more_memory() -> None:
-    counts = Windows(parse("5/minute"), keys=100)
+    counts = MovingWindows(parse("5/minute"), keys=100)
     for number in range(10_000):
         counts.count(number)
     assert len(counts._moments) == 100
@@ -176,9 +178,9 @@ async def guess(client: httpx.AsyncClient, count: int) -> list[int]:
 async def test_too_many_wrong_tokens_are_hardly_looked_up(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     looked_up = _count_look_ups(server, monkeypatch)
     guesser = server.as_caller(Authorization="Bearer guess")
-    assert await guess(guesser, PER_ADDRESS.amount) == [401] * PER_ADDRESS.amount
+    assert await guess(guesser, FAILURES_PER_NETWORK.amount) == [401] * FAILURES_PER_NETWORK.amount
     assert set(await guess(guesser, 300)) == {429}
-    assert PER_ADDRESS.amount < len(looked_up) < PER_ADDRESS.amount + 100
+    assert FAILURES_PER_NETWORK.amount < len(looked_up) < FAILURES_PER_NETWORK.amount + 100
 
 
 def _count_look_ups(server: Running, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
@@ -199,7 +201,7 @@ async def test_a_right_token_passes_beside_a_flood_of_wrong_ones(server: Running
     if seen_before:
         assert await guess(server.client, 1) == [200]
     guesser = server.as_caller(Authorization="Bearer guess")
-    await guess(guesser, 2 * PER_ADDRESS.amount)
+    await guess(guesser, 2 * FAILURES_PER_NETWORK.amount)
     flood = asyncio.create_task(guess(guesser, 200))
     assert await guess(server.client, 25) == [200] * 25
     assert set(await flood) == {429}
@@ -209,29 +211,29 @@ async def test_who_tries_users_one_after_the_other_is_slowed_too(
     server: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked_up = _count_look_ups(server, monkeypatch)
-    for number in range(PER_ADDRESS.amount + 300):
+    for number in range(FAILURES_PER_NETWORK.amount + 300):
         await guess(server.as_caller(**{"X-User-Id": f"user{number}", "X-Auth-Token": "guess"}), 1)
-    assert len(looked_up) < PER_ADDRESS.amount + 200
+    assert len(looked_up) < FAILURES_PER_NETWORK.amount + 200
 
 
 async def test_a_token_that_was_right_and_is_no_longer_is_slowed_as_any(server: Running) -> None:
     authenticator = server.app.state.authenticator
     await guess(server.client, 1)
-    assert len(authenticator._right) == 1
+    assert len(authenticator._valid_digests) == 1
     await server.graphql("mutation { logout { success } }")
     assert await guess(server.client, 1) == [401]
-    assert not authenticator._right
+    assert not authenticator._valid_digests
 
 
 async def test_wrong_tokens_keep_nobody_from_logging_in(server: Running, login: Login, quick: None) -> None:
     await make_user(server, "ada", password=PASSWORD)
-    await guess(server.as_caller(Authorization="Bearer guess"), 2 * PER_ADDRESS.amount)
+    await guess(server.as_caller(Authorization="Bearer guess"), 2 * FAILURES_PER_NETWORK.amount)
     assert await login(server.as_caller(), "ada", PASSWORD) == RIGHT
 
 
 async def test_a_wrong_token_does_not_lock_the_user_out_elsewhere() -> None:
     counts = Throttle()
-    for _ in range(PER_ADDRESS.amount):
+    for _ in range(FAILURES_PER_NETWORK.amount):
         counts.token_failed("192.0.2.1")
     with pytest.raises(RateLimited):
         counts.token_failed("192.0.2.1")
@@ -273,13 +275,13 @@ async def test_many_logins_at_once_keep_no_reader_waiting(
     assert statuses == [200] * READS
     expected = RIGHT if word == PASSWORD else WRONG
     assert set(outcomes) == {expected, LIMITED}
-    assert outcomes.count(expected) <= (mail_limits.HASHED_AT_ONCE + mail_limits.LOGINS_WAITING) * 3
+    assert outcomes.count(expected) <= (mail_limits.MAX_RUNNING_HASHES + mail_limits.MAX_WAITING_LOGINS) * 3
     assert edge.admission.LOAD.working == 0
 
 
 def _is_hashing(server: Running) -> bool:
-    places: Any = getattr(server.context.turns, "logins", None)
-    return places is None or places._taken >= mail_limits.HASHED_AT_ONCE
+    places: Any = getattr(server.context.mail_quota, "logins", None)
+    return places is None or places._entered >= mail_limits.MAX_RUNNING_HASHES
 
 
 def _client_from(url: str, address: str) -> httpx.AsyncClient:
@@ -292,8 +294,8 @@ async def test_a_login_too_many_is_refused_before_it_waits(busy: tuple[Running, 
     for _ in range(LOGINS_PER_USER.amount):
         server.context.throttle.login("127.0.0.1", "ada")
     async with AsyncExitStack() as stack:
-        for _ in range(mail_limits.HASHED_AT_ONCE):
-            await stack.enter_async_context(server.context.turns.logins.taken())
+        for _ in range(mail_limits.MAX_RUNNING_HASHES):
+            await stack.enter_async_context(server.context.mail_quota.logins.slot())
         async with _client_from(url, "127.0.0.1") as client, asyncio.timeout(10):
             assert await login(client, "ada", PASSWORD) == LIMITED
 
@@ -301,14 +303,15 @@ async def test_a_login_too_many_is_refused_before_it_waits(busy: tuple[Running, 
 async def test_passwords_that_are_set_wait_in_a_queue_of_their_own(server: Running, login: Login) -> None:
     await make_user(server, "ada", password=PASSWORD)
     async with AsyncExitStack() as stack:
-        for _ in range(mail_limits.HASHED_AT_ONCE):
-            await stack.enter_async_context(server.context.turns.passwords.taken())
+        for _ in range(mail_limits.MAX_RUNNING_HASHES):
+            await stack.enter_async_context(server.context.mail_quota.passwords.slot())
         setting = [
             asyncio.create_task(make_user(server, f"u{number}", password=PASSWORD))
-            for number in range(mail_limits.PASSWORDS_WAITING)
+            for number in range(mail_limits.MAX_WAITING_PASSWORDS)
         ]
         async with asyncio.timeout(30):
-            while server.context.turns.passwords._taken < mail_limits.HASHED_AT_ONCE + mail_limits.PASSWORDS_WAITING:  # noqa: ASYNC110
+            room = mail_limits.MAX_RUNNING_HASHES + mail_limits.MAX_WAITING_PASSWORDS
+            while server.context.mail_quota.passwords._entered < room:  # noqa: ASYNC110
                 await asyncio.sleep(0)
         assert edge.admission.LOAD.working == 0
         values = {"username": "more", "permissions": [], "password": PASSWORD}

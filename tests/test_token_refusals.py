@@ -8,7 +8,7 @@ import pytest
 from mail.oauth2 import _refused
 from mail.refusals import token_meanings
 from mail.refusals.token_meanings import CONSENT_ENDED, Meaning
-from mail.refusals.tokens import ERRORS, NUMBERS, WORDS, failure_of
+from mail.refusals.tokens import ERRORS, NUMBERS, WORDS, token_failure
 from models.account import Grant
 from models.errors import ErrorCode, MailFailure
 from models.secrets import Secret
@@ -177,7 +177,7 @@ GOOGLE: list[Row] = [
 
 def told(status: int, answer: dict[str, Any], *, has_secret: bool = True) -> MailFailure:
     """What is made of the answer, which is never repeated: not a word of the description, no id, no unknown error."""
-    found = failure_of(status, json.loads(json.dumps(answer)), has_secret=has_secret)
+    found = token_failure(status, json.loads(json.dumps(answer)), has_secret=has_secret)
     seen = f"{found} {found.hint}"
     description = str(answer.get("error_description", ""))
     for text in (description.partition(": ")[2] or description, "1111", "6ee9ec92", "521b9148", "Example"):
@@ -216,12 +216,12 @@ def test_a_server_that_has_no_time_says_nothing_else(number: int, status: int) -
 @pytest.mark.parametrize("description", [None, 5, [], {}, "", "AADSTS", "AADSTS0", "AADSTS99999999999999999999"])
 def test_numbers_that_are_none(codes: Any, description: Any) -> None:
     answer = {"error": "invalid_grant", "error_codes": codes, "error_description": description}
-    assert str(failure_of(400, answer, has_secret=True)) == str(CONSENT_ENDED.failure())
+    assert str(token_failure(400, answer, has_secret=True)) == str(CONSENT_ENDED.failure())
 
 
 @pytest.mark.parametrize("error", [None, 5, [], {}, {"code": 400, "status": "INVALID_ARGUMENT"}, "unheard_of", ""])
 def test_an_error_that_is_none(error: Any) -> None:
-    found = failure_of(400, {"error": error, "error_description": "unheard of as well"}, has_secret=True)
+    found = token_failure(400, {"error": error, "error_description": "unheard of as well"}, has_secret=True)
     assert (found.kind, found.field) == (PROTOCOL, ("oauth2", "tokenUrl"))
     assert "unheard" not in f"{found} {found.hint}"
 

@@ -23,7 +23,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 from sqlalchemy import text
 
-from edge.tracing import Quiet, Traces
+from edge.tracing import QuietExporter, Traces
 from models.database import open_database
 from settings import Settings, traces_wanted
 from tests.api import SET, SHOW, post_json
@@ -384,7 +384,7 @@ def test_that_spans_cannot_be_sent_is_said_once_and_that_they_can_again_too() ->
                 case works:
                     return SpanExportResult.SUCCESS if works else SpanExportResult.FAILURE
 
-    quiet = Quiet(Exporter())
+    quiet = QuietExporter(Exporter())
     with structlog.testing.capture_logs() as lines:
         for _ in range(6):
             quiet.export([])

@@ -7,110 +7,110 @@ import pytest
 from limits import RateLimitItem, parse
 
 from models.errors import RateLimited, Unavailable
-from resolvers.mail_limits import AT_ONCE, CHECKS, LOOKUPS, WAITING, Turns
+from resolvers.mail_limits import CHECKS_PER_USER, LOOKUPS_PER_USER, MAX_RUNNING_CHECKS, MAX_WAITING_CHECKS, MailQuota
 
 PLENTY = parse("1000/minute")
 
 
 async def test_eight_at_once_eight_wait_and_the_next_is_refused() -> None:
-    turns = Turns()
+    turns = MailQuota()
     release, having = asyncio.Event(), 0
 
     async def work() -> None:
         nonlocal having
-        async with turns.taken(PLENTY, "user"):
+        async with turns.slot(PLENTY, "user"):
             having += 1
             await release.wait()
 
-    tasks = [asyncio.create_task(work()) for _ in range(AT_ONCE + WAITING)]
+    tasks = [asyncio.create_task(work()) for _ in range(MAX_RUNNING_CHECKS + MAX_WAITING_CHECKS)]
     await _let_run()
-    assert having == AT_ONCE
+    assert having == MAX_RUNNING_CHECKS
     with pytest.raises(Unavailable) as refused:
-        async with turns.taken(PLENTY, "another"):
+        async with turns.slot(PLENTY, "another"):
             pass
     assert refused.value.retry_after
     release.set()
     await asyncio.gather(*tasks)
-    assert having == AT_ONCE + WAITING
-    async with turns.taken(PLENTY, "another"):
+    assert having == MAX_RUNNING_CHECKS + MAX_WAITING_CHECKS
+    async with turns.slot(PLENTY, "another"):
         pass
 
 
 @pytest.mark.parametrize("has_turn", [True, False])
 async def test_whoever_goes_away_leaves_the_turn_to_others(has_turn: bool) -> None:
-    turns = Turns()
+    turns = MailQuota()
     async with AsyncExitStack() as stack:
-        for _ in range(AT_ONCE - has_turn):
-            await stack.enter_async_context(turns.taken(PLENTY, "user"))
-        for _ in range(3 * (AT_ONCE + WAITING)):
+        for _ in range(MAX_RUNNING_CHECKS - has_turn):
+            await stack.enter_async_context(turns.slot(PLENTY, "user"))
+        for _ in range(3 * (MAX_RUNNING_CHECKS + MAX_WAITING_CHECKS)):
             leaving = asyncio.create_task(_have(turns))
             await _let_run()
             leaving.cancel()
             await asyncio.gather(leaving, return_exceptions=True)
     async with AsyncExitStack() as stack:
-        for _ in range(AT_ONCE):
+        for _ in range(MAX_RUNNING_CHECKS):
             async with asyncio.timeout(1):
-                await stack.enter_async_context(turns.taken(PLENTY, "user"))
+                await stack.enter_async_context(turns.slot(PLENTY, "user"))
 
 
 async def test_who_fails_leaves_the_turn_to_others() -> None:
-    turns = Turns()
-    for _ in range(2 * (AT_ONCE + WAITING)):
+    turns = MailQuota()
+    for _ in range(2 * (MAX_RUNNING_CHECKS + MAX_WAITING_CHECKS)):
         with pytest.raises(ValueError, match="x"):
-            async with turns.taken(PLENTY, None):
+            async with turns.slot(PLENTY, None):
                 raise ValueError("x")
 
 
 async def test_each_user_has_so_many_a_minute_of_each_kind() -> None:
-    turns = Turns()
-    for limit in (CHECKS, LOOKUPS):
+    turns = MailQuota()
+    for limit in (CHECKS_PER_USER, LOOKUPS_PER_USER):
         for _ in range(limit.amount):
-            async with turns.taken(limit, "user"):
+            async with turns.slot(limit, "user"):
                 pass
         with pytest.raises(RateLimited) as refused:
-            async with turns.taken(limit, "user"):
+            async with turns.slot(limit, "user"):
                 pass
         assert (refused.value.retry_after or 0) in range(1, 61)
         assert refused.value.limit == limit.amount
-        async with turns.taken(limit, "another"):
+        async with turns.slot(limit, "another"):
             pass
 
 
 async def test_the_shell_is_not_limited() -> None:
-    turns = Turns()
-    for _ in range(5 * CHECKS.amount):
-        async with turns.taken(CHECKS, None):
+    turns = MailQuota()
+    for _ in range(5 * CHECKS_PER_USER.amount):
+        async with turns.slot(CHECKS_PER_USER, None):
             pass
 
 
 async def test_what_is_refused_for_want_of_room_is_not_counted() -> None:
-    turns = Turns()
+    turns = MailQuota()
     async with AsyncExitStack() as stack:
-        for _ in range(AT_ONCE):
-            await stack.enter_async_context(turns.taken(CHECKS, None))
-        waiting = [asyncio.create_task(_have(turns, CHECKS)) for _ in range(WAITING)]
+        for _ in range(MAX_RUNNING_CHECKS):
+            await stack.enter_async_context(turns.slot(CHECKS_PER_USER, None))
+        waiting = [asyncio.create_task(_have(turns, CHECKS_PER_USER)) for _ in range(MAX_WAITING_CHECKS)]
         await asyncio.sleep(0)
-        for _ in range(2 * CHECKS.amount):
+        for _ in range(2 * CHECKS_PER_USER.amount):
             with pytest.raises(Unavailable):
-                await stack.enter_async_context(turns.taken(CHECKS, "user"))
+                await stack.enter_async_context(turns.slot(CHECKS_PER_USER, "user"))
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
-    async with turns.taken(CHECKS, "user"):
+    async with turns.slot(CHECKS_PER_USER, "user"):
         pass
 
 
 async def test_look_ups_keep_no_check_waiting() -> None:
-    turns = Turns()
+    turns = MailQuota()
     async with AsyncExitStack() as stack:
-        for _ in range(AT_ONCE):
-            await stack.enter_async_context(turns.taken(LOOKUPS, None))
-        async with asyncio.timeout(1), turns.taken(CHECKS, None):
+        for _ in range(MAX_RUNNING_CHECKS):
+            await stack.enter_async_context(turns.slot(LOOKUPS_PER_USER, None))
+        async with asyncio.timeout(1), turns.slot(CHECKS_PER_USER, None):
             pass
 
 
-async def _have(turns: Turns, limit: RateLimitItem = PLENTY) -> None:
-    async with turns.taken(limit, None):
+async def _have(turns: MailQuota, limit: RateLimitItem = PLENTY) -> None:
+    async with turns.slot(limit, None):
         await asyncio.Event().wait()
 
 

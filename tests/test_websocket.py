@@ -14,8 +14,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import Frame, Opcode
 
 from edge import websocket
-from edge.body import LIMIT
-from edge.websocket import MAX_ANONYMOUS_PER_ADDRESS, MAX_FIRST_MESSAGE, MAX_FRAMES, AnonymousSockets
+from edge.body import MAX_BODY_BYTES
+from edge.websocket import MAX_ANONYMOUS_PER_ADDRESS, MAX_FIRST_MESSAGE, MAX_FRAMES, AnonymousSocketCounter
 from models.errors import Unavailable
 from models.observer import Observer
 from schema.http import websocket as messages
@@ -50,9 +50,9 @@ async def test_messages_are_small_until_the_client_is_known(live: tuple[Running,
 
 async def test_messages_may_be_large_once_the_client_is_known(live: tuple[Running, str]) -> None:
     async with connected(live[1]) as subscriber:
-        await subscriber.send({"type": "ping", "payload": {"text": "a" * (LIMIT - 100)}})
+        await subscriber.send({"type": "ping", "payload": {"text": "a" * (MAX_BODY_BYTES - 100)}})
         assert (await subscriber.receive())["type"] == "pong"
-        await subscriber.send({"type": "ping", "payload": {"text": "a" * LIMIT}})
+        await subscriber.send({"type": "ping", "payload": {"text": "a" * MAX_BODY_BYTES}})
         assert (await subscriber.closed())[0] == 1009
 
 
@@ -84,7 +84,7 @@ async def test_many_frames_at_once_keep_nobody_waiting(live: tuple[Running, str]
         subscriber.socket.transport.write(pong)
         await subscriber.send(INIT)
         assert (await subscriber.receive())["type"] == "connection_ack"
-    assert 0 < largest <= websocket.SLICE
+    assert 0 < largest <= websocket.READ_BYTES_PER_TURN
 
 
 @pytest.mark.parametrize("depth", [150, 900, 2_000])
@@ -166,7 +166,7 @@ async def test_a_refused_socket_is_no_fault_in_the_log(
 
 
 def test_sockets_of_one_ipv6_network_count_together() -> None:
-    sockets, observer = AnonymousSockets(), Observer()
+    sockets, observer = AnonymousSocketCounter(), Observer()
     left = [sockets.enter(f"2001:db8::{number:x}", observer) for number in range(MAX_ANONYMOUS_PER_ADDRESS)]
     with pytest.raises(Unavailable):
         sockets.enter("2001:db8::ffff", observer)

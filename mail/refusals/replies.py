@@ -72,12 +72,12 @@ _BLOCKED = (
     r"client host|blocked using|bl[ao]ck ?-?list|spamhaus|dnsbl|\brbl\b|helo command|reverse (dns|hostname)|\bptr\b"
 )
 
-Row = tuple[At, str, str, Verdict]
+_Row = tuple[At, str, str, Verdict]
 """What was refused, the reply as it is told (`550 5.7.1`, `550`; of IMAP, the response code), words; the verdict."""
 
-SMTP: Sequence[Row] = (
+SMTP: Sequence[_Row] = (
     (At.PASSWORD | At.TOKEN, "421.*", "", verdicts.LOGIN_LATER),
-    (_ANY, "421.*", "", verdicts.LATER),
+    (_ANY, "421.*", "", verdicts.TRY_LATER),
     # Logins (RFC 4954, 6).
     (_LOGIN, r"432 4\.7\.12", "", verdicts.PASSWORD_EXPIRED),
     (_LOGIN, "4.*", "", verdicts.LOGIN_LATER),
@@ -106,7 +106,7 @@ SMTP: Sequence[Row] = (
     (_SENDING, "5.*", r"starttls|must use tls", verdicts.TLS_FIRST),
     (_SENDING, r"530.*|5.. 5\.7\.57", "", verdicts.LOGIN_WANTED),
     (_SENDING, "5.*", _NO_LOGIN, verdicts.LOGIN_WANTED),
-    (_SENDING, r"5.. 5\.(1\.9\d|2\.253|4\.5)", "", verdicts.LIMIT),
+    (_SENDING, r"5.. 5\.(1\.9\d|2\.253|4\.5)", "", verdicts.LIMIT_REACHED),
     (_SENDING, r"4.. 4\.1\.[78]", "", verdicts.SENDER_LATER),
     (_SENDING, "4.*", _SENDER, verdicts.SENDER_LATER),
     (_SENDING, r"5.. 5\.(1\.[78]|2\.252|7\.60)", "", verdicts.SENDER),
@@ -121,16 +121,16 @@ SMTP: Sequence[Row] = (
     (_SENDING, r"5.. 5\.3\.4", "", verdicts.TOO_LARGE),
     (_SENDING, "552.*", r"\bsize\b|too (large|big)", verdicts.TOO_LARGE),
     (At.DATA, "5.*", _SPAM, verdicts.SPAM),
-    (_SENDING, ".*", _LIMIT, verdicts.LIMIT),
-    (At.DATA, r"5.. 5\.2\.2", "", verdicts.LIMIT),
+    (_SENDING, ".*", _LIMIT, verdicts.LIMIT_REACHED),
+    (At.DATA, r"5.. 5\.2\.2", "", verdicts.LIMIT_REACHED),
     (At.RCPT, ".*", _RELAY, verdicts.RELAY),
-    (At.HELLO | At.MAIL | At.RCPT, ".*", _BLOCKED, verdicts.BLOCKED),
-    (_SENDING, "5.*", _BLOCKED_CLIENT, verdicts.BLOCKED),
+    (At.HELLO | At.MAIL | At.RCPT, ".*", _BLOCKED, verdicts.ADDRESS_BLOCKED),
+    (_SENDING, "5.*", _BLOCKED_CLIENT, verdicts.ADDRESS_BLOCKED),
     (At.RCPT, "4.*", _MAILBOX, verdicts.RECIPIENT_LATER),
     (At.RCPT, "5.*", _MAILBOX, verdicts.RECIPIENT),
-    (At.RCPT, "4.*", _BROKEN, verdicts.LATER),
+    (At.RCPT, "4.*", _BROKEN, verdicts.TRY_LATER),
     (At.RCPT, "4..", "", verdicts.RECIPIENT_LATER),
-    (_ANY, "4.*", "", verdicts.LATER),
+    (_ANY, "4.*", "", verdicts.TRY_LATER),
     (At.RCPT, "5.*", _POLICY, verdicts.POLICY),
     (At.RCPT, "55[0-3]", "", verdicts.RECIPIENT),  # RFC 5321, 4.2.2: what 55x means of a mailbox, 554 aside
     (At.RCPT, ".*", "", verdicts.POLICY),
@@ -141,7 +141,7 @@ SMTP: Sequence[Row] = (
 )
 PUT_OFF = "UNAVAILABLE|LIMIT|INUSE|SERVERBUG|OVERQUOTA|THROTTLED"
 """Response codes that say nothing against the account (RFC 5530, 9208; THROTTLED is Google's)."""
-IMAP: Sequence[Row] = (
+IMAP: Sequence[_Row] = (
     (_LOGIN, "PRIVACYREQUIRED", "", verdicts.TLS_FIRST),
     (_LOGIN, ".*", _CLEAR, verdicts.TLS_FIRST),
     (At.PASSWORD, "BAD", "", verdicts.MECHANISM),
@@ -158,8 +158,8 @@ IMAP: Sequence[Row] = (
     (_LOGIN, ".*", _ACCOUNT, verdicts.BARRED),
     (At.PASSWORD, ".*", "", verdicts.PASSWORD),
     (At.TOKEN, ".*", "", verdicts.TOKEN),
-    (At.SELECT, PUT_OFF, "", verdicts.LATER),
-    (At.SELECT, ".*", _BUSY, verdicts.LATER),
+    (At.SELECT, PUT_OFF, "", verdicts.TRY_LATER),
+    (At.SELECT, ".*", _BUSY, verdicts.TRY_LATER),
     (At.SELECT, ".*", "unsafe login", verdicts.BARRED),
     (At.SELECT, ".*", "", verdicts.NO_INBOX),
     (_ANY, ".*", "", verdicts.TURNED_AWAY),
@@ -176,12 +176,12 @@ def of_imap(at: At, code: str, text: str) -> Verdict:
     return _first(IMAP, at, code, text)
 
 
-def _first(rows: Iterable[Row], at: At, code: str, text: str) -> Verdict:
+def _first(rows: Iterable[_Row], at: At, code: str, text: str) -> Verdict:
     flat = " ".join(text[:MAX_WORDS].split())
     return next(verdict for row in rows if (verdict := _fits(row, at, code, flat)))
 
 
-def _fits(row: Row, at: At, code: str, text: str) -> Verdict | None:
+def _fits(row: _Row, at: At, code: str, text: str) -> Verdict | None:
     refused, reply, words, verdict = row
     fits = at in refused and _pattern(reply).fullmatch(code) and _pattern(words).search(text)
     return verdict if fits else None

@@ -59,7 +59,7 @@ SESSION_ENDED = Meaning(
     f"{_AGAIN} It will end again unless an administrator exempts the application: from session control at Google, "
     "from sign-in frequency at Microsoft.",
 )
-PASSWORD_EXPIRED = Meaning(
+PASSWORD_OUTDATED = Meaning(
     ErrorCode.CONSENT_REQUIRED,
     "refreshToken",
     "The password of the mailbox's account has expired, and the consent with it",
@@ -212,7 +212,7 @@ SCOPE_NOT_REGISTERED = Meaning(
     "owner or an administrator consent to them.",
 )
 
-BLOCKED = Meaning(
+ACCOUNT_BLOCKED = Meaning(
     _REFUSED,
     "",
     "A policy of the organization blocks the sign-in",
@@ -232,7 +232,7 @@ ACCOUNT_LOCKED = Meaning(
     "Try again later, or ask an administrator to unlock the account. A new consent does not help.",
 )
 
-LATER = Meaning(
+ENDPOINT_BUSY = Meaning(
     ErrorCode.PROTOCOL_ERROR,
     "tokenUrl",
     "The token endpoint gives no tokens at the moment",

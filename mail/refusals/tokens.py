@@ -12,24 +12,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mail.refusals.token_meanings import (
+    ACCOUNT_BLOCKED,
     ACCOUNT_GONE,
     ACCOUNT_LOCKED,
     ADMINISTRATOR,
     ANOTHER_CLIENT,
     ANOTHER_TENANT,
-    BLOCKED,
     CLIENT_DELETED,
     CLIENT_DISABLED,
     CLIENT_REFUSED,
     CLIENT_UNKNOWN,
     CONSENT_ENDED,
     CREDENTIALS_REFUSED,
+    ENDPOINT_BUSY,
     INTERNAL_CLIENT,
-    LATER,
     NOT_ASSIGNED,
     NOT_CONSENTED,
     NOT_UNDERSTOOD,
-    PASSWORD_EXPIRED,
+    PASSWORD_OUTDATED,
     PERSONAL_ONLY,
     SCOPE_NOT_GRANTED,
     SCOPE_NOT_REGISTERED,
@@ -50,8 +50,8 @@ from mail.refusals.token_meanings import (
 )
 from models.errors import MailFailure
 
-SAID = ("error_description", "error_subtype")
-READ = 1_000
+TEXT_FIELDS = ("error_description", "error_subtype")
+MAX_READ_LENGTH = 1_000
 """How many characters of either are looked at."""
 _NUMBER = re.compile(r"AADSTS([1-9][0-9]{4,7})\b")
 
@@ -64,18 +64,18 @@ ERRORS: Mapping[str, Meaning] = {
     "invalid_client": CREDENTIALS_REFUSED,
     "unauthorized_client": ANOTHER_CLIENT,
     "invalid_scope": SCOPE_REFUSED,
-    "access_denied": BLOCKED,
+    "access_denied": ACCOUNT_BLOCKED,
     "invalid_request": WRONG_REQUEST,
     "unsupported_grant_type": WRONG_REQUEST,
-    "temporarily_unavailable": LATER,
-    "server_error": LATER,
-    "slow_down": LATER,
+    "temporarily_unavailable": ENDPOINT_BUSY,
+    "server_error": ENDPOINT_BUSY,
+    "slow_down": ENDPOINT_BUSY,
     # Google.
     "deleted_client": CLIENT_DELETED,
     "disabled_client": CLIENT_DISABLED,
     "org_internal": INTERNAL_CLIENT,
-    "admin_policy_enforced": BLOCKED,
-    "rate_limit_exceeded": LATER,
+    "admin_policy_enforced": ACCOUNT_BLOCKED,
+    "rate_limit_exceeded": ENDPOINT_BUSY,
     # Microsoft.
     "invalid_resource": SCOPE_NOT_REGISTERED,
     # Zoho, Yahoo.
@@ -95,7 +95,7 @@ WORDS: Sequence[tuple[str, str, Meaning]] = (
     ("invalid_request", r"client_secret is missing", SECRET_MISSING),
     ("invalid_request", r"could not determine client id", CLIENT_UNKNOWN),
     # Whoever throttles without a status that says so: Zoho.
-    (ANY, r"too many requests", LATER),
+    (ANY, r"too many requests", ENDPOINT_BUSY),
 )
 """What a sentence of `error_description` means beside its `error`, for providers that give no numbers."""
 
@@ -113,7 +113,7 @@ _GROUPS: Sequence[tuple[Meaning, tuple[int, ...]]] = (
     (SINGLE_PAGE, (700084,)),
     (SESSION_ENDED, (70043,)),
     (SECOND_FACTOR, (50072, 50074, 50076, 50078, 50079, 50158)),
-    (PASSWORD_EXPIRED, (50055, 50125, 50135, 50144)),
+    (PASSWORD_OUTDATED, (50055, 50125, 50135, 50144)),
     (NOT_CONSENTED, (65001, 65004, 90008)),
     (ADMINISTRATOR, (90094, 90095)),
     (TOKEN_UNREADABLE, (9002313,)),
@@ -132,7 +132,7 @@ _GROUPS: Sequence[tuple[Meaning, tuple[int, ...]]] = (
     (SCOPE_REFUSED, (28000, 28002, 28003, 70011, 90009, 700022, 700023)),
     (SCOPE_NOT_REGISTERED, (50001, 65005, 500011, 650052, 650054, 650056, 650057)),
     (
-        BLOCKED,
+        ACCOUNT_BLOCKED,
         (
             *(50005, 50097, 50129, 50131, 50155, 50187, 53000, 53001, 53002, 53003, 53009, 53011),
             *(500021, 500022, 500212, 500213, 530032, 530034, 530035, 530084),
@@ -140,28 +140,28 @@ _GROUPS: Sequence[tuple[Meaning, tuple[int, ...]]] = (
     ),
     (ACCOUNT_GONE, (50014, 50057)),
     (ACCOUNT_LOCKED, (50053,)),
-    (LATER, (50033, 50087, 50196, 70012, 90006, 90012, 90024, 90033, 90055, 90090, 90091)),
+    (ENDPOINT_BUSY, (50033, 50087, 50196, 70012, 90006, 90012, 90024, 90033, 90055, 90090, 90091)),
 )
 NUMBERS: Mapping[int, Meaning] = {number: meaning for meaning, numbers in _GROUPS for number in numbers}
 """What Microsoft's numbers mean (Microsoft Entra authentication and authorization error codes)."""
 
 
-def failure_of(status: int, answer: Mapping[str, Any], *, has_secret: bool) -> MailFailure:
+def token_failure(status: int, answer: Mapping[str, Any], *, has_secret: bool) -> MailFailure:
     """The failure that this answer means; `answer` is its JSON, empty where there was none.
 
     `has_secret`: whether the request held a client secret. Where it did not, its absence is no reason to compare it.
     """
     error = answer["error"] if isinstance(answer.get("error"), str) else ""
     if status >= 500 or status == 429:
-        return LATER.failure(f"status {status}")
-    said = " ".join(text[:READ] for name in SAID if isinstance(text := answer.get(name), str))
+        return ENDPOINT_BUSY.failure(f"status {status}")
+    said = " ".join(text[:MAX_READ_LENGTH] for name in TEXT_FIELDS if isinstance(text := answer.get(name), str))
     number = _number(answer.get("error_codes"), said)
     meaning = _by_number(number, said) or _by_words(error, said) or ERRORS.get(error)
     if meaning is None:
         return NOT_UNDERSTOOD.failure(f"AADSTS{number}" if number else f"status {status}")
     if meaning is CREDENTIALS_REFUSED and not has_secret:
         meaning = CLIENT_REFUSED
-    known = error if error in ERRORS and meaning in (LATER, WRONG_REQUEST) else ""
+    known = error if error in ERRORS and meaning in (ENDPOINT_BUSY, WRONG_REQUEST) else ""
     return meaning.failure(f"AADSTS{number}" if number else known)
 
 

@@ -160,19 +160,19 @@ POLICY = Verdict(
     "The {protocol} server refuses this mail by a rule of its own ({code}).",
     "The recipient's address is not the reason. The account may lack the right to send: ask the server's operator.",
 )
-BLOCKED = Verdict(
+ADDRESS_BLOCKED = Verdict(
     _SERVER,
     ("server",),
     "The {protocol} server blocks the address that this server connects from ({code}).",
     "It may be on a block list or lack a host name. Ask the operator of the mail server, or send through another one.",
 )
-LIMIT = Verdict(
+LIMIT_REACHED = Verdict(
     _SERVER,
     ("server",),
     "The account has reached a limit of its mail server ({code}).",
     "Try again later: providers limit how much an account sends in an hour or a day.",
 )
-LATER = Verdict(
+TRY_LATER = Verdict(
     _SERVER,
     ("server",),
     "The {protocol} server is busy or out of order at the moment ({code}).",

@@ -20,7 +20,7 @@ PLACES = (
     "https://{domain}/.well-known/autoconfig/mail/config-v1.1.xml",
 )
 """Where a domain keeps it. Thunderbird adds the address, which is nobody's business: the answer has places for it."""
-MOST = 5
+MAX_OFFERS = 5
 """How many servers of a kind are looked at."""
 
 _PLACEHOLDER = re.compile("(%EMAIL(?:ADDRESS|LOCALPART|DOMAIN)%)")
@@ -62,7 +62,7 @@ def parse(body: bytes, email: str) -> Offers:
         return Offers([], [])
     smtp = _offers(root, "./emailProvider/outgoingServer[@type='smtp']", email)
     imap = _offers(root, "./emailProvider/incomingServer[@type='imap']", email)
-    return Offers(list(islice(smtp, MOST)), list(islice(imap, MOST)))
+    return Offers(list(islice(smtp, MAX_OFFERS)), list(islice(imap, MAX_OFFERS)))
 
 
 def _offers(root: Element, path: str, email: str) -> Iterator[Offer]:

@@ -11,7 +11,7 @@ from itertools import chain
 
 import structlog
 
-from mail.hosts import Hosts, canonical
+from mail.hosts import HostPolicy, canonical
 from mail.https import fetch
 from mail.offload import in_thread
 from mail.service import Mail
@@ -19,8 +19,8 @@ from mail.settings import autoconfig
 from mail.settings.autoconfig import PLACES, Offer, offer
 from mail.settings.proposals import Confidence, Proposal, Proposals, ProposalSource
 from mail.settings.providers import (
-    Endpoint,
     Provider,
+    ServerAddress,
     UsernameKind,
     provider_of_domain,
     provider_of_mx,
@@ -29,10 +29,10 @@ from mail.settings.providers import (
 from models.errors import MailFailure, where
 from models.fields import address_key
 
-SECONDS = 10.0
+DISCOVERY_SECONDS = 10.0
 """How long all sources together are waited for. What is found by then is the answer."""
-FETCH_SECONDS = 6.0
-FILE_LIMIT = 16_384
+AUTOCONFIG_SECONDS = 6.0
+MAX_AUTOCONFIG_BYTES = 16_384
 SERVICES = {"smtp": ("_submissions", "_submission"), "imap": ("_imaps", "_imap")}
 """The SRV records of each protocol: TLS from the first byte, then STARTTLS (RFC 6186; RFC 8314, 5.1)."""
 
@@ -62,14 +62,14 @@ async def settings_for(mail: Mail, email: str) -> Proposals:
     if known:
         return _of_provider(mail.hosts, box, known, ProposalSource.PROVIDER, Confidence.HIGH)
     sources = [_from_mx(mail, box), _from_srv(mail, box), *(_from_autoconfig(mail, box, place) for place in PLACES)]
-    return _merged(box.domain, await _side_by_side(sources))
+    return _merge(box.domain, await _side_by_side(sources))
 
 
 async def _side_by_side(sources: Sequence[Coroutine[None, None, Proposals]]) -> list[Proposals]:
     """What the sources found in time, in their order. One that fails spoils no other."""
     tasks = [asyncio.create_task(source) for source in sources]
     try:
-        await asyncio.wait(tasks, timeout=SECONDS)
+        await asyncio.wait(tasks, timeout=DISCOVERY_SECONDS)
     finally:
         for task in tasks:
             task.cancel()
@@ -102,7 +102,9 @@ async def _from_srv(mail: Mail, box: _Mailbox) -> Proposals:
 
 async def _from_autoconfig(mail: Mail, box: _Mailbox, place: str) -> Proposals:
     url = place.format(domain=box.domain)
-    status, body = await fetch(mail.hosts, mail.trust, url, seconds=FETCH_SECONDS, limit=FILE_LIMIT, redirects=1)
+    status, body = await fetch(
+        mail.hosts, mail.trust, url, seconds=AUTOCONFIG_SECONDS, limit=MAX_AUTOCONFIG_BYTES, redirects=1
+    )
     if status != 200:
         return Proposals()
     offers = await in_thread(autoconfig.parse, body, box.email)
@@ -113,7 +115,9 @@ async def _from_autoconfig(mail: Mail, box: _Mailbox, place: str) -> Proposals:
     return Proposals(smtp=smtp, imap=imap)
 
 
-async def _connectable(hosts: Hosts, box: _Mailbox, offers: Sequence[Offer], source: ProposalSource) -> list[Proposal]:
+async def _connectable(
+    hosts: HostPolicy, box: _Mailbox, offers: Sequence[Offer], source: ProposalSource
+) -> list[Proposal]:
     """Proposals of the offers that the policy lets through and that have an address."""
 
     async def judged(offered: Offer) -> Proposal | None:
@@ -142,11 +146,11 @@ def _proposal(box: _Mailbox, offered: Offer, source: ProposalSource) -> Proposal
 
 
 def _of_provider(
-    hosts: Hosts, box: _Mailbox, provider: Provider, source: ProposalSource, confidence: Confidence
+    hosts: HostPolicy, box: _Mailbox, provider: Provider, source: ProposalSource, confidence: Confidence
 ) -> Proposals:
     """The servers of a provider. Their names are ours, so that only the policy is asked, and no name server."""
 
-    def of(endpoint: Endpoint | None) -> list[Proposal]:
+    def of(endpoint: ServerAddress | None) -> list[Proposal]:
         if endpoint is None:
             return []
         try:
@@ -159,7 +163,7 @@ def _of_provider(
     return Proposals(provider.name, provider.hint, of(provider.smtp), of(provider.imap))
 
 
-def _merged(domain: str, found: Sequence[Proposals]) -> Proposals:
+def _merge(domain: str, found: Sequence[Proposals]) -> Proposals:
     """All of it, each server once, the best first."""
     smtp = _best(chain.from_iterable(each.smtp for each in found))
     imap = _best(chain.from_iterable(each.imap for each in found))
@@ -169,7 +173,7 @@ def _merged(domain: str, found: Sequence[Proposals]) -> Proposals:
     provider = next((known for each in (*imap, *smtp) if (known := provider_of_server(each.server))), None)
     if provider:
         return Proposals(provider.name, provider.hint, smtp, imap)
-    return Proposals(None, None if smtp or imap else _nothing_known(domain), smtp, imap)
+    return Proposals(None, None if smtp or imap else _nothing_found(domain), smtp, imap)
 
 
 def _best(proposals: Iterable[Proposal]) -> list[Proposal]:
@@ -180,7 +184,7 @@ def _best(proposals: Iterable[Proposal]) -> list[Proposal]:
     return list(kept.values())
 
 
-def _nothing_known(domain: str) -> str:
+def _nothing_found(domain: str) -> str:
     return (
         f"Nothing is known of {domain}. Ask whoever runs its mail for the SMTP and the IMAP server; often they are "
         f"smtp.{domain} or mail.{domain} on port 465 or 587, and imap.{domain} or mail.{domain} on port 993."

@@ -28,7 +28,7 @@ class UsernameKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class ServerAddress:
     """Where a server is reached."""
 
     server: str
@@ -44,8 +44,8 @@ class Provider:
     domains: tuple[str, ...]
     mx: tuple[str, ...]
     servers: tuple[str, ...]
-    smtp: Endpoint | None
-    imap: Endpoint | None
+    smtp: ServerAddress | None
+    imap: ServerAddress | None
     username: UsernameKind
     login: MailLogin
     hint: str | None
@@ -86,15 +86,15 @@ def _row(
     hint: str | None = None,
 ) -> Provider:
     """A row of the table, whose lists are written with spaces and whose servers as `host:port`."""
-    out, into = _endpoint(smtp), _endpoint(imap)
+    out, into = _server_address(smtp), _server_address(imap)
     own = tuple(endpoint.server for endpoint in (out, into) if endpoint)
     known = tuple(dict.fromkeys((*servers.split(), *own)))
     return Provider(name, tuple(domains.split()), tuple(mx.split()), known, out, into, username, login, hint)
 
 
-def _endpoint(text: str) -> Endpoint | None:
+def _server_address(text: str) -> ServerAddress | None:
     server, _, port = text.partition(":")
-    return Endpoint(server, int(port)) if server else None
+    return ServerAddress(server, int(port)) if server else None
 
 
 def _sending(name: str, smtp: str, hint: str, servers: str = "") -> Provider:

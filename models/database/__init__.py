@@ -60,7 +60,7 @@ class Database:
             found = await self._directly(compiled.text, arguments)
         except Exception as error:  # the pool waits for a lock or a connection, or says what is wrong
             if was_interrupted(error):
-                self._observer.read_aside()
+                self._observer.slow_read()
             found = await self._through_the_pool(compiled.text, arguments)
         return compiled.rows(found)
 

@@ -110,9 +110,9 @@ def _libpq_environment(url: URL) -> dict[str, str]:
     given = {variable: options.get(name) for name, variable in _LIBPQ.items()}
     overruling = _OVERRULING if "host" in options else ()
     inherited = {name: value for name, value in os.environ.items() if name not in overruling}
-    return inherited | {name: _joined(value) for name, value in given.items() if value is not None}
+    return inherited | {name: _join_arguments(value) for name, value in given.items() if value is not None}
 
 
-def _joined(value: Any) -> str:
+def _join_arguments(value: Any) -> str:
     """Of several hosts, their names or ports."""
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -81,11 +81,11 @@ def revisions() -> list[str]:
 def _migrate(connection: Connection, keyring: Keyring) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-    if _revision(connection) != HEAD and not _made_at_once(connection):
+    if _revision(connection) != HEAD and not _create_at_once(connection):
         upgrade(connection, keyring)
 
 
-def _made_at_once(connection: Connection) -> bool:
+def _create_at_once(connection: Connection) -> bool:
     """Makes what is to be in an empty SQLite database. False, and nothing is done, where that is Alembic's work."""
     if connection.dialect.name != "sqlite" or connection.dialect.get_table_names(connection):
         return False

@@ -74,7 +74,7 @@ class PostgresqlReader:
         else:
             await self._places.acquire()
         try:
-            connection, driver = self._free.pop() if self._free else await connect(self._engine)
+            connection, driver = self._free.pop() if self._free else await connect_driver(self._engine)
             return await self._ask(connection, driver, text, arguments)
         finally:
             self._places.release()
@@ -93,7 +93,7 @@ class PostgresqlReader:
             await discard(self._free.pop()[0])
 
 
-async def connect(engine: AsyncEngine) -> tuple[AsyncConnection, Any]:
+async def connect_driver(engine: AsyncEngine) -> tuple[AsyncConnection, Any]:
     """A connection, and what its driver calls one."""
     connection = await engine.connect()
     return connection, (await connection.get_raw_connection()).driver_connection
@@ -130,7 +130,7 @@ class WriterConnection:
         try:
             status: str = await self._driver.execute(text)
         except Exception as error:
-            raise self._wrapped(error, text) from error
+            raise self._wrap(error, text) from error
         return status
 
     async def fetch(self, text: str, arguments: tuple[Any, ...]) -> list[Any]:
@@ -138,10 +138,10 @@ class WriterConnection:
         try:
             rows: list[Any] = await self._driver.fetch(text, *arguments)
         except Exception as error:
-            raise self._wrapped(error, text) from error
+            raise self._wrap(error, text) from error
         return rows
 
-    def _wrapped(self, error: Exception, text: str) -> Exception:
+    def _wrap(self, error: Exception, text: str) -> Exception:
         if isinstance(error, OSError):
             return error
         broken = (getattr(error, "sqlstate", None) or "").startswith("23")
@@ -243,7 +243,7 @@ class PostgresqlWriter:
 
     async def _transaction(self, batch: list[Job], work: Callable[[WriterConnection, Job, set[str]], bool]) -> bool:
         """Whether the units were committed; False where one failed that had written something."""
-        link = await self._begun()
+        link = await self._begin_transaction()
         try:
             channels: set[str] = set()
             is_whole = await greenlet_spawn(self._run_all, link, batch, work, channels)
@@ -257,7 +257,7 @@ class PostgresqlWriter:
         self._kept = link
         return is_whole
 
-    async def _begun(self) -> WriterConnection:
+    async def _begin_transaction(self) -> WriterConnection:
         """A connection that holds the lock: the one that was kept, or a new one where that is dead."""
         kept, self._kept = self._kept, None
         if kept:
@@ -266,7 +266,7 @@ class PostgresqlWriter:
             except DBAPIError as error:
                 if not error.connection_invalidated:
                     raise
-        return await self._begin(WriterConnection(*await connect(self._engine)))
+        return await self._begin(WriterConnection(*await connect_driver(self._engine)))
 
     async def _begin(self, link: WriterConnection) -> WriterConnection:
         try:

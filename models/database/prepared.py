@@ -11,41 +11,41 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import Dialect, Executable
 from sqlalchemy.sql.compiler import SQLCompiler
 
-Row = TypeVar("Row")
+_Row = TypeVar("_Row")
 
 
-class Prepared(Generic[Row]):
+class Prepared(Generic[_Row]):
     """A statement whose values are `bindparam`s, given by name when it is sent.
 
-    `row` makes what is handed out of the values of a row; of so many rows as `remembered` says it is made but once.
+    `row` makes what is handed out of the values of a row; of so many rows as `cached_rows` says it is made but once.
     `columns` are those that an INSERT or UPDATE sets, which are parameters by their names.
     """
 
     def __init__(
         self,
         statement: Executable,
-        row: Callable[[Sequence[Any]], Row],
+        row: Callable[[Sequence[Any]], _Row],
         *,
         columns: Sequence[str] | None = None,
-        remembered: int = 0,
+        cached_rows: int = 0,
     ) -> None:
         self.statement = statement
         self.row = row
         self.columns = columns
-        self.remembered = remembered
-        self._compiled: dict[str, Compiled[Row]] = {}
+        self.cached_rows = cached_rows
+        self._compiled: dict[str, Compiled[_Row]] = {}
 
-    def compiled(self, dialect: Dialect) -> "Compiled[Row]":
+    def compiled(self, dialect: Dialect) -> "Compiled[_Row]":
         found = self._compiled.get(dialect.name)
         if found is None:
             found = self._compiled[dialect.name] = Compiled(self, dialect)
         return found
 
 
-class Compiled(Generic[Row]):
+class Compiled(Generic[_Row]):
     """A prepared statement in the words of one kind of database. `text` has a place for each argument."""
 
-    def __init__(self, prepared: Prepared[Row], dialect: Dialect) -> None:
+    def __init__(self, prepared: Prepared[_Row], dialect: Dialect) -> None:
         compiled: SQLCompiler = prepared.statement.compile(dialect=dialect, column_keys=prepared.columns)  # type: ignore[attr-defined]
         assert not compiled.post_compile_params, "the text must be the same whatever the values are"
         self.text = str(compiled)
@@ -55,7 +55,7 @@ class Compiled(Generic[Row]):
         self._arguments = [(name, bind.type.dialect_impl(dialect).bind_processor(dialect)) for name, bind in binds]
         self._results = _results(compiled, dialect)
         self._row = prepared.row
-        self._known = lru_cache(prepared.remembered)(self._one) if prepared.remembered else None
+        self._known = lru_cache(prepared.cached_rows)(self._one) if prepared.cached_rows else None
         self._hashable = tuple if dialect.name == "sqlite" else _hashable
 
     def arguments(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -64,14 +64,14 @@ class Compiled(Generic[Row]):
             values = {**self._literals, **values}
         return tuple([process(values[name]) if process else values[name] for name, process in self._arguments])
 
-    def rows(self, found: Iterable[tuple[Any, ...]]) -> list[Row]:
+    def rows(self, found: Iterable[tuple[Any, ...]]) -> list[_Row]:
         """What the rows of the driver are made into."""
         return [self._known(self._hashable(row)) for row in found] if self._known else self._made(found)
 
-    def _one(self, row: tuple[Any, ...]) -> Row:
+    def _one(self, row: tuple[Any, ...]) -> _Row:
         return self._made([tuple(list(value) if type(value) is tuple else value for value in row)])[0]
 
-    def _made(self, found: Iterable[tuple[Any, ...]]) -> list[Row]:
+    def _made(self, found: Iterable[tuple[Any, ...]]) -> list[_Row]:
         """Column by column: row by row takes twice as long."""
         columns: list[Iterable[Any]] = list(zip(*found, strict=True))
         if not columns:

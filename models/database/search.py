@@ -20,43 +20,43 @@ from models.database import Database
 from models.database.prepared import Prepared
 from models.database.sample import share
 from models.fields import folded
-from models.paging import Listing, Order, Paged, Window, framed, page_of, places, window_of
+from models.paging import CountedPage, Order, Paged, Window, page_of, parameters, parametrize, window_of
 
-Row = TypeVar("Row")
-Row_co = TypeVar("Row_co", covariant=True)
+_Row = TypeVar("_Row")
+_Row_co = TypeVar("_Row_co", covariant=True)
 Conditions = Sequence[ColumnElement[bool]]
 
 
-class Listed(Protocol[Row_co]):
+class Listed(Protocol[_Row_co]):
     """A table whose rows are listed: the columns that are read of it."""
 
     read: ClassVar[Sequence[str]]
 
     @classmethod
-    def of_row(cls, values: Iterable[Any]) -> Row_co:
+    def of_row(cls, values: Iterable[Any]) -> _Row_co:
         """What is handed on of a row."""
         ...
 
 
-COMMON = 0.005
+COMMON_SHARE = 0.005
 """From this share of the rows on, a text is common: to read the list until a page is full takes less than to sort what
 an index names."""
-MARGIN = 3
+READ_MARGIN = 3
 """So many times the rows that should fill a page are read, before the index is asked after all."""
 
 _LAST_CHARACTERS = "\U0010ffff\U0010ffff"
 _THREE_IN_A_WORD = re.compile("[0-9a-z]{3}")
 
 
-async def listing(
+async def search_page(
     database: Database,
-    table: type[Listed[Row]],
+    table: type[Listed[_Row]],
     search: str | None,
     filters: tuple[ColumnElement[bool], ...],
     window: Window,
     field: Paged,
     order: Order,
-) -> Listing[Row]:
+) -> CountedPage[_Row]:
     """A page of the rows that pass the filters and hold the text, if there is one. Raises BadRequest."""
     window.check()
     text, conditions, common = folded(search or ""), list(filters), True
@@ -64,29 +64,29 @@ async def listing(
     if text:
         conditions.append(_holds(database, table, text))
         part = await share(database, table, text)
-        common = part >= COMMON
+        common = part >= COMMON_SHARE
         rows = await _read_on(database, table, part, conditions, window, field, order) if common else None
         if rows is None:
             rows = await _look_up(database, table, text, conditions, window, field, order)
         rows = [table.of_row(row) for row in rows]
     else:
         page = _page(table, filters, window.shape, field, order)
-        rows = await database.find(page, **places(window, field))
+        rows = await database.find(page, **parameters(window, field))
 
     async def count() -> int:
         everything: Any = select(func.count()).select_from(table).where(*conditions)
         counted: SelectOfScalar[int] = everything if common else _indexed(database, everything, table, text)
         return (await database.read(counted))[0]
 
-    return Listing(page_of(rows, window, field), count)
+    return CountedPage(page_of(rows, window, field), count)
 
 
 @lru_cache(256)
 def _page(
-    table: type[Listed[Row]], filters: tuple[ColumnElement[bool], ...], shape: Window, field: Paged, order: Order
-) -> Prepared[Row]:
+    table: type[Listed[_Row]], filters: tuple[ColumnElement[bool], ...], shape: Window, field: Paged, order: Order
+) -> Prepared[_Row]:
     """The statement for every window of the shape."""
-    return Prepared(framed(_rows(table).where(*filters), table, shape, field, order), table.of_row)
+    return Prepared(parametrize(_rows(table).where(*filters), table, shape, field, order), table.of_row)
 
 
 async def _read_on(
@@ -95,7 +95,7 @@ async def _read_on(
     """The rows for the page, from the list; None where they are not among those that were to hold them."""
     key = (getattr(table, field.value), table.id)
     keys: Any = select(*key)
-    end: Any = window_of(keys, table, window, field, order).limit(1).offset(int(MARGIN * window.size / part))
+    end: Any = window_of(keys, table, window, field, order).limit(1).offset(int(READ_MARGIN * window.size / part))
     last: Sequence[Any] = await database.read(end)
     upwards = (order is Order.ASC) is not window.backward
     stretch = [tuple_(*key) < tuple(row) if upwards else tuple_(*key) > tuple(row) for row in last]

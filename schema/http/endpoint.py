@@ -18,7 +18,7 @@ from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.types.graphql import OperationType
 from strawberry.types.unset import UNSET, UnsetType
 
-from edge.answers import fault, retry_headers
+from edge.answers import fault_response, retry_headers
 from edge.body import parse_json
 from edge.credentials import (
     address_of,
@@ -30,14 +30,14 @@ from edge.credentials import (
 )
 from edge.headers import header
 from edge.rates import Rate
-from edge.websocket import ADMIT, AnonymousSockets
+from edge.websocket import ADMITTED, AnonymousSocketCounter
 from models.errors import BadRequest, ProductError, RateLimited, Unauthenticated
 from schema import Schema
 from schema.context import GraphQLContext
-from schema.http.negotiation import EVENT_STREAM, GRAPHQL, JSON, accepted
-from schema.http.page import Page
+from schema.http.negotiation import EVENT_STREAM, GRAPHQL, JSON, negotiate
+from schema.http.page import GraphiQLPage
 from schema.http.parameters import Parameters, RequestError, parameters_of
-from schema.http.result import answer, refusal
+from schema.http.result import refuse, to_response
 from schema.http.sse import EventStream, once
 from schema.http.trusted_documents import AnyDocument
 from schema.http.websocket import WebSocketHandler
@@ -50,12 +50,12 @@ IDENTIFIED = "email_inbox.identified"
 _AT_ONCE = {OperationType.QUERY, OperationType.MUTATION}
 
 
-class Endpoint(GraphQL[GraphQLContext, None]):
+class GraphQLEndpoint(GraphQL[GraphQLContext, None]):
     """The ASGI application at `/graphql`."""
 
     schema: Schema
 
-    def __init__(self, schema: Schema, page: Page | None, documents: AnyDocument, rate: Rate | None) -> None:
+    def __init__(self, schema: Schema, page: GraphiQLPage | None, documents: AnyDocument, rate: Rate | None) -> None:
         super().__init__(
             schema,
             subscription_protocols=(GRAPHQL_TRANSPORT_WS_PROTOCOL,),
@@ -66,7 +66,7 @@ class Endpoint(GraphQL[GraphQLContext, None]):
         handler = {"documents": documents, "rate": rate}
         self.graphql_transport_ws_handler_class = type("Handler", (WebSocketHandler,), handler)
         self._documents = documents
-        self._anonymous = AnonymousSockets()
+        self._anonymous = AnonymousSocketCounter()
         self._page = page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -77,7 +77,7 @@ class Endpoint(GraphQL[GraphQLContext, None]):
         await response(scope, receive, send)
 
     async def _respond(self, scope: Scope, receive: Receive) -> Response:
-        wanted = accepted(header(scope, b"accept"))
+        wanted = negotiate(header(scope, b"accept"))
         if self._page and wanted.html and _asks_for_page(scope):
             return self._page.response()
         media = wanted.media
@@ -86,9 +86,9 @@ class Endpoint(GraphQL[GraphQLContext, None]):
                 raise RequestError(406, f"The answer is {JSON}, {GRAPHQL} or {EVENT_STREAM}.")
             return await self._run(scope, await parameters_of(scope, receive, self._documents), media, wanted.events)
         except RequestError as refused:
-            return refusal(scope, media or JSON, refused.status, str(refused), refused.headers)
+            return refuse(scope, media or JSON, refused.status, str(refused), refused.headers)
         except ProductError as error:
-            return refusal(scope, media or JSON, error.status, str(error), retry_headers(error), error.code)
+            return refuse(scope, media or JSON, error.status, str(error), retry_headers(error), error.code)
 
     async def _run(self, scope: Scope, parameters: Parameters, media: str | None, events: bool) -> Response:
         reading = scope["method"] == "GET"
@@ -108,7 +108,7 @@ class Endpoint(GraphQL[GraphQLContext, None]):
             raise BadRequest(error.as_http_error_reason()) from None
         except MissingQueryError:
             raise BadRequest("`query` must be a GraphQL document.") from None
-        return answer(result, media) if media else EventStream(once(result))
+        return to_response(result, media) if media else EventStream(once(result))
 
     async def _subscribe(self, scope: Scope, parameters: Parameters) -> Response:
         """Bad credentials are refused before the stream begins; without any, the operation says what is missing."""
@@ -127,7 +127,7 @@ class Endpoint(GraphQL[GraphQLContext, None]):
         try:
             leave = self._anonymous.enter(address_of(scope), scope["app"].state.context.observer)
         except ProductError as error:
-            await fault(scope, error)(scope, receive, send)
+            await fault_response(scope, error)(scope, receive, send)
             return
         scope[IDENTIFIED] = leave
         try:
@@ -151,7 +151,7 @@ class Endpoint(GraphQL[GraphQLContext, None]):
         return GraphQLContext(
             context_of_connection(scope, "websocket"),
             request.app.state.authenticator,
-            admit=scope["state"].get(ADMIT),
+            admit=scope["state"].get(ADMITTED),
             identified=scope[IDENTIFIED],
         )
 
@@ -161,7 +161,7 @@ class Endpoint(GraphQL[GraphQLContext, None]):
         assert context.authenticator
         try:
             credentials = credentials_of(context.connection_params or {})
-            authenticate = context.authenticator.remembered(credentials, world.address, seconds=0)
+            authenticate = context.authenticator.cached_caller(credentials, world.address, seconds=0)
             caller = await authenticate()
         except (Unauthenticated, RateLimited):
             raise ConnectionRejectionError from None

@@ -15,7 +15,7 @@ from graphql import (
 )
 from strawberry.extensions import SchemaExtension
 
-from schema.http.limits import LIMITS, MAX_COMMENTS, MAX_TOKENS
+from schema.http.limits import LIMITS, MAX_COMMENTS, MAX_DOCUMENT_TOKENS
 from schema.http.observation import is_introspection
 
 MAX_ERRORS = 10
@@ -25,14 +25,14 @@ CACHED_ANSWERS = 20
 """Answers of introspection, each of which has some 100 kB."""
 
 PARSE_OPTIONS: Any = {
-    "max_lexical_tokens": MAX_TOKENS,
+    "max_lexical_tokens": MAX_DOCUMENT_TOKENS,
     "max_comments": MAX_COMMENTS,
     "allow_empty_selection_sets": False,
 }
 
 
 @dataclass(slots=True)
-class Document:
+class ParsedDocument:
     """A document that was parsed, and what is wrong with it; None: not yet validated."""
 
     node: DocumentNode
@@ -44,7 +44,7 @@ class DocumentCache:
 
     def __init__(self, *, introspection: bool) -> None:
         self.introspection = introspection
-        self.documents: LRUCache[str, Document] = LRUCache(CACHED_DOCUMENTS)
+        self.documents: LRUCache[str, ParsedDocument] = LRUCache(CACHED_DOCUMENTS)
         self.answers: LRUCache[tuple[str, str | None], ExecutionResult] = LRUCache(CACHED_ANSWERS)
 
     def known(self, text: str) -> DocumentNode | None:
@@ -70,7 +70,7 @@ class Documents(SchemaExtension):
         context.parse_options = PARSE_OPTIONS
         yield
         if self._document is None and context.graphql_document is not None:
-            self._document = Document(context.graphql_document)
+            self._document = ParsedDocument(context.graphql_document)
             # A literal may be a password: only what leaves its values to variables is kept.
             if len(text) <= CACHED_LENGTH and '"' not in text:
                 self.cache.documents[text] = self._document

@@ -25,13 +25,13 @@ from graphql import (
     ValidationRule,
 )
 
-MAX_LENGTH = 50_000
+MAX_DOCUMENT_LENGTH = 50_000
 """Characters of a document: reading them takes some 10 ms, and what is wrong in them as long again."""
-MAX_NAME = 200
-MAX_TOKENS = 2_000
+MAX_NAME_LENGTH = 200
+MAX_DOCUMENT_TOKENS = 2_000
 MAX_COMMENTS = 200
 MAX_ALIASES = 30
-MAX_DEPTH = 10
+MAX_DOCUMENT_DEPTH = 10
 MAX_ROOT_MUTATIONS = 5
 MAX_REPEATED = 30
 MAX_DEFINITIONS = 100
@@ -102,8 +102,8 @@ class SelectionsRule(ValidationRule):
             self.report_error(GraphQLError(f"A field is selected more than {MAX_REPEATED} times in one place.", node))
 
     def enter_operation_definition(self, node: OperationDefinitionNode, *_args: Any) -> None:
-        if self._depth(node.selection_set) > MAX_DEPTH:
-            self.report_error(GraphQLError(f"The operation is deeper than {MAX_DEPTH} levels.", node))
+        if self._depth(node.selection_set) > MAX_DOCUMENT_DEPTH:
+            self.report_error(GraphQLError(f"The operation is deeper than {MAX_DOCUMENT_DEPTH} levels.", node))
 
     def _depth(self, selections: SelectionSetNode) -> int:
         return max((self._depth_of(selection) for selection in selections.selections), default=0)
@@ -220,8 +220,8 @@ class NamesRule(ValidationRule):
     """An alias comes back with every node of a list, a name in the message of what is wrong with it."""
 
     def enter_name(self, node: NameNode, *_args: Any) -> None:
-        if len(node.value) > MAX_NAME:
-            self.report_error(GraphQLError(f"A name has at most {MAX_NAME} characters.", node))
+        if len(node.value) > MAX_NAME_LENGTH:
+            self.report_error(GraphQLError(f"A name has at most {MAX_NAME_LENGTH} characters.", node))
 
 
 class LiteralsRule(ValidationRule):

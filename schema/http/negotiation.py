@@ -8,13 +8,13 @@ GRAPHQL = "application/graphql-response+json"
 HTML = "text/html"
 EVENT_STREAM = "text/event-stream"
 
-REMEMBERED = 100
-MAX_REMEMBERED = 200
+MAX_CACHED_HEADERS = 100
+MAX_CACHED_HEADER_LENGTH = 200
 """Of how many characters a header may be to be remembered. Those of browsers have less."""
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class Negotiated:
     """What the client takes.
 
     `media` is the media type that it likes best, None where it takes neither: of two that are named and liked as well
@@ -27,19 +27,19 @@ class Accepted:
     events: bool
 
 
-def accepted(accept: str | None) -> Accepted:
+def negotiate(accept: str | None) -> Negotiated:
     """What is in the Accept header; None: there is none."""
     accept = accept or ""
-    return _remembered(accept) if len(accept) <= MAX_REMEMBERED else _accepted(accept)
+    return _cached(accept) if len(accept) <= MAX_CACHED_HEADER_LENGTH else _negotiate(accept)
 
 
-def _accepted(accept: str) -> Accepted:
+def _negotiate(accept: str) -> Negotiated:
     named = _ranges(accept)
     media = _media(named if accept else {"*/*": 1.0})
-    return Accepted(media, named.get(HTML, 0) > 0, named.get(EVENT_STREAM, 0) > 0)
+    return Negotiated(media, named.get(HTML, 0) > 0, named.get(EVENT_STREAM, 0) > 0)
 
 
-_remembered = functools.lru_cache(REMEMBERED)(_accepted)
+_cached = functools.lru_cache(MAX_CACHED_HEADERS)(_negotiate)
 
 
 def _media(ranges: dict[str, float]) -> str | None:

@@ -34,7 +34,7 @@ MAX_NAMED = 3
 _NOT_RUN = (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError)
 
 
-class Observed(SchemaExtension):
+class ObservationExtension(SchemaExtension):
     """Sees the document from its arrival to its answer."""
 
     _operation: Operation
@@ -93,8 +93,8 @@ def is_introspection(context: ExecutionContext) -> bool:
 
 
 @contextmanager
-def followed(observer: Observer, name: str) -> Iterator[None]:
-    """Tells the observer of an operation that is known and runs without `Observed`."""
+def observe(observer: Observer, name: str) -> Iterator[None]:
+    """Tells the observer of an operation that is known and runs without `ObservationExtension`."""
     operation, failed = observer.executing(), True
     try:
         yield

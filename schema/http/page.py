@@ -50,7 +50,7 @@ for ending, kind in ((".js", "text/javascript"), (".css", "text/css"), (".ttf", 
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class GraphiQLPage:
     """The page; `bundled` where it needs nothing from the internet."""
 
     html: str
@@ -73,13 +73,13 @@ class Assets(StaticFiles):
         return response
 
 
-def load_page() -> Page:
+def load_page() -> GraphiQLPage:
     """The bundle that set-up builds where npm is there, otherwise the stock page, which loads its parts from a CDN."""
     index = BUNDLE / "index.html"
     if index.exists():
-        return Page(index.read_text("utf-8"), bundled=True)
+        return GraphiQLPage(index.read_text("utf-8"), bundled=True)
     log.warning("stock GraphiQL page", reason="web/dist is not built; the page loads its parts from the internet")
-    return Page(_stock_page(), bundled=False)
+    return GraphiQLPage(_stock_page(), bundled=False)
 
 
 def _stock_page() -> str:

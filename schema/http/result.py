@@ -12,7 +12,7 @@ from schema.http.negotiation import GRAPHQL
 _STATUS_OF_CODE = {"SERVICE_UNAVAILABLE": 503, "RATE_LIMITED": 429}
 
 
-def body_of(result: ExecutionResult) -> dict[str, Any]:
+def to_body(result: ExecutionResult) -> dict[str, Any]:
     """The response map; without `data` where the operation was not run (GraphQL, 7.1)."""
     body: dict[str, Any] = {} if _was_refused(result) else {"data": result.data}
     if result.errors:
@@ -20,7 +20,7 @@ def body_of(result: ExecutionResult) -> dict[str, Any]:
     return body
 
 
-def answer(result: ExecutionResult, media: str) -> Response:
+def to_response(result: ExecutionResult, media: str) -> Response:
     """The answer in this media type, which also decides on the status of what was not run."""
     if not result.errors:
         return JsonAnswer({"data": result.data}, content_type=_typed(media))
@@ -31,10 +31,10 @@ def answer(result: ExecutionResult, media: str) -> Response:
         status = 400
     waits = [seconds for error in errors if (seconds := getattr(error, "retry_after", None))]
     headers = {"Retry-After": str(max(waits))} if waits else {}
-    return JsonAnswer(body_of(result), status, headers, _typed(media))
+    return JsonAnswer(to_body(result), status, headers, _typed(media))
 
 
-def refusal(
+def refuse(
     scope: Scope, media: str, status: int, message: str, headers: dict[str, str], code: str = "BAD_USER_INPUT"
 ) -> Response:
     """The answer to what never reached the schema."""

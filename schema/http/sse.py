@@ -13,7 +13,7 @@ from strawberry.types import ExecutionResult
 
 from edge.answers import COMMON_HEADERS, to_json
 from schema.http.negotiation import EVENT_STREAM
-from schema.http.result import body_of
+from schema.http.result import to_body
 
 PING_SECONDS = 12.0
 PING = b":\n\n"
@@ -67,4 +67,4 @@ async def once(result: ExecutionResult) -> Results:
 
 
 def _next(result: ExecutionResult) -> bytes:
-    return b"event: next\ndata: %b\n\n" % to_json(body_of(result))
+    return b"event: next\ndata: %b\n\n" % to_json(to_body(result))

@@ -11,7 +11,7 @@ from typing import Any
 
 from edge.body import parse_json
 from models.errors import BadRequest, StartError
-from schema.http.limits import MAX_LENGTH
+from schema.http.limits import MAX_DOCUMENT_LENGTH
 
 SETTING = "EMAIL_INBOX_TRUSTED_DOCUMENTS"
 MAX_OPERATION_NAME = 200
@@ -76,8 +76,8 @@ def load_documents(path: Path | None) -> AnyDocument:
 def _sent(asked: Mapping[str, Any]) -> Any:
     """The document that was sent. Its length is judged before anything is made of it."""
     query = asked.get("query")
-    if isinstance(query, str) and len(query) > MAX_LENGTH:
-        raise BadRequest(f"A document has at most {MAX_LENGTH:,} characters: send values as variables.")
+    if isinstance(query, str) and len(query) > MAX_DOCUMENT_LENGTH:
+        raise BadRequest(f"A document has at most {MAX_DOCUMENT_LENGTH:,} characters: send values as variables.")
     return query
 
 

@@ -11,7 +11,7 @@ import structlog
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
 from strawberry.subscriptions.protocols.graphql_transport_ws.types import ConnectionInitMessage, ErrorMessage
 
-from edge.admission import BUSY, LOAD
+from edge.admission import LOAD, OVERLOADED_MESSAGE
 from edge.answers import graphql_error
 from edge.rates import Rate
 from models.errors import BadRequest, ProductError, Unavailable, where
@@ -65,7 +65,7 @@ class WebSocketHandler(BaseGraphQLTransportWSHandler[GraphQLContext, None]):
             if self.rate:
                 await self.rate.count(context)
             if LOAD.is_full:
-                raise Unavailable(BUSY)
+                raise Unavailable(OVERLOADED_MESSAGE)
             self._check_count(message["id"])
             query, name = self.documents.text_of(payload), operation_name_of(payload)
             check_variables(payload.get("variables"))

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mail.hosts import Address, Hosts
+from mail.hosts import HostPolicy, IPAddress
 from mail.oauth2 import AccessTokens
 from mail.report import ServerCheck
 from mail.service import Mail
@@ -27,7 +27,7 @@ ALL_PORTS = frozenset(range(1, 65_536))
 LOOPBACK = ["127.0.0.0/8"]
 
 
-class Leading(Hosts):
+class Leading(HostPolicy):
     """The policy of a server that may connect to loopback, and to whose resolver every name is at one address."""
 
     def __init__(self, address: str, ports: Mapping[int, int]) -> None:
@@ -40,7 +40,7 @@ class Leading(Hosts):
         self.asked.append(name)
         return [str(At.GOOD) if name == "localhost" else self.address]
 
-    async def connect(self, addresses: Sequence[Address], port: int) -> socket.socket:
+    async def connect(self, addresses: Sequence[IPAddress], port: int) -> socket.socket:
         return await super().connect(addresses, self._led.get(port, port))
 
 
