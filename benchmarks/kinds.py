@@ -23,6 +23,14 @@ class Kind:
 
 
 OURS = Kind("ours", "ours", PEERS_FOLDER.parent.parent / "server.py")
+
+
+def checkout(folder: Path) -> Kind:
+    """Ours as it is in another checkout: the commit before, say. It runs on that checkout's `.venv`, or on this one."""
+    own = folder.resolve() / ".venv" / "bin" / "python"
+    return Kind("before", "before", folder.resolve() / "server.py", str(own) if own.exists() else sys.executable, True)
+
+
 CONSTANT = Kind("constant", "Starlette, constant answer", PEERS_FOLDER / "constant.py")
 _PEERS = (
     Kind("mercurius", "mercurius + graphql-jit", PEERS_FOLDER / "mercurius.js", NODE),

@@ -14,7 +14,7 @@ from benchmarks import load, postgresql
 from benchmarks.alike import check_alike
 from benchmarks.filling import copied, fill
 from benchmarks.floors import BATCHES, rows_a_second
-from benchmarks.kinds import CONSTANT, OURS, PEERS, Kind, missing
+from benchmarks.kinds import CONSTANT, OURS, PEERS, Kind, checkout, missing
 from benchmarks.load import Round
 from benchmarks.options import Options
 from benchmarks.servers import running
@@ -73,7 +73,8 @@ def measure(options: Options) -> Figures:
     left_out = {kind: reason for name in options.peers if (reason := missing(kind := PEERS[name]))}
     for kind, reason in left_out.items():
         _say(f"{kind.title} is left out: {reason}")
-    kinds = [OURS, *(PEERS[name] for name in options.peers if PEERS[name] not in left_out)]
+    before = [checkout(options.before)] if options.before else []
+    kinds = [OURS, *before, *(PEERS[name] for name in options.peers if PEERS[name] not in left_out)]
     with TemporaryDirectory(dir=options.folder, prefix="email-inbox-bench-") as name:
         folder = Path(name)
         _fill(kinds, folder, options)
@@ -127,8 +128,15 @@ def _compare_size(inboxes: int, kinds: Iterable[Kind], folder: Path, options: Op
 
 
 def _compare_all(contestants: Sequence[Contestant], folder: Path, options: Options) -> list[Comparison]:
+    peers = PEERS.values()
     return [
-        _compare(contestants, WORKS[work], connections, folder, options)
+        _compare(
+            [one for one in contestants if not (WORKS[work].is_ours_alone and one.kind in peers)],
+            WORKS[work],
+            connections,
+            folder,
+            options,
+        )
         for work in options.work
         for connections in options.connections
     ]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from benchmarks.kinds import PEERS
-from benchmarks.work import WORKS
+from benchmarks.work import USUAL, WORKS
 
 DESCRIPTION = "Measures the server beside its peers and the floors. BENCH='...' hands options over from make."
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -15,8 +15,8 @@ DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`postgresql` is the URL of a server there; None: nothing is measured on it. `folder` is where the databases of
-    SQLite are made; None: the system's folder for temporary files.
+    """`before` is another checkout of ours. `postgresql` is the URL of a server there; None: nothing is measured on it.
+    `folder` is where the databases of SQLite are made; None: the system's folder for temporary files.
 
     `write` is the folder that the report and its plots are written to; None: they are not.
     """
@@ -29,6 +29,7 @@ class Options:
     work: list[str]
     peers: list[str]
     inboxes: list[int]
+    before: Path | None
     postgresql: str | None
     folder: Path | None
     write: Path | None
@@ -46,7 +47,7 @@ def parse() -> Options:
     parser.add_argument("--warm-up", type=int, default=2, help="seconds of load before the first round (2)")
     parser.add_argument("--starts", type=_positive, default=5, help="starts that are timed (5)")
     parser.add_argument("--connections", type=_numbers, default=[1, 16, 64], help="numbers of connections (1,16,64)")
-    parser.add_argument("--work", type=_some_of(WORKS), default=list(WORKS), help=f"what is asked ({','.join(WORKS)})")
+    parser.add_argument("--work", type=_some_of(WORKS), default=USUAL, help=f"what is asked ({','.join(WORKS)})")
     parser.add_argument("--peers", type=_some_of(PEERS), default=list(PEERS), help=f"beside whom ({','.join(PEERS)})")
     parser.add_argument(
         "--inboxes",
@@ -54,6 +55,7 @@ def parse() -> Options:
         default=[1_000],
         help="inboxes that are there before (1000); on more than the fewest, only the most connections",
     )
+    parser.add_argument("--before", type=Path, metavar="DIR", help="and ours as it is in this other checkout")
     parser.add_argument("--postgresql", help="URL of a PostgreSQL whose user may make databases: measure on it, too")
     parser.add_argument("--folder", type=Path, help="where databases are made (the system's temporary folder)")
     parser.add_argument(

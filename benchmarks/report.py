@@ -107,9 +107,12 @@ def _summary(comparisons: Sequence[Comparison]) -> Iterator[str]:
 
 
 def _ratios(comparisons: Sequence[Comparison], figure: Figure) -> str:
-    theirs = [contestant for contestant in comparisons[0].rounds if contestant.kind != OURS]
+    theirs = list(dict.fromkeys(one for found in comparisons for one in found.rounds if one.kind != OURS))
     rows = [
-        (found.work.title, *(_ratio(_ours(found), found.rounds[contestant], figure) for contestant in theirs))
+        (
+            found.work.title,
+            *(_ratio(_ours(found), found.rounds[one], figure) if one in found.rounds else "" for one in theirs),
+        )
         for found in comparisons
     ]
     return _table(("Work", *(f"vs {contestant.kind.title}" for contestant in theirs)), rows)

@@ -4,7 +4,7 @@ In a body, @ID@ stands for the id of one of the inboxes that are there, and @NEW
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 ID_OF_FIRST = "inbox-00000000"
@@ -25,6 +25,8 @@ _UPDATE = f"""mutation Update($input: UpdateEmailInboxInput!) {{
 }}"""
 _READ = f"query Read($id: ID!) {{ emailInbox(id: $id) {{ {_FIELDS} }} }}"
 _LIST = f"query List {{ emailInboxes(first: 50) {{ nodes {{ {_FIELDS} }} pageInfo {{ hasNextPage endCursor }} }} }}"
+_COUNTED = f"query Counted {{ emailInboxes(first: 50) {{ totalCount nodes {{ {_FIELDS} }} }} }}"
+_AUTHORS = f"query Authors {{ emailInboxes(first: 50) {{ nodes {{ {_FIELDS} createdBy {{ username }} }} }} }}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ class Work:
     times: int = 1
     key: str = ""
     capture: str = ""
+    is_ours_alone: bool = False
+    """Whether the peers lack the fields that it asks for."""
 
     def text(self, **values: str) -> str:
         """The body as JSON, with these values in it."""
@@ -107,4 +111,9 @@ _ALL = (
     Work("list", "List of 50 (`emailInboxes`)", GRAPHQL, _graphql(_LIST, {}), '"id": ?"[%w_-]+"', times=50),
     Work("rest", "Create over REST (`POST /api/v1/email-inbox`)", REST, values("@NEW@"), _SUCCESS),
 )
-WORKS = {work.name: work for work in _ALL}
+_OURS = (
+    Work("counted", "List of 50 with `totalCount`", GRAPHQL, _graphql(_COUNTED, {}), '"id": ?"[%w_-]+"', times=50),
+    Work("authors", "List of 50 with `createdBy`", GRAPHQL, _graphql(_AUTHORS, {}), '"createdBy": ?{', times=50),
+)
+WORKS = {work.name: work for work in (*_ALL, *(replace(work, is_ours_alone=True) for work in _OURS))}
+USUAL = [work.name for work in _ALL]
