@@ -31,7 +31,7 @@ MAX_HOST = 253
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _CONTROL_BUT_LINES = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-_CONTROL_WHEN_SHOWN = re.compile(
+_INVISIBLE_OR_CONTROL = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u200b\u2028-\u202e\u2060-\u2064\u2066-\u2069\ufeff\ufff9-\ufffb]"
 )
 """And what reorders the text around it, or is not seen (UAX #9, explicit directional formatting; zero-width blanks).
@@ -130,7 +130,7 @@ def _one_line(text: str) -> str:
 
 
 def _without_controls(text: str) -> str:
-    if _CONTROL_WHEN_SHOWN.search(_one_line(text)):
+    if _INVISIBLE_OR_CONTROL.search(_one_line(text)):
         raise invalid("must not contain invisible characters or characters that change the text direction")
     return text
 
@@ -259,7 +259,7 @@ def _spelled_boolean(value: Any) -> Any:
 
 
 _PLAIN = Published(pattern=f"^[^{_CONTROL.pattern[1:]}*$")
-_NO_CONTROLS = Published(pattern=f"^[^{_CONTROL_WHEN_SHOWN.pattern[1:]}*$")
+_NO_CONTROLS = Published(pattern=f"^[^{_INVISIBLE_OR_CONTROL.pattern[1:]}*$")
 _LINES = Published(pattern=f"^[^{_CONTROL_BUT_LINES.pattern[1:]}*$")
 _FILLED = Published(minLength=1)
 

@@ -112,7 +112,7 @@ def _store_some(
 
 
 def _outcome(session: Transaction, exported: ExportReader, keyring: Keyring, by: str | None) -> Outcome:
-    document, leave_out = exported.content, partial(SkippedDocument, exported.line, _shown_id(exported.content))
+    document, leave_out = exported.content, partial(SkippedDocument, exported.line, _document_id(exported.content))
     if exported.problem:
         return leave_out([exported.problem], is_refused=True)
     try:
@@ -197,6 +197,6 @@ def _mappings(document: _Document, key: str) -> list[_Document]:
     return [item for item in found if isinstance(item, Mapping)] if isinstance(found, list) else []
 
 
-def _shown_id(document: _Document) -> str:
+def _document_id(document: _Document) -> str:
     found = document.get("_id")
     return str(found)[:_MAX_ID_LENGTH] if isinstance(found, str | int) else "no _id"
