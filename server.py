@@ -26,21 +26,24 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 
 import settings as environment
 from cli.greeting import greet
+from cli.start import run_or_exit
 from edge import health, layers, logs, serving, telemetry
-from edge.admission import LOAD
-from edge.home import Documentation, Home, links
+from edge.admission import LOAD, Load
+from edge.answers import Faults
+from edge.home import Documentation, Home, Link
 from edge.metrics import Metrics, shared_folder
 from edge.rates import Rate
 from edge.version import VERSION
-from models.errors import ProductError
 from resolvers.access import Authenticator
 from resolvers.opening import existing_database, open_context
 from resolvers.setup import Administrator, make_administrator
 from rest import router
+from rest.problems import rest_fault
 from runners.upkeep import keep_up
 from schema import build_schema
-from schema.http.endpoint import GraphQLEndpoint
+from schema.http.endpoint import GRAPHQL_PATH, GraphQLEndpoint
 from schema.http.page import ASSETS, Assets, load_page
+from schema.http.result import graphql_fault
 from schema.http.trusted_documents import load_documents
 from settings import Settings, read_settings
 
@@ -56,58 +59,64 @@ async def prepare(settings: Settings) -> Administrator | None:
 
 
 def create_app(settings: Settings | None = None, metrics: Metrics | None = None) -> Starlette:
-    """The ASGI application, for any server that speaks HTTP, WebSocket and lifespan."""
+    """The ASGI application, for any server that speaks HTTP, WebSocket and lifespan with its state."""
     settings = settings or read_settings()
     metrics = metrics or telemetry.make_metrics(environment.metrics_folder(), traced=environment.traces_wanted())
     rate = Rate(settings.rate_limit) if settings.rate_limit else None
+    faults = Faults(rest_fault, {GRAPHQL_PATH: graphql_fault})
+    load = Load(faults, metrics)
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
         async with open_context(settings, metrics) as context:
             authenticator = Authenticator(context.database, context.throttle)
             app.state.context, app.state.authenticator = context, authenticator
             app.state.readiness = health.Readiness(context.database)
-            LOAD.observer = metrics
             await context.events.start()
-            upkeep = asyncio.create_task(keep_up(context.database, authenticator))
+            upkeep = asyncio.create_task(keep_up(context, authenticator))
             try:
-                yield
+                yield {LOAD: load}
             finally:
                 upkeep.cancel()
                 await asyncio.gather(upkeep, metrics.close(), return_exceptions=True)
                 await context.events.stop()
 
-    app = Starlette(routes=_routes(settings, metrics, rate), lifespan=lifespan)
-    app.middleware_stack = layers.wrap(
-        app.router,
-        metrics,
-        rate=rate,
-        cors_origins=settings.cors_origins,
-        public_url=settings.public_url,
-        own_hosts=settings.own_hosts,
-        proxies=settings.proxies,
-    )
+    app = Starlette(routes=_routes(settings, metrics, rate, load), lifespan=lifespan)
+    app.state.load = load
+    app.middleware_stack = layers.wrap(app.router, metrics, faults, load, rate, settings)
     return app
 
 
-def _routes(settings: Settings, metrics: Metrics, rate: Rate | None) -> list[BaseRoute]:
+def _routes(settings: Settings, metrics: Metrics, rate: Rate | None, load: Load) -> list[BaseRoute]:
     page = load_page() if settings.graphiql else None
     schema = build_schema(introspection=settings.introspection)
-    graphql = GraphQLEndpoint(schema, page, load_documents(settings.trusted_documents), rate)
+    graphql = GraphQLEndpoint(schema, page, load_documents(settings.trusted_documents), rate, load)
     routes: list[BaseRoute] = [
-        Route("/graphql", graphql),
-        WebSocketRoute("/graphql", graphql),
+        Route(GRAPHQL_PATH, graphql),
+        WebSocketRoute(GRAPHQL_PATH, graphql),
         Mount("/api/v1", router),
         Route("/health/live", health.live),
         Route("/health/ready", health.ready),
         Route("/metrics", metrics.page(environment.secret(settings.metrics_token))),
-        Route("/", Home(links(graphiql=settings.graphiql, documented=DOCS.is_dir())).answer),
+        Route("/", Home(_links(settings)).answer),
     ]
     if page and page.bundled:
         routes.append(Mount(ASSETS, Assets()))
     if DOCS.is_dir():
         routes.append(Mount("/docs", Documentation(DOCS)))
     return routes
+
+
+def _links(settings: Settings) -> list[Link]:
+    """Where the page at `/` leads."""
+    title = "GraphiQL: the GraphQL API in the browser" if settings.graphiql else "The GraphQL API"
+    pages = {"graphql": "How to use the GraphQL API", "rest": "How to use the REST API", "mail": "Mail servers"}
+    return [
+        Link("graphql", title, GRAPHQL_PATH),
+        Link("openapi", "The REST API, as OpenAPI", "/api/v1/openapi.json"),
+        Link("health", "Whether the server is ready", "/health/ready"),
+        *(Link(f"docs/{page}.md", title, f"/docs/{page}.md") for page, title in pages.items() if DOCS.is_dir()),
+    ]
 
 
 def serve(settings: Settings) -> None:
@@ -167,15 +176,10 @@ def commands() -> Any:
 
 
 def run() -> None:
-    """The command line; what keeps it from starting is one line on stderr, and exit status 1."""
+    """The command line."""
     os.umask(0o077)
     logs.configure("error", as_json=not sys.stderr.isatty())
-    try:
-        _run(sys.argv[1:])
-    except ProductError as error:
-        _fail(str(error))
-    except OSError as error:
-        _fail(f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror or error}.")
+    run_or_exit(lambda: _run(sys.argv[1:]))
 
 
 def _run(arguments: list[str]) -> None:
@@ -187,13 +191,6 @@ def _run(arguments: list[str]) -> None:
         from cli.program import PROGRAM_NAME, in_front
 
         commands()(in_front(arguments), prog_name=PROGRAM_NAME)
-
-
-def _fail(reason: str) -> None:
-    from cli.terminal import printable
-
-    print(printable(reason), file=sys.stderr)
-    sys.exit(1)
 
 
 if __name__ == "__main__":

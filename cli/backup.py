@@ -8,7 +8,7 @@ import typer
 
 from cli.files import absolute
 from cli.terminal import say
-from models.database.backup import back_up
+from resolvers.backup import back_up_database
 
 
 def add_backup(app: typer.Typer, database: Callable[[], str]) -> None:
@@ -19,5 +19,5 @@ def add_backup(app: typer.Typer, database: Callable[[], str]) -> None:
         file: Annotated[Path, typer.Argument(help="File to write. It must not exist.", callback=absolute)],
     ) -> None:
         """Copy the database to a file, while the server runs. Back up the secret keys separately."""
-        back_up(database(), file)
+        back_up_database(database(), file)
         say(f"{file}: {file.stat().st_size:,} bytes")

@@ -34,9 +34,7 @@ def key_commands(open_context: OpenContext, settings: Callable[[], HasKeyFile]) 
         server, then rotate. If the command is interrupted, run it again: it continues.
         """
         key_file = settings().key_file
-        changed = run_with_context(
-            open_context, lambda context: rotate_keys(context.database, context.keyring, key_file)
-        )
+        changed = run_with_context(open_context, lambda context: rotate_keys(context, key_file))
         say(f"{counted(changed, 'inbox', 'inboxes')} re-encrypted.")
 
     return app

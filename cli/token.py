@@ -1,21 +1,19 @@
 """`token add|list|revoke`."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
 
 from cli.context import OpenContext, acting_as, print_table, run_with_context
 from cli.terminal import say
-from cli.user import UsernameArgument, find
-from models import token as rows
-from models.database.columns import now
-from models.errors import ErrorCode, Refused, shortened
+from cli.user import UsernameArgument
 from models.token import AccessToken
 from models.user import Permission
 from resolvers import token as resolvers
 from resolvers.context import Context
+from resolvers.user import find_user
 
 
 def token_commands(open_context: OpenContext) -> typer.Typer:
@@ -36,7 +34,7 @@ def token_commands(open_context: OpenContext) -> typer.Typer:
         """Create a token for a user and print it. It is shown only once."""
         values = {
             "name": name,
-            "expiresAt": now() + timedelta(days=days) if days else None,
+            "expiresAt": datetime.now(UTC) + timedelta(days=days) if days else None,
             "permissions": permission or None,
         }
         say(run_with_context(open_context, lambda context: _add(context, user, values)))
@@ -52,7 +50,7 @@ def token_commands(open_context: OpenContext) -> typer.Typer:
     @app.command()
     def revoke(token_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
         """Revoke a token, at once."""
-        run_with_context(open_context, lambda context: _revoke(context, token_id))
+        run_with_context(open_context, lambda context: resolvers.revoke_any_access_token(context, token_id))
 
     return app
 
@@ -63,16 +61,11 @@ def _row(token: AccessToken) -> Sequence[str]:
 
 
 async def _add(context: Context, user: str, values: dict[str, Any]) -> str:
-    owner = await find(context, user)
+    owner = await find_user(context, user)
     new = await resolvers.create_access_token(context.acting_as(acting_as(owner)), values)
     return new.token.reveal()
 
 
 async def _tokens(context: Context, user: str) -> list[AccessToken]:
-    owner = await find(context, user)
+    owner = await find_user(context, user)
     return list(await resolvers.access_tokens(context.acting_as(acting_as(owner))))
-
-
-async def _revoke(context: Context, token_id: str) -> None:
-    if not await context.database.write(lambda session: rows.revoke(session, token_id)):
-        raise Refused.because(ErrorCode.NOT_FOUND, f"There is no token with id {shortened(token_id)!r}.", "id")

@@ -8,8 +8,6 @@ import typer
 
 from cli.context import OpenContext, all_pages, print_table, run_with_context
 from cli.terminal import say
-from models import user as rows
-from models.errors import ErrorCode, Refused, shortened
 from models.paging import Page, Window
 from models.user import Permission, User
 from resolvers import user as resolvers
@@ -77,16 +75,8 @@ def ask_password() -> str:
     return sys.stdin.readline().rstrip("\n")
 
 
-async def find(context: Context, name: str) -> User:
-    """The user with this username, address or id. Raises Refused."""
-    found = [*await context.database.read(rows.by_login(name)), *await context.database.read(rows.by_id(name))]
-    if not found:
-        raise Refused.because(ErrorCode.NOT_FOUND, f"There is no user {shortened(name)!r}.", "user")
-    return found[0]
-
-
 async def _update(context: Context, name: str, changes: dict[str, Any]) -> User:
-    user = await find(context, name)
+    user = await resolvers.find_user(context, name)
     return await resolvers.update_user(context, {"id": user.id, **changes})
 
 

@@ -5,19 +5,18 @@ clients and subscriptions keep nobody out; nor while it waits for a password to 
 of which only so much is done at once (`resolvers/mail_limits.py`).
 """
 
-import functools
 import time
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from edge.answers import GRAPHQL_PATH, fault_response, raw
+from edge.answers import Fault, Faults, raw
 from models.errors import Unavailable
 from models.fields import ID_LENGTH, random_id
 from models.observer import Observer
-from resolvers.mail_limits import ASIDE
 
 MAX_ACTIVE_REQUESTS = 68
 ALWAYS_ANSWERED = ("/health/", "/metrics")
@@ -25,15 +24,22 @@ OVERLOADED_MESSAGE = "The server is overloaded. Try again."
 LOG_INTERVAL_SECONDS = 10.0
 REQUEST_ID_PLACEHOLDER = b"-" * ID_LENGTH
 END_OF_HEAD = b"\r\n\r\n"
+ASIDE = "email_inbox.aside"
+"""Where in a scope there is what a request does while it waits for slow work: see `Context.aside`."""
+LOAD = "email_inbox.load"
+"""Where in the state of a lifespan there is the load, for the connections, which no middleware sees."""
+CACHED_REFUSALS = 8
 
 log = structlog.get_logger()
 
 
 class Load:
-    """What this process works on."""
+    """What one application works on, its connections included: they share one processor."""
 
-    def __init__(self) -> None:
-        self.observer = Observer()
+    def __init__(self, faults: Faults, observer: Observer | None = None) -> None:
+        self._faults = faults
+        self._observer = observer or Observer()
+        self._answer = lru_cache(CACHED_REFUSALS)(_refusal)
         self.working = self.starting = 0
         self.refused = 0
         self._logged, self._logged_at = 0, 0.0
@@ -53,55 +59,49 @@ class Load:
     def refusal(self, scope: Scope) -> bytes:
         """The answer to one request too many, as it goes over the wire."""
         self.refused += 1
-        self.observer.overloaded()
+        self._observer.overloaded()
         if time.monotonic() - self._logged_at > LOG_INTERVAL_SECONDS:
             log.warning("overloaded", refused=self.refused - self._logged)
             self._logged, self._logged_at = self.refused, time.monotonic()
-        path = scope["path"] if scope["path"] == GRAPHQL_PATH else "/"
-        answer = _refusal(path).replace(REQUEST_ID_PLACEHOLDER, random_id().encode())
+        answer = self._answer(self._faults.at(scope["path"])).replace(REQUEST_ID_PLACEHOLDER, random_id().encode())
         return answer[: answer.index(END_OF_HEAD) + len(END_OF_HEAD)] if scope["method"] == "HEAD" else answer
 
 
-@functools.cache
-def _refusal(path: str) -> bytes:
+def _refusal(fault: Fault) -> bytes:
     """The answer with a place for the request id: to make it anew each time would cost what is to be saved."""
-    answer = fault_response(
-        {"path": path, "request_id": REQUEST_ID_PLACEHOLDER.decode()}, Unavailable(OVERLOADED_MESSAGE)
-    )
+    answer = fault(Unavailable(OVERLOADED_MESSAGE), REQUEST_ID_PLACEHOLDER.decode())
     answer.headers["X-Request-Id"] = REQUEST_ID_PLACEHOLDER.decode()
     return raw(answer)
-
-
-LOAD = Load()
-"""That of this process: its connections and its applications share one processor."""
 
 
 class Admission:
     """ASGI middleware that counts what is worked on."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, load: Load) -> None:
         self.app = app
+        self._load = load
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        turn = ActiveRequest(receive, send)
+        turn = ActiveRequest(self._load, receive, send)
         turn.take()
-        told = ASIDE.set(turn.aside)
+        scope[ASIDE] = turn.aside
         try:
             await self.app(scope, turn.receive, turn.send)
         finally:
-            ASIDE.reset(told)
+            del scope[ASIDE]  # a request leaves no cycle of references behind
             turn.end()
 
 
 class ActiveRequest:
     """One request's part in the load: left while its client is waited for, and ended by the start of the answer."""
 
-    __slots__ = ("_counted", "_ended", "_receive", "_send")
+    __slots__ = ("_counted", "_ended", "_load", "_receive", "_send")
 
-    def __init__(self, receive: Receive, send: Send) -> None:
+    def __init__(self, load: Load, receive: Receive, send: Send) -> None:
+        self._load = load
         self._receive = receive
         self._send = send
         self._counted = False
@@ -129,12 +129,12 @@ class ActiveRequest:
 
     def take(self) -> None:
         if not self._ended and not self._counted:
-            LOAD.working += 1
+            self._load.working += 1
             self._counted = True
 
     def leave(self) -> None:
         if self._counted:
-            LOAD.working -= 1
+            self._load.working -= 1
             self._counted = False
 
     def end(self) -> None:

@@ -2,8 +2,10 @@
 
 import json
 import re
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -12,13 +14,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from models.errors import MAX_QUOTED_LENGTH, Forbidden, ProductError, shortened
+from models.errors import MAX_QUOTED_LENGTH, ProductError, shortened
 
-GRAPHQL_PATH = "/graphql"
 MESSAGE_LENGTH = 1_000
 _NAME = re.compile(rf"\w{{{MAX_QUOTED_LENGTH + 1},}}")
-COMMON_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-_COMMON = [(name.lower().encode(), value.encode()) for name, value in COMMON_HEADERS.items()]
+COMMON_HEADERS = MappingProxyType({"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"})
+_COMMON = tuple((name.lower().encode(), value.encode()) for name, value in COMMON_HEADERS.items())
 
 
 def to_json(value: Any) -> bytes:
@@ -73,16 +74,22 @@ def without_long_names(message: str) -> str:
     return shortened(_NAME.sub(lambda found: shortened(found[0]), message), MESSAGE_LENGTH)
 
 
-def fault_response(scope: Scope, error: ProductError) -> JsonAnswer:
-    """The answer to a request that its API could not be asked, in the words of that API."""
-    if scope["path"] == GRAPHQL_PATH:
-        body: dict[str, Any] = {"errors": [graphql_error(str(error), error.code, scope["request_id"])]}
-    else:
-        # Old clients know a refusal by this word.
-        body = {"success": False, "error": "unauthorized" if isinstance(error, Forbidden) else str(error)}
-        if error.status == HTTPStatus.INTERNAL_SERVER_ERROR:
-            body["requestId"] = scope["request_id"]
-    return JsonAnswer(body, error.status, retry_headers(error))
+Fault = Callable[[ProductError, str], JsonAnswer]
+"""The answer of one API to a request that could not reach it, from the error and the id of the request."""
+
+
+class Faults:
+    """Answers requests that their API could not be asked, in the words of that API: `of_paths`, or else `others`."""
+
+    def __init__(self, others: Fault, of_paths: Mapping[str, Fault]) -> None:
+        self._others = others
+        self._of_paths = of_paths
+
+    def at(self, path: str) -> Fault:
+        return self._of_paths.get(path, self._others)
+
+    def __call__(self, scope: Scope, error: ProductError) -> JsonAnswer:
+        return self.at(scope["path"])(error, scope["request_id"])
 
 
 def unread(status: HTTPStatus, request_id: str) -> JsonAnswer:

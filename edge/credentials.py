@@ -2,10 +2,13 @@
 
 import math
 from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any, NoReturn
 
 from starlette.types import Scope
 
+from edge.admission import ASIDE
 from models.errors import Unauthenticated
 from models.secrets import Secret
 from resolvers.access import Authenticator, Credentials
@@ -13,7 +16,7 @@ from resolvers.context import Context, FindCaller, no_caller
 
 REFUSED = "email_inbox.refused"
 """Where in a scope there is what keeps the request from being answered, if something was found on its way."""
-_NAMES = {b"x-user-id", b"x-auth-token", b"authorization"}
+_NAMES = frozenset({b"x-user-id", b"x-auth-token", b"authorization"})
 _AUTHENTICATE = "email_inbox.authenticate"
 
 
@@ -77,7 +80,14 @@ def context_of(scope: Scope, api: str, authenticate: FindCaller | None = None) -
     if refused := scope.get(REFUSED):
         raise refused
     world: Context = scope["app"].state.context
-    return world.acting_as(authenticate or authenticate_of(scope), address_of(scope), scope["request_id"], api)
+    return replace(
+        world,
+        authenticate=authenticate or authenticate_of(scope),
+        address=address_of(scope),
+        request_id=scope["request_id"],
+        api=api,
+        aside=scope.get(ASIDE, nullcontext),
+    )
 
 
 def lasting_context_of(scope: Scope, api: str) -> Context:

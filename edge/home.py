@@ -6,6 +6,7 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from starlette.requests import Request
@@ -21,18 +22,15 @@ _STYLE = (
     "@media(prefers-color-scheme:dark){body{background:#16181d;color:#e6e6e6}a{color:#8ab4f8}}"
 )
 _HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-_HEADERS = {
-    **COMMON_HEADERS,
-    "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{_HASH}'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-    "Vary": "Accept",
-}
-_PAGES = {
-    "graphql.md": "How to use the GraphQL API",
-    "rest.md": "How to use the REST API",
-    "mail.md": "Mail servers",
-}
+_HEADERS = MappingProxyType(
+    {
+        **COMMON_HEADERS,
+        "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{_HASH}'; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'none'",
+        "Referrer-Policy": "no-referrer",
+        "Vary": "Accept",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +40,6 @@ class Link:
     name: str
     title: str
     path: str
-
-
-def links(*, graphiql: bool, documented: bool) -> list[Link]:
-    """Where the page leads. `graphiql`: whether it is served; `documented`: whether the pages of docs/ are."""
-    found = [
-        Link("graphql", "GraphiQL: the GraphQL API in the browser" if graphiql else "The GraphQL API", "/graphql"),
-        Link("openapi", "The REST API, as OpenAPI", "/api/v1/openapi.json"),
-        Link("health", "Whether the server is ready", "/health/ready"),
-    ]
-    if documented:
-        found += [Link(f"docs/{name}", title, f"/docs/{name}") for name, title in _PAGES.items()]
-    return found
 
 
 class Home:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network
+from typing import Protocol
 
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -9,8 +10,8 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import Router
 from starlette.types import ASGIApp
 
-from edge.admission import Admission
-from edge.answers import http_error
+from edge.admission import Admission, Load
+from edge.answers import Faults, http_error
 from edge.metrics import Metrics
 from edge.origins import Origin
 from edge.proxies import Proxies
@@ -20,15 +21,21 @@ from edge.same_origin import SameOrigin
 from edge.static_routes import StaticRoutes
 
 
+class TrustSettings(Protocol):
+    """The settings that say which hosts, origins and proxies are trusted."""
+
+    @property
+    def cors_origins(self) -> Sequence[Origin]: ...
+    @property
+    def public_url(self) -> Origin | None: ...
+    @property
+    def own_hosts(self) -> Sequence[str] | None: ...
+    @property
+    def proxies(self) -> Sequence[IPv4Network | IPv6Network]: ...
+
+
 def wrap(
-    router: Router,
-    metrics: Metrics,
-    *,
-    rate: Rate | None,
-    cors_origins: Sequence[Origin],
-    public_url: Origin | None,
-    own_hosts: Sequence[str] | None,
-    proxies: Sequence[IPv4Network | IPv6Network],
+    router: Router, metrics: Metrics, faults: Faults, load: Load, rate: Rate | None, trust: TrustSettings
 ) -> ASGIApp:
     """The router within its layers, from the inside out.
 
@@ -37,11 +44,12 @@ def wrap(
     app: ASGIApp = StaticRoutes(ExceptionMiddleware(router, {HTTPException: http_error}), router.routes)
     if rate:
         app = Rates(app, rate)
-    app = Admission(app)
-    if cors_origins:
-        app = _cors(app, cors_origins)
-    app = SameOrigin(app, own_hosts, [*cors_origins, *([public_url] if public_url else [])])
-    return Requests(Proxies(app, proxies), metrics)
+    app = Admission(app, load)
+    if trust.cors_origins:
+        app = _cors(app, trust.cors_origins)
+    origins = [*trust.cors_origins, *([trust.public_url] if trust.public_url else [])]
+    app = SameOrigin(app, trust.own_hosts, origins, faults)
+    return Requests(Proxies(app, trust.proxies), metrics, faults)
 
 
 def _cors(app: ASGIApp, origins: Sequence[Origin]) -> ASGIApp:

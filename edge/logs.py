@@ -1,10 +1,12 @@
-"""How the server logs: structlog, to stderr, as JSON or for a person at a terminal. Knows no event."""
+"""How the server logs: structlog, to stderr, as JSON or for a person at a terminal. Knows no event.
+
+What is bound to a context by `structlog.contextvars`, such as the id of a request, stands in every line of it.
+"""
 
 import json
 import logging
 import sys
 from collections.abc import Callable, MutableMapping
-from contextvars import ContextVar
 from typing import Any
 
 import orjson
@@ -13,15 +15,13 @@ from structlog.typing import Processor
 
 from models.errors import where
 
-REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
-"""Named by every line that is written for a request."""
 _PLAIN = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 
 
 def configure(level: str, *more: Processor, as_json: bool) -> None:
     """Sends this server's log, and uvicorn's warnings, to stderr. `more` adds to each line."""
     shared: list[Any] = [
-        with_request_id,
+        structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         *more,
@@ -42,13 +42,6 @@ def configure(level: str, *more: Processor, as_json: bool) -> None:
     )
     # Libraries say at DEBUG what they send and receive, which holds passwords and tokens.
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-
-
-def with_request_id(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Names the request that the line is written for."""
-    if request_id := REQUEST_ID.get():
-        event["request_id"] = request_id
-    return event
 
 
 def _as_json(event: Any, default: Callable[[Any], Any]) -> str:

@@ -14,7 +14,7 @@ import structlog
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from edge.admission import LOAD
+from edge.admission import LOAD, Load
 from edge.answers import raw, unread
 from models.fields import random_id
 
@@ -44,6 +44,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._load: Load = self.app_state[LOAD]
         self._reading = RequestPart.HEAD
         self._size = 0
         """Bytes of a head, or of what follows the last piece of a body, that have come."""
@@ -149,7 +150,7 @@ class HttpProtocol(HttpToolsProtocol):
         It could refuse at once. But who is refused at once comes back at once, and saying no would take the time of
         those who are being answered.
         """
-        if LOAD.is_too_much_for(cycle.scope):
+        if self._load.is_too_much_for(cycle.scope):
             self.loop.call_later(START_WAIT_SECONDS, self._start_or_refuse, cycle, app)
         else:
             self._start(cycle, app)
@@ -157,7 +158,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _start_or_refuse(self, cycle: Any, app: Any) -> None:
         if cycle.disconnected or self.transport.is_closing():
             return
-        if LOAD.is_too_much_for(cycle.scope):
+        if self._load.is_too_much_for(cycle.scope):
             self._refuse(cycle)
         else:
             self._start(cycle, app)
@@ -165,12 +166,12 @@ class HttpProtocol(HttpToolsProtocol):
     def _start(self, cycle: Any, app: Any) -> None:
         super()._start_asgi_task(cycle, app)
         # The task counts itself in its first step, which comes just before this is taken back.
-        LOAD.starting += 1
-        self.loop.call_soon(LOAD.has_started)
+        self._load.starting += 1
+        self.loop.call_soon(self._load.has_started)
 
     def _refuse(self, cycle: Any) -> None:
         """Answers as uvicorn would, without the task that would cost more than the rest."""
-        self.transport.write(LOAD.refusal(cycle.scope))
+        self.transport.write(self._load.refusal(cycle.scope))
         cycle.response_started = cycle.response_complete = True
         if not cycle.keep_alive:
             self._close()

@@ -6,13 +6,14 @@ operator named, read from the right, and taken for nothing but IP addresses.
 
 from collections.abc import Collection
 from ipaddress import ip_address
+from types import MappingProxyType
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mail.hosts import IPAddress, IPNetwork
 
 MAX_FORWARDED_BYTES = 2_000
-SCHEMES = {b"http": ("http", "ws"), b"https": ("https", "wss")}
+SCHEMES = MappingProxyType({b"http": ("http", "ws"), b"https": ("https", "wss")})
 _ANOTHER_SERVERS_WORD = 0
 """The port that uvicorn's own middleware writes where it believed the header, which it does of loopback."""
 

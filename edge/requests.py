@@ -13,9 +13,9 @@ from urllib.parse import quote
 import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bind_contextvars, reset_contextvars
 
-from edge.answers import fault_response
-from edge.logs import REQUEST_ID
+from edge.answers import Faults
 from edge.metrics import Metrics
 from models.errors import Unavailable, Unforeseen, shortened, where
 from models.fields import random_id
@@ -32,8 +32,9 @@ log = structlog.get_logger()
 class Requests:
     """ASGI middleware, outside everything else. The id of a request is in `scope["request_id"]`."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, faults: Faults) -> None:
         self.app = app
+        self._faults = faults
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -41,12 +42,12 @@ class Requests:
             await self.app(scope, receive, send)
             return
         scope["request_id"] = request_id = _request_id(scope)
-        told = REQUEST_ID.set(request_id)
+        bound = bind_contextvars(request_id=request_id)
         try:
             with self._metrics.serving(scope):
                 await (self._http if scope["type"] == "http" else self._websocket)(scope, receive, send)
         finally:
-            REQUEST_ID.reset(told)
+            reset_contextvars(**bound)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         started, status = time.perf_counter(), 0
@@ -66,7 +67,7 @@ class Requests:
             log.warning("request cut short")
             if status:
                 raise
-            await fault_response(
+            await self._faults(
                 scope, Unavailable("The server is stopping. Check whether the change was made before you try again.")
             )(scope, receive, send_with_id)
         except ClientDisconnect:
@@ -75,7 +76,7 @@ class Requests:
             # Not raised again: uvicorn would log its message, which may hold what was sent.
             log.error("request failed", error=type(error).__name__, where=where(error))
             if not status:
-                await fault_response(scope, Unforeseen())(scope, receive, send_with_id)
+                await self._faults(scope, Unforeseen())(scope, receive, send_with_id)
         finally:
             took = round((time.perf_counter() - started) * 1_000, 1)
             log.info("request", method=scope["method"], path=_path(scope), status=status, duration_ms=took)

@@ -11,7 +11,7 @@ from ipaddress import ip_address
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from edge.answers import fault_response
+from edge.answers import Faults
 from edge.origins import Origin
 from models.errors import BadRequest, Forbidden, Misdirected, ProductError
 
@@ -27,8 +27,11 @@ _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9_-]+(?:\.[A-Za-z0-9
 class SameOrigin:
     """ASGI middleware. `hosts` are the names that the server goes by; None: every name is taken."""
 
-    def __init__(self, app: ASGIApp, hosts: Collection[str] | None, origins: Collection[Origin]) -> None:
+    def __init__(
+        self, app: ASGIApp, hosts: Collection[str] | None, origins: Collection[Origin], faults: Faults
+    ) -> None:
         self.app = app
+        self._faults = faults
         self._hosts = None if hosts is None else LOOPBACK_NAMES.union(map(str.lower, hosts))
         self._origins = frozenset(map(str, origins))
         self._is_own = lru_cache(CACHED_HOSTS)(self._judge)
@@ -40,7 +43,7 @@ class SameOrigin:
         try:
             self._check(scope)
         except ProductError as error:
-            await fault_response(scope, error)(scope, receive, send)
+            await self._faults(scope, error)(scope, receive, send)
             return
         await self.app(scope, receive, send)
 

@@ -15,11 +15,11 @@ from sqlalchemy import update as sql_update
 from sqlmodel import Field, SQLModel, col, func, select
 from sqlmodel.sql.expression import SelectOfScalar
 
+from models.check import CheckConfig
 from models.config import (
     EVERY_DEPARTMENT,
     IDENTITY,
     INBOX_FIELDS,
-    SERVER_CONFIGS,
     SERVER_FIELDS,
     InboxConfig,
     MailProtocol,
@@ -43,7 +43,7 @@ from models.stored import (
     secret_of,
     secret_place,
 )
-from models.validation import sentence, validated_value
+from models.validation import sentence
 
 _NOTHING: dict[str, Any] = dict.fromkeys(
     f"{protocol}_{name}" for protocol in PROTOCOLS for name in ("oauth2", "consent_id", *SECRETS)
@@ -211,17 +211,20 @@ def sorted_by(orders: Sequence[tuple[InboxOrder, Order]]) -> Any:
 # -------------------------------------------------------------------------------------- rules about the stored inbox
 
 
-def password_problems(values: Mapping[str, Any], stored: StoredInbox | None, keyring: Keyring) -> list[Problem]:
+def password_problems(
+    values: Mapping[str, Any], known: InboxConfig | CheckConfig, stored: StoredInbox | None, keyring: Keyring
+) -> list[Problem]:
     """A secret may be left out only where a stored one would go to the very place that it was set for.
 
     That it was set for it is proved by decrypting it: somebody may have written the database past this server.
+    `known` is what `values` were validated to, if only in part (`as_far_as_valid`).
     """
     problems = []
     for protocol in PROTOCOLS:
         given = values.get(protocol)
         if isinstance(given, Mapping):
             server = stored.server(protocol) if stored else None
-            found = _secret_problems(protocol, given, server)
+            found = _secret_problems(protocol, given, getattr(known, protocol), server)
             if stored and server and not found:
                 lost = lost_secrets(stored, protocol, _keep_stored(given, server), keyring)
                 found = [lost_problem(protocol, name, "input") for name in lost]
@@ -247,15 +250,18 @@ def _keep_stored(given: Mapping[str, Any], stored: StoredServer) -> list[str]:
     return [name for name in stored.secrets if not renewed.get(name)]
 
 
-def _secret_problems(protocol: MailProtocol, given: Mapping[str, Any], stored: StoredServer | None) -> list[Problem]:
+def _secret_problems(
+    protocol: MailProtocol, given: Mapping[str, Any], known: ServerConfig, stored: StoredServer | None
+) -> list[Problem]:
     path = ("input", protocol)
     consent, has_password = given.get("oauth2"), given.get("password") is not None
     if consent is not None and has_password:
         where = (*path, "oauth2")
         return [Problem(ErrorCode.INVALID, sentence(where, "can't be given together with password"), where)]
-    stays = stored is not None and _stays(protocol, given, stored)
+    stays = stored is not None and _stays(given, known, stored)
     if isinstance(consent, Mapping):
-        return _consent_problems((*path, "oauth2"), consent, stored.oauth2 if stored else None, stays)
+        is_of_stored = stays and stored and stored.oauth2 and stored.oauth2.is_client_of(consent, known.oauth2)
+        return _consent_problems((*path, "oauth2"), consent, stored.oauth2 if stored else None, bool(is_of_stored))
     if has_password or consent is not None:
         return []
     if stored and stored.oauth2 and "oauth2" in given:
@@ -267,7 +273,7 @@ def _consent_problems(
     path: FieldPath, given: Mapping[str, Any], stored: StoredOAuth2 | None, stays: bool
 ) -> list[Problem]:
     """A client secret that is null is none: it is missing only where it is left out, and one is stored."""
-    if stored and stays and stored.is_client_of(given):
+    if stays:
         return []
     why = _MOVED.replace("secure", "secure, tokenUrl, clientId") if stored else ""
     problems = [] if given.get("refreshToken") is not None else [_required((*path, "refreshToken"), why)]
@@ -289,10 +295,8 @@ def address_problems(transaction: Transaction, email: object, stored: StoredInbo
     return [Problem(ErrorCode.TAKEN, sentence(path, "is already used by another inbox"), path)]
 
 
-def version_problems(values: Mapping[str, Any], stored: StoredInbox | None) -> list[Problem]:
+def version_problems(wanted: int | None, stored: StoredInbox | None) -> list[Problem]:
     """Where the caller names a version, the stored one must be that one."""
-    given = values.get("ifVersion")
-    wanted = None if given is None else validated_value(InboxConfig, "if_version", given)
     actual = stored.version if stored else None
     if wanted is None or wanted == actual:
         return []
@@ -301,18 +305,17 @@ def version_problems(values: Mapping[str, Any], stored: StoredInbox | None) -> l
     return [Problem(ErrorCode.CONFLICT, sentence(path, f"{now_at}: read the inbox again"), path)]
 
 
-def _stays(protocol: MailProtocol, given: Mapping[str, Any], stored: StoredServer) -> bool:
+def _stays(given: Mapping[str, Any], known: ServerConfig, stored: StoredServer) -> bool:
     """Whether a secret would go where it goes now. To trust one more certificate is to let somebody else read it."""
-    config = SERVER_CONFIGS[protocol]
-    trusted = given.get("tlsFingerprint")
-    if trusted is not None and validated_value(config, "tls_fingerprint", trusted) != stored.tls_fingerprint:
+    if given.get("tlsFingerprint") is not None and known.tls_fingerprint != stored.tls_fingerprint:
         return False
-    return all(_is_as_stored(config, name, given[name], getattr(stored, name)) for name in IDENTITY if name in given)
+    return all(_is_as_stored(name, given[name], known, stored) for name in IDENTITY if name in given)
 
 
-def _is_as_stored(config: type[ServerConfig], name: str, given: object, stored: object) -> bool:
-    """What is spelled as it is stored, as in every update, is not validated once more."""
-    return (type(given) is type(stored) and given == stored) or validated_value(config, name, given) == stored
+def _is_as_stored(name: str, given: object, known: ServerConfig, stored: StoredServer) -> bool:
+    """An empty name of a relay is refused by itself, and yet the stored one."""
+    wanted = getattr(stored, name)
+    return getattr(known, name, None) == wanted or (type(given) is type(wanted) and given == wanted)
 
 
 # ------------------------------------------------------------------------------------------------------------ writing

@@ -16,7 +16,7 @@ from models.account import Grant
 from models.errors import ErrorCode
 from models.fields import HttpsUrl, LongLine, LongSecret, Password, Username, invalid
 from models.secrets import Secret
-from models.validation import Input, names_of, patch_of, validated_value
+from models.validation import Input, names_of, patch_of
 
 CONSENT_ID = 32
 """Hexadecimal digits of the name of a consent."""
@@ -169,11 +169,13 @@ class StoredOAuth2:
                 del values[_PUBLIC[name]]
         return values
 
-    def is_client_of(self, values: Mapping[str, Any]) -> bool:
-        """Whether an input means this application at this address, which a provider may give."""
-        provider = validated_value(OAuth2Config, "provider", values.get("provider"))
-        url = validated_value(OAuth2Config, "token_url", values.get("tokenUrl")) or _preset(provider, "token_url")
-        client_id = validated_value(OAuth2Config, "client_id", values.get("clientId", self.client_id))
+    def is_client_of(self, values: Mapping[str, Any], known: OAuth2Config | None) -> bool:
+        """Whether an input means this application at this address, which a provider may give.
+
+        `known` is what it was validated to, if only in part.
+        """
+        url = getattr(known, "token_url", None) or _preset(getattr(known, "provider", None), "token_url")
+        client_id = getattr(known, "client_id", None) if "clientId" in values else self.client_id
         return (url, client_id) == (self.token_url, self.client_id)
 
 

@@ -21,19 +21,24 @@ _WHERE_TO: Mapping[MailProtocol, Callable[[Any], tuple[Any, ...]]] = {
     protocol: attrgetter(*(f"{protocol}_{name}" for name in (*IDENTITY, "tls_fingerprint"))) for protocol in PROTOCOLS
 }
 """What says where the secrets of a server are sent, beside the address and the client of a consent."""
+_COLUMNS: Mapping[MailProtocol, Callable[[Any], tuple[Any, ...]]] = {
+    protocol: attrgetter(*(f"{protocol}_{name}" for name in SERVER_FIELDS[protocol])) for protocol in PROTOCOLS
+}
 
 
 class StoredServer(NamedTuple):
     """A server config as it may be shown: without its secrets."""
 
+    has_password: bool
+    oauth2: StoredOAuth2 | None
+
+    # In the order of `SERVER_FIELDS`.
     server: str
     port: int
     username: str
     secure: bool
-    has_password: bool
-    max_retries: int
     tls_fingerprint: str | None
-    oauth2: StoredOAuth2 | None
+    max_retries: int = 0
 
     @property
     def secrets(self) -> list[str]:
@@ -91,29 +96,13 @@ class StoredInbox(NamedTuple):
 
     @property
     def smtp(self) -> StoredServer:
-        return StoredServer(
-            self.smtp_server,
-            self.smtp_port,
-            self.smtp_username,
-            self.smtp_secure,
-            self.smtp_password != NO_SECRET and self.smtp_username != "",  # an empty one is none: a relay
-            0,
-            self.smtp_tls_fingerprint,
-            _oauth2(self.smtp_oauth2, self.smtp_client_secret),
-        )
+        has_password = self.smtp_password != NO_SECRET and self.smtp_username != ""  # an empty one is none: a relay
+        return StoredServer(has_password, _oauth2(self.smtp_oauth2, self.smtp_client_secret), *_COLUMNS["smtp"](self))
 
     @property
     def imap(self) -> StoredServer:
-        return StoredServer(
-            self.imap_server,
-            self.imap_port,
-            self.imap_username,
-            self.imap_secure,
-            self.imap_password != NO_SECRET,
-            self.imap_max_retries,
-            self.imap_tls_fingerprint,
-            _oauth2(self.imap_oauth2, self.imap_client_secret),
-        )
+        has_password = self.imap_password != NO_SECRET
+        return StoredServer(has_password, _oauth2(self.imap_oauth2, self.imap_client_secret), *_COLUMNS["imap"](self))
 
     def server(self, protocol: MailProtocol) -> StoredServer:
         return self.smtp if protocol == "smtp" else self.imap

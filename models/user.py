@@ -1,7 +1,7 @@
 """Users as they are stored: the table, the inputs that set one, and the statements. Knows no token and no request."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Self
@@ -168,11 +168,11 @@ def count() -> SelectOfScalar[int]:
     return select(func.count()).select_from(User)
 
 
-def taken_problems(session: Session, values: Mapping[str, Any], user_id: str | None) -> list[Problem]:
-    """Username and address must not belong to another user."""
+def taken_problems(session: Session, known: UserConfig, user_id: str | None) -> list[Problem]:
+    """Username and address must not belong to another user. `known` may be valid in part: see `as_far_as_valid`."""
     problems = []
     for name, column, key in (("username", User.username_key, folded), ("email", User.email_key, address_key)):
-        value = validated_value(UserConfig, name, values.get(name))
+        value = getattr(known, name, None)
         if not isinstance(value, str):
             continue
         owner = session.exec(select(User.id).where(column == key(value))).first()

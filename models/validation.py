@@ -1,8 +1,9 @@
 """Turns what pydantic finds wrong with an input into `Problem`s. Knows no noun, and repeats no value that was sent."""
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from functools import cache
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 from pydantic.alias_generators import to_camel
@@ -78,6 +79,35 @@ def validated_value(model: type[Input], name: str, value: object) -> object:
         return _adapter(model, name).validate_python(value)
     except ValidationError:
         return None
+
+
+def as_far_as_valid(model: type[InputT], values: Mapping[str, Any]) -> InputT:
+    """What can still be judged of an input that was refused as a whole: each of its fields that is right by itself.
+
+    A field that is wrong counts as left out; where it has no default, it is no attribute of what is returned.
+    """
+    found: dict[str, Any] = {}
+    for name, outside in names_of(model).items():
+        if outside in values:
+            with suppress(ValidationError):
+                found[outside] = _right_part(model, name, values[outside])
+    return model.model_construct(**found)  # type: ignore[return-value]
+
+
+def _right_part(model: type[Input], name: str, value: object) -> object:
+    """Raises ValidationError. Of an object, what is right in it."""
+    nested = _nested(model, name)
+    if nested and isinstance(value, Mapping):
+        return as_far_as_valid(nested, value)
+    return _adapter(model, name).validate_python(value)
+
+
+@cache
+def _nested(model: type[Input], name: str) -> type[Input] | None:
+    """The input that the field holds, if it is an object."""
+    annotation = model.model_fields[name].annotation
+    parts = [part for part in (annotation, *get_args(annotation)) if isinstance(part, type) and issubclass(part, Input)]
+    return parts[0] if parts else None
 
 
 def sentence(path: FieldPath, rest: str) -> str:

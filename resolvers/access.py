@@ -25,9 +25,6 @@ _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 _Resolver = Callable[Concatenate[Context, _Arguments], Awaitable[_Result]]
 
-RULES: dict[str, str] = {}
-"""The rule of every operation, by the name of its resolver."""
-
 MAX_USER_ID_LENGTH = 64
 MAX_CACHED_TOKENS = 10_000
 """Digests of tokens that were right: what they are used for is never slowed down."""
@@ -41,7 +38,7 @@ def requires(*permissions: Permission) -> Callable[[_Resolver[_Arguments, _Resul
     """Asks for a caller with one of the permissions before the resolver runs; without any, for a caller."""
 
     def decorate(resolver: _Resolver[_Arguments, _Result]) -> _Resolver[_Arguments, _Result]:
-        name = _operation(resolver, " or ".join(permission.name for permission in permissions) or "any user")
+        name = _operation(resolver)
 
         @functools.wraps(resolver)
         async def wrapper(context: Context, /, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
@@ -49,26 +46,31 @@ def requires(*permissions: Permission) -> Callable[[_Resolver[_Arguments, _Resul
                 await context.require(*permissions)
                 return await resolver(context, *args, **kwargs)
 
-        return wrapper
+        return _ruled(wrapper, " or ".join(permission.name for permission in permissions) or "any user")
 
     return decorate
 
 
 def public(resolver: _Resolver[_Arguments, _Result]) -> _Resolver[_Arguments, _Result]:
     """Marks a resolver that anybody may call."""
-    name = _operation(resolver, "anybody")
+    name = _operation(resolver)
 
     @functools.wraps(resolver)
     async def wrapper(context: Context, /, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
         with context.observer.resolving(name, context.api):
             return await resolver(context, *args, **kwargs)
 
-    return wrapper
+    return _ruled(wrapper, "anybody")
 
 
-def _operation(resolver: Callable[..., Any], rule: str) -> str:
-    """The name under which the operation is counted and traced, whichever way it comes. Notes its rule."""
-    RULES[resolver.__name__] = rule
+def _ruled(resolver: _Resolver[_Arguments, _Result], rule: str) -> _Resolver[_Arguments, _Result]:
+    """Writes the rule on the resolver itself, in words, for whoever lists the operations."""
+    resolver.rule = rule  # type: ignore[attr-defined]
+    return resolver
+
+
+def _operation(resolver: Callable[..., Any]) -> str:
+    """The name under which the operation is counted and traced, whichever way it comes."""
     first, *others = resolver.__name__.split("_")
     return first + "".join(map(str.capitalize, others))
 

@@ -20,7 +20,7 @@ from models.errors import ErrorCode, MailFailure, Problem, Refused
 from models.secrets import Keyring
 from models.stored import PROTOCOLS, StoredInbox, account, lost_secrets
 from models.user import Permission
-from models.validation import examine, sentence, validated_value
+from models.validation import as_far_as_valid, examine, sentence, validated_value
 from resolvers.access import requires
 from resolvers.context import Context
 from resolvers.mail_limits import CHECKS_PER_USER
@@ -59,7 +59,7 @@ async def check_email_inbox(context: Context, values: Mapping[str, Any]) -> Chec
     stored = None if values.get("id") is None else await stored_inbox(context, values["id"], "input", "id")
     config = _examine(values, stored, context.keyring)
     accounts = _accounts(config, stored, context.keyring)
-    async with context.mail_quota.slot(CHECKS_PER_USER, user_id):
+    async with context.mail_quota.slot(CHECKS_PER_USER, user_id, context.aside):
         checked = await _ask(context, accounts, config.email or (stored.email if stored else ""))
     log.info("inbox checked", inbox=stored.id if stored else "unsaved", **dict(_log_fields(checked)))
     return checked
@@ -97,7 +97,8 @@ def with_hint(failure: MailFailure, *path: str) -> Problem:
 
 def _examine(values: Mapping[str, Any], stored: StoredInbox | None, keyring: Keyring) -> CheckConfig:
     config, problems = examine(CheckConfig, values, "input")
-    problems += inboxes.password_problems(values, stored, keyring)
+    known = config or as_far_as_valid(CheckConfig, values)
+    problems += inboxes.password_problems(values, known, stored, keyring)
     given = [protocol for protocol in PROTOCOLS if values.get(protocol) is not None]
     if stored is None and not given:
         problems.append(_required("id", "is required where neither smtp nor imap is given"))

@@ -1,7 +1,8 @@
 """What every resolver is given as its first argument. Knows no web framework."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from typing import Self
 
 from mail.service import Mail
@@ -11,7 +12,7 @@ from models.observer import Observer
 from models.secrets import Keyring
 from models.user import Permission, User
 from resolvers.events import Events
-from resolvers.mail_limits import MailQuota
+from resolvers.mail_limits import Aside, MailQuota
 from resolvers.throttle import Throttle
 
 
@@ -54,7 +55,7 @@ async def no_caller() -> Caller | None:
 class Context:
     """The world of one request. `authenticate` asks the database who the caller is; `address` is the client's.
 
-    `api` is the way that the request came, for whoever counts.
+    `api` is the way that the request came, for whoever counts; `aside`, what it does while it waits for slow work.
     """
 
     database: Database
@@ -68,6 +69,7 @@ class Context:
     address: str = ""
     request_id: str = ""
     api: str = "shell"
+    aside: Aside = nullcontext
 
     async def caller(self) -> Caller:
         """Raises Unauthenticated."""
@@ -83,20 +85,6 @@ class Context:
             raise Forbidden
         return caller
 
-    def acting_as(
-        self, authenticate: FindCaller, address: str = "", request_id: str = "", api: str | None = None
-    ) -> Self:
-        """The same world for another request, which came this way."""
-        return type(self)(
-            self.database,
-            self.keyring,
-            self.events,
-            self.throttle,
-            self.mail,
-            self.mail_quota,
-            self.observer,
-            authenticate,
-            address,
-            request_id,
-            self.api if api is None else api,
-        )
+    def acting_as(self, authenticate: FindCaller) -> Self:
+        """The same request, sent by somebody else."""
+        return replace(self, authenticate=authenticate)

@@ -22,7 +22,7 @@ from models.paging import CountedPage, Order, Window
 from models.secrets import Keyring
 from models.stored import PROTOCOLS, StoredInbox
 from models.user import Permission
-from models.validation import Examined, examine, validated_value
+from models.validation import as_far_as_valid, examine, validated_value
 from resolvers.access import SEES_INBOXES, requires
 from resolvers.context import Caller, Context
 from resolvers.events import Event
@@ -44,6 +44,16 @@ class SavedInbox:
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """An input, validated once. `known` is its config, or what of one that was refused is right: see `_wanted`."""
+
+    values: Mapping[str, Any]
+    config: InboxConfig | None
+    problems: Sequence[Problem]
+    known: InboxConfig
+
+
+@dataclass(frozen=True, slots=True)
 class InboxChange:
     """A change as one caller may know of it."""
 
@@ -61,11 +71,11 @@ async def set_email_inbox(context: Context, values: Mapping[str, Any]) -> SavedI
 
     Raises Refused with every problem, those with what is stored included.
     """
-    caller, examined = await context.caller(), examine(InboxConfig, values, "input")
+    caller, wanted = await context.caller(), _wanted(values)
 
     def unit(transaction: Transaction) -> SavedInbox:
-        stored = _stored(transaction, values.get("id"))
-        return _set_over(transaction, values, examined, stored, context.keyring, caller.id)
+        stored = _stored(transaction, wanted.known.id)
+        return _set_over(transaction, wanted, stored, context.keyring, caller.id)
 
     return _announce(context, await context.database.write(unit))
 
@@ -76,12 +86,11 @@ async def update_email_inbox(context: Context, values: Mapping[str, Any]) -> Sav
     caller = await context.caller()
 
     def unit(transaction: Transaction) -> SavedInbox:
-        stored = _stored(transaction, values.get("id"))
+        stored = _stored(transaction, validated_value(InboxConfig, "id", values.get("id")))
         if stored is None:
             raise Refused.because(ErrorCode.NOT_FOUND, "No inbox has this id.", "input", "id")
-        merged = _merge(stored.as_values(), values)
-        examined = examine(InboxConfig, merged, "input")
-        return _set_over(transaction, merged, examined, stored, context.keyring, caller.id)
+        wanted = _wanted(_merge(stored.as_values(), values))
+        return _set_over(transaction, wanted, stored, context.keyring, caller.id)
 
     return _announce(context, await context.database.write(unit))
 
@@ -98,7 +107,7 @@ async def delete_email_inbox(context: Context, inbox_id: str) -> str:
     caller = await context.caller()
 
     def unit(transaction: Transaction) -> None:
-        stored = _stored(transaction, inbox_id)
+        stored = _stored(transaction, validated_value(InboxConfig, "id", inbox_id))
         if stored is None:
             raise Refused.because(ErrorCode.NOT_FOUND, "No inbox has this id.", "id")
         inboxes.delete(transaction, stored.id)
@@ -213,23 +222,26 @@ def _as_seen_by(caller: Caller, event: Event) -> InboxChange | None:
 
 def set_in(transaction: Transaction, values: Mapping[str, Any], keyring: Keyring, by: str | None) -> SavedInbox:
     """Sets an inbox within a transaction. Raises Refused with every problem, those with what is stored included."""
-    examined = examine(InboxConfig, values, "input")
-    return _set_over(transaction, values, examined, _stored(transaction, values.get("id")), keyring, by)
+    wanted = _wanted(values)
+    return _set_over(transaction, wanted, _stored(transaction, wanted.known.id), keyring, by)
+
+
+def _wanted(values: Mapping[str, Any]) -> Wanted:
+    """Of what is refused, the rest is held against what is stored all the same: every problem is told at once."""
+    config, problems = examine(InboxConfig, values, "input")
+    return Wanted(values, config, problems, config or as_far_as_valid(InboxConfig, values))
 
 
 def _set_over(
-    transaction: Transaction,
-    values: Mapping[str, Any],
-    examined: Examined[InboxConfig],
-    stored: StoredInbox | None,
-    keyring: Keyring,
-    by: str | None,
+    transaction: Transaction, wanted: Wanted, stored: StoredInbox | None, keyring: Keyring, by: str | None
 ) -> SavedInbox:
-    config, problems = examined[0], list(examined[1])
-    problems += inboxes.password_problems(values, stored, keyring)
-    email = config.email if config else validated_value(InboxConfig, "email", values.get("email"))
-    problems += inboxes.address_problems(transaction, email, stored)
-    problems += inboxes.version_problems(values, stored)
+    config, known = wanted.config, wanted.known
+    problems = [
+        *wanted.problems,
+        *inboxes.password_problems(wanted.values, known, stored, keyring),
+        *inboxes.address_problems(transaction, getattr(known, "email", None), stored),
+        *inboxes.version_problems(known.if_version, stored),
+    ]
     if config is None or problems:
         raise Refused(problems)
     previous = stored.department if stored else None
@@ -239,9 +251,8 @@ def _set_over(
     return SavedInbox(saved, created=stored is None, config=config)
 
 
-def _stored(transaction: Transaction, inbox_id: object) -> StoredInbox | None:
-    known_id = None if inbox_id is None else validated_value(InboxConfig, "id", inbox_id)
-    found = transaction.run(inboxes.TO_CHANGE, id=known_id) if isinstance(known_id, str) else []
+def _stored(transaction: Transaction, valid_id: object) -> StoredInbox | None:
+    found = transaction.run(inboxes.TO_CHANGE, id=valid_id) if isinstance(valid_id, str) else []
     return found[0] if found else None
 
 

@@ -6,9 +6,10 @@ from models import key
 from models.database import Database
 from models.keyfile import KeyFile
 from models.secrets import Keyring
+from resolvers.context import Context
 
 
-async def rotate_keys(database: Database, keyring: Keyring, key_file: KeyFile | None) -> int:
+async def rotate_keys(context: Context, key_file: KeyFile | None) -> int:
     """Encrypts every mail password with a new key and returns how many inboxes that changed.
 
     With a key file, a new key is put in front of it; without one (EMAIL_INBOX_SECRET_KEYS), the first key given is the
@@ -17,7 +18,7 @@ async def rotate_keys(database: Database, keyring: Keyring, key_file: KeyFile | 
     Raises Unavailable where another rotation is under way.
     """
     with key_file.changing() if key_file else nullcontext():
-        return await _rotate(database, keyring, key_file)
+        return await _rotate(context.database, context.keyring, key_file)
 
 
 async def _rotate(database: Database, keyring: Keyring, key_file: KeyFile | None) -> int:

@@ -7,8 +7,7 @@ of its own: neither keeps the other waiting, nor ordinary requests. The counts l
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
-from contextvars import ContextVar
+from contextlib import AbstractContextManager, asynccontextmanager
 
 from limits import RateLimitItem, parse
 
@@ -27,7 +26,7 @@ MAX_RUNNING_HASHES = 2
 MAX_WAITING_LOGINS = 16
 MAX_WAITING_PASSWORDS = 8
 
-ASIDE: ContextVar[Callable[[], AbstractContextManager[None]]] = ContextVar("aside", default=nullcontext)
+Aside = Callable[[], AbstractContextManager[None]]
 """What a request does while it waits for a turn, or has it: it takes no place of those that are worked on."""
 
 
@@ -46,12 +45,12 @@ class WorkQueue:
             raise Unavailable(self._busy)
 
     @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
+    async def slot(self, aside: Aside) -> AsyncIterator[None]:
         """Waits for a turn, and has it within. Raises Unavailable."""
         self.check()
         self._entered += 1
         try:
-            with ASIDE.get()():
+            with aside():
                 async with self._working:
                     yield
         finally:
@@ -74,7 +73,7 @@ class MailQuota:
         )
 
     @asynccontextmanager
-    async def slot(self, limit: RateLimitItem, user_id: str | None) -> AsyncIterator[None]:
+    async def slot(self, limit: RateLimitItem, user_id: str | None, aside: Aside) -> AsyncIterator[None]:
         """Waits for a turn of this user, and has it within. Whoever works from the shell (None) is not counted.
 
         Raises RateLimited where the user has had as many as the limit says, and Unavailable where too many wait.
@@ -83,7 +82,7 @@ class MailQuota:
         places.check()
         if user_id is not None:
             self._count(limit, user_id)
-        async with places.slot():
+        async with places.slot(aside):
             yield
 
     def _count(self, limit: RateLimitItem, user_id: str) -> None:

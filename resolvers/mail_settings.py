@@ -20,7 +20,7 @@ async def mail_server_settings(context: Context, email: str) -> Proposals:
     if validated_value(InboxConfig, "email", email) is None:
         raise BadRequest("email must be an e-mail address, such as support@example.org.")
     caller = await context.caller()
-    async with context.mail_quota.slot(LOOKUPS_PER_USER, caller.id):
+    async with context.mail_quota.slot(LOOKUPS_PER_USER, caller.id, context.aside):
         await import_in_thread("mail.settings.discovery")
         from mail.settings.discovery import settings_for
 

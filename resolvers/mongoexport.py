@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 READ_BYTES = 1 << 20
@@ -149,15 +150,17 @@ def _refuse(name: str) -> float:
     raise ValueError(name)
 
 
-_TYPES: dict[str, Callable[[Any], Any]] = {
-    "$oid": _text,
-    "$symbol": _text,
-    "$uuid": _text,
-    "$numberInt": int,
-    "$numberLong": int,
-    "$numberDouble": _number,
-    "$numberDecimal": _number,
-    "$date": _moment,
-    "$undefined": lambda _: None,
-}
+_TYPES: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
+    {
+        "$oid": _text,
+        "$symbol": _text,
+        "$uuid": _text,
+        "$numberInt": int,
+        "$numberLong": int,
+        "$numberDouble": _number,
+        "$numberDecimal": _number,
+        "$date": _moment,
+        "$undefined": lambda _: None,
+    }
+)
 _DECODER = json.JSONDecoder(object_hook=_plain, parse_float=_number, parse_constant=_refuse)

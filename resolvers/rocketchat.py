@@ -22,7 +22,7 @@ from models.errors import ErrorCode, Refused
 from models.secrets import Keyring
 from models.stored import PROTOCOLS
 from models.user import Permission, User, UserConfig
-from models.validation import examine
+from models.validation import as_far_as_valid, examine
 from resolvers.access import requires
 from resolvers.context import Context
 from resolvers.inbox import set_in
@@ -152,7 +152,8 @@ def _store_user(session: Transaction, document: _Document) -> User:
     config, problems = examine(UserConfig, values, "input")
     stored = session.get(User, config.id) if config and config.id else None
     was_active = stored is None or stored.active
-    problems += users.taken_problems(session, values, stored.id if stored else None)
+    known = config or as_far_as_valid(UserConfig, values)
+    problems += users.taken_problems(session, known, stored.id if stored else None)
     if config is None or problems:
         raise Refused(problems)
     _keep_a_manager(session, config, stored)

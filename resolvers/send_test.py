@@ -40,7 +40,7 @@ async def send_test_email(context: Context, inbox_id: str, to: str | None = None
     recipient = _recipient(inbox, to, caller)
     account = stored_account(inbox, "smtp", context.keyring)
     message = test_message(inbox.sender_info, inbox.email, recipient)
-    async with context.mail_quota.slot(CHECKS_PER_USER, caller.id):
+    async with context.mail_quota.slot(CHECKS_PER_USER, caller.id, context.aside):
         await import_in_thread("mail.check")
         from mail.check import send
 

@@ -43,7 +43,7 @@ async def login(context: Context, username: str, password: str) -> NewLogin:
     """
     _judge_lengths(username, password)
     context.throttle.login(context.address, username)
-    async with context.mail_quota.logins.slot():
+    async with context.mail_quota.logins.slot(context.aside):
         user = await _verify(context, username, password)
     token, ends, stored = tokens.new_token(), now() + tokens.LOGIN_LIFETIME, user.password_hash
 

@@ -8,7 +8,7 @@ from sqlmodel import Session
 
 from models import token as tokens
 from models.database.columns import now
-from models.errors import ErrorCode, Forbidden, Problem, Refused, Unauthenticated
+from models.errors import ErrorCode, Forbidden, Problem, Refused, Unauthenticated, shortened
 from models.secrets import Secret
 from models.token import AccessToken, TokenConfig
 from models.user import Permission, UserConfig
@@ -69,6 +69,13 @@ async def revoke_access_token(context: Context, token_id: str) -> str:
     ):
         raise Refused.because(ErrorCode.NOT_FOUND, "You have no access token with this id.", "id")
     return token_id
+
+
+async def revoke_any_access_token(context: Context, token_id: str) -> None:
+    """Ends a token, whoever's it is, which only the shell asks for. Raises Forbidden, Refused."""
+    await context.require(Permission.MANAGE_USERS)
+    if not await context.database.write(lambda session: tokens.revoke(session, token_id)):
+        raise Refused.because(ErrorCode.NOT_FOUND, f"There is no token with id {shortened(token_id)!r}.", "id")
 
 
 def _excess(config: TokenConfig, caller: Caller) -> list[Problem]:

@@ -10,11 +10,11 @@ from sqlmodel import Session
 from models import token as tokens
 from models import user as users_
 from models.database.search import search_page
-from models.errors import ErrorCode, Forbidden, Problem, Refused
+from models.errors import ErrorCode, Forbidden, Problem, Refused, shortened
 from models.paging import CountedPage, Order, Window
 from models.password import hash_password
 from models.user import Permission, User, UserConfig, UserOrder
-from models.validation import examine, validated_value
+from models.validation import as_far_as_valid, examine, validated_value
 from resolvers.access import SEES_INBOXES, requires
 from resolvers.context import Caller, Context
 from resolvers.filters import text_filter
@@ -76,6 +76,16 @@ async def users(context: Context, window: Window, search: str | None = None) -> 
     return await search_page(context.database, User, wanted, (), window, UserOrder.USERNAME, Order.ASC)
 
 
+async def find_user(context: Context, name: str) -> User:
+    """The user with this username, address or id, which only the shell asks for. Raises Forbidden, Refused."""
+    await context.require(Permission.MANAGE_USERS)
+    read = context.database.read
+    found = [*await read(users_.by_login(name)), *await read(users_.by_id(name))]
+    if not found:
+        raise Refused.because(ErrorCode.NOT_FOUND, f"There is no user {shortened(name)!r}.", "user")
+    return found[0]
+
+
 @dataclass(frozen=True, slots=True)
 class OwnUser:
     """A user who has just logged in, and so may see all of it: with whatever credentials the request came."""
@@ -107,7 +117,8 @@ def _set(
     config, problems = examine(UserConfig, values, "input")
     if config is not None:
         problems += _excess(config, caller)
-    problems += users_.taken_problems(session, values, stored.id if stored else None)
+    known = config or as_far_as_valid(UserConfig, values)
+    problems += users_.taken_problems(session, known, stored.id if stored else None)
     if config is None or problems:
         raise Refused(problems)
     return users_.store(session, config, stored, password_hash)
@@ -148,7 +159,7 @@ async def _hash(context: Context, values: Mapping[str, Any]) -> str | None:
     password = validated_value(UserConfig, "password", values.get("password"))
     if not isinstance(password, str):
         return None
-    async with context.mail_quota.passwords.slot():
+    async with context.mail_quota.passwords.slot(context.aside):
         return await asyncio.to_thread(hash_password, password)
 
 

@@ -1,5 +1,6 @@
 """How an error is printed on the REST path: the one place for its bodies. Knows no endpoint."""
 
+from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
 from starlette.responses import Response
@@ -141,6 +142,15 @@ def to_response(error: ProductError, sent: dict[str, Any]) -> Response:
             return _not_sent(error.problem)
         case _:
             return failure(str(error), error.status, retry_headers(error))
+
+
+def rest_fault(error: ProductError, request_id: str) -> JsonAnswer:
+    """The answer to a request that could not reach any endpoint."""
+    # Old clients know a refusal by this word.
+    body: dict[str, Any] = {"success": False, "error": "unauthorized" if isinstance(error, Forbidden) else str(error)}
+    if error.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        body["requestId"] = request_id
+    return JsonAnswer(body, error.status, retry_headers(error))
 
 
 def dotted(path: FieldPath | None) -> str | None:

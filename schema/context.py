@@ -1,7 +1,8 @@
 """What the fields of one GraphQL request share: the resolvers' context, and the loaders that gather their look-ups."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 import strawberry
@@ -15,7 +16,7 @@ from resolvers.user import users_by_id
 
 @dataclass
 class GraphQLContext:
-    """All but `context` and `users` is for a WebSocket alone.
+    """All but `context` is for a WebSocket alone.
 
     `connection_params` is what the client sent when it connected. `admit` lets larger messages in, `identified` says
     that the client is known; `anonymous` is true where the client has connected without credentials.
@@ -27,11 +28,11 @@ class GraphQLContext:
     admit: Callable[[], None] | None = None
     identified: Callable[[], None] | None = None
     anonymous: bool = False
-    users: DataLoader[str, User | None] = field(init=False)
 
-    def __post_init__(self) -> None:
-        # Kept within one look-up only: a WebSocket's context outlives what a cache would hold.
-        self.users = DataLoader(self._load_users, cache=False)
+    @cached_property
+    def users(self) -> DataLoader[str, User | None]:
+        """Users by id. None is kept: a WebSocket's context outlives what a cache would hold."""
+        return DataLoader(partial(_load_users, self.context), cache=False)  # not `self`, which would refer to itself
 
     def admitted(self, *, anonymous: bool) -> None:
         """The connection is acknowledged."""
@@ -41,9 +42,10 @@ class GraphQLContext:
         if self.identified and not anonymous:
             self.identified()
 
-    async def _load_users(self, user_ids: list[str]) -> list[User | None]:
-        found = await users_by_id(self.context, user_ids)
-        return [found.get(user_id) for user_id in user_ids]
+
+async def _load_users(context: Context, user_ids: list[str]) -> list[User | None]:
+    found = await users_by_id(context, user_ids)
+    return [found.get(user_id) for user_id in user_ids]
 
 
 Info = strawberry.Info[GraphQLContext, None]

@@ -1,6 +1,9 @@
 """Inputs to set inboxes from, valid until a test says otherwise."""
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, get_args
+
+from pydantic import BaseModel
 
 SMTP_PASSWORD = "smtp-secret-1"
 IMAP_PASSWORD = "imap-secret-1"
@@ -40,6 +43,30 @@ def inbox_values(**changes: Any) -> dict[str, Any]:
         else:
             place[name] = value
     return values
+
+
+def leaves(model: type[BaseModel], above: str = "", between: str = ".") -> Iterator[str]:
+    """The paths of the fields of an input, as they are spelled outside."""
+    for info in model.model_fields.values():
+        nested = [part for part in (info.annotation, *get_args(info.annotation)) if _is_model(part)]
+        if nested:
+            yield from leaves(nested[0], f"{above}{info.alias}{between}", between)
+        else:
+            yield f"{above}{info.alias}"
+
+
+def lengths(model: type[BaseModel]) -> dict[str, int]:
+    """The greatest length of each text of an input that has no form of its own, as ids and fingerprints do."""
+    return {
+        name: kind["maxLength"]
+        for name, info in model.model_json_schema()["properties"].items()
+        for kind in (info, *info.get("anyOf", []))
+        if "maxLength" in kind and name not in ("id", "tlsFingerprint")
+    }
+
+
+def _is_model(annotation: object) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def consent(**changes: Any) -> dict[str, Any]:

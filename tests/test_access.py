@@ -14,11 +14,11 @@ from edge.answers import to_iso
 from models.database.columns import now
 from models.errors import Unavailable
 from models.user import Permission, User
-from resolvers.access import RULES
 from rest import ROUTES
 from schema import build_schema
 from tests.api import JSON_TYPE, Api, GraphQLApi
 from tests.inboxes import inbox_values
+from tests.rules import rules
 from tests.running import ADMIN_ID, ADMIN_TOKEN, Running
 from tests.users import CREATE_TOKEN, REVOKE, ask, caller, codes
 
@@ -82,7 +82,7 @@ def root_fields() -> set[str]:
 def test_every_operation_has_a_rule_and_a_row_in_the_matrix() -> None:
     names = root_fields()
     assert names == set(GRAPHQL)
-    assert {snake_case(name) for name in names} <= set(RULES)
+    assert {snake_case(name) for name in names} <= set(rules())
     routes = {(method, route.path) for route in ROUTES for method in (route.methods or ()) if method != "HEAD"}
     assert routes == set(REST)
 

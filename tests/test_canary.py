@@ -19,7 +19,10 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
+from models.config import ImapConfig, InboxConfig
 from models.database import open_database
+from models.oauth2 import OAuth2Config
+from models.validation import names_of
 from settings import Settings
 from tests import postgresql
 from tests.api import JSON_TYPE, SET
@@ -54,32 +57,10 @@ CHANGES = f"""subscription {{
     }}
 }}"""
 # What is no text, no number and no switch: each is refused wherever it stands.
-FIELDS = (
-    "id",
-    "name",
-    "email",
-    "active",
-    "description",
-    "senderInfo",
-    "department",
-    "ifVersion",
-    "smtp",
-    "imap",
-    "other",
-)
-SERVER_FIELDS = (
-    "server",
-    "port",
-    "username",
-    "password",
-    "secure",
-    "maxRetries",
-    "tlsFingerprint",
-    "oauth2",
-    "other",
-)
+FIELDS = (*names_of(InboxConfig).values(), "other")
+SERVER_FIELDS = (*names_of(ImapConfig).values(), "other")
 SECRETS = ("password", "refreshToken", "clientSecret")
-CONSENT_FIELDS = ("provider", "tokenUrl", "clientId", "clientSecret", "refreshToken", "scope", "other")
+CONSENT_FIELDS = (*names_of(OAuth2Config).values(), "other")
 
 
 class Canary:

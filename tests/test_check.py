@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from typing import Any
 
 import pytest
@@ -396,7 +396,9 @@ async def test_a_check_that_nobody_waits_for_leaves_nothing_behind(
     await asyncio.to_thread(until, lambda: other.peers[0].connection.fileno() == -1)
     async with asyncio.timeout(5), AsyncExitStack() as stack:
         for _ in range(mail_limits.MAX_RUNNING_CHECKS):
-            await stack.enter_async_context(server.context.mail_quota.slot(mail_limits.CHECKS_PER_USER, None))
+            await stack.enter_async_context(
+                server.context.mail_quota.slot(mail_limits.CHECKS_PER_USER, None, nullcontext)
+            )
 
 
 async def test_a_check_is_logged_by_its_outcome_alone(server: Running, values: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """A consent (OAuth 2.0) in place of a password: its rules over both APIs, and where its secrets are and are not."""
 
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -431,7 +432,7 @@ async def test_a_secret_that_is_gone_is_no_login(stored: Running) -> None:
 async def test_keys_rotate_turns_them_over(stored: Running) -> None:
     key_file = KeyFile(stored.settings.data_dir / "secret.key")
     old = key_file.keys()[0].id
-    assert await rotate_keys(stored.context.database, Keyring(key_file.keys), key_file) == 1
+    assert await rotate_keys(replace(stored.context, keyring=Keyring(key_file.keys)), key_file) == 1
     new = key_file.keys()[0].id
     inbox = await row(stored)
     for protocol, name in product(PROTOCOLS, SECRETS[1:]):

@@ -12,23 +12,25 @@ import pytest
 import typer
 from graphql import OperationDefinitionNode, parse, validate
 
-import resolvers.rocketchat  # noqa: F401 - only the shell loads it, and its rule with it
 import server as composition
 from edge import admission, body, protocol, serving, websocket
 from mail import patience, report
 from models import change, database, fields, paging, token
-from models.config import MAIL_PORTS
+from models.config import MAIL_PORTS, SERVER_CONFIGS, InboxConfig
 from models.database import backend, postgresql
 from models.errors import ErrorCode, ProductError
+from models.oauth2 import OAuth2Config
+from models.validation import names_of
 from resolvers import events, inbox, mail_limits, throttle, windows
-from resolvers.access import RULES
 from rest import ROUTES
 from runners import upkeep
 from schema import build_schema, errors
 from schema.http import endpoint, extensions, limits, sse, trusted_documents
 from schema.http import websocket as websocket_messages
 from settings import Settings
+from tests.inboxes import lengths
 from tests.pages import DOCS, PAGES, ROOT, examples, quoted, table
+from tests.rules import rules
 
 CODE = ("models", "mail", "resolvers", "schema", "rest", "edge", "cli", "runners")
 
@@ -62,6 +64,28 @@ def test_no_page_names_a_setting_that_does_not_exist(page: Path) -> None:
     assert named <= {f"EMAIL_INBOX_{name.upper()}" for name in Settings.model_fields}
 
 
+def test_every_field_of_an_inbox_is_documented() -> None:
+    rows = {name: row for row in table(DOCS / "rest.md", "field", "") for name in quoted(row[0])}
+    assert set(rows) == {"_id" if name == "id" else name for name in names_of(InboxConfig).values()}
+    for name, config in SERVER_CONFIGS.items():
+        assert set(names_of(config).values()) <= set(quoted(rows[name][-1]))
+    text = (DOCS / "rest.md").read_text("utf-8")
+    assert re.findall("`(.*?)`", text[text.index("- `oauth2` holds") :].partition("under")[0])[1:] == [
+        *names_of(OAuth2Config).values()
+    ]
+
+
+def test_every_length_of_a_text_of_an_inbox_is_documented() -> None:
+    [listed] = re.findall(r"Lengths, in characters: (.*?)\.\s", (DOCS / "graphql.md").read_text("utf-8"), re.DOTALL)
+    listed_lengths = {
+        name.strip(): int(length.replace(",", ""))
+        for names, length in re.findall(r"([a-zA-Z, ]+) ([\d,]+)(?:;|$)", listed.replace("\n", " "))
+        for name in names.split(",")
+    }
+    of_servers = [lengths(config) for config in SERVER_CONFIGS.values()]
+    assert listed_lengths == {**lengths(InboxConfig), **of_servers[0], **of_servers[1]}
+
+
 def test_every_error_code_is_documented() -> None:
     documented = [code for row in table(DOCS / "graphql.md", "code", "") for code in quoted(row[0])]
     assert sorted(documented) == sorted(ErrorCode.__members__)
@@ -84,7 +108,7 @@ def test_the_list_of_documents_that_is_shown_can_be_used(tmp_path: Path) -> None
 
 def test_the_permissions_are_those_of_the_code() -> None:
     rows = table(DOCS / "security.md", "resolver", "GraphQL")
-    assert {quoted(row[0])[0]: row[-1].replace("`", "") for row in rows} == RULES
+    assert {quoted(row[0])[0]: row[-1].replace("`", "") for row in rows} == rules()
 
 
 def test_the_limits_are_those_of_the_code() -> None:

@@ -3,20 +3,25 @@
 A field that is added needs a value here, or the first test of its kind names it.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any, get_args
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, get_type_hints
 
 import pytest
 from pydantic import BaseModel
 
-from models.config import SERVER_CONFIGS, InboxConfig
+from models.config import INBOX_FIELDS, SERVER_CONFIGS, SERVER_FIELDS, InboxConfig
 from models.inbox import BY_ID, EmailInbox
-from models.oauth2 import OAuth2Config
-from models.stored import PROTOCOLS, SECRETS, StoredInbox, secret_of
+from models.oauth2 import OAuth2Config as OAuth2Input
+from models.stored import PROTOCOLS, SECRETS, StoredInbox, StoredServer, secret_of
 from models.token import TokenConfig
 from models.user import User, UserConfig
+from models.validation import names_of
+from rest.document import Consent, Document, ImapServer, Server
+from schema.inbox import EmailInbox as EmailInboxType
+from schema.inbox import ImapConfig, OAuth2Config, SmtpConfig
 from tests.api import Api, GraphQLApi, RestApi
-from tests.inboxes import FINGERPRINT
+from tests.inboxes import FINGERPRINT, leaves
 from tests.running import Running
 from tests.users import CREATE_TOKEN, CREATE_USER
 
@@ -72,20 +77,6 @@ UPDATE_USER = """
 """
 
 
-def leaves(model: type[BaseModel], above: str = "") -> Iterator[str]:
-    """The paths of the fields, as they are spelled outside."""
-    for info in model.model_fields.values():
-        nested = [part for part in (info.annotation, *get_args(info.annotation)) if _is_model(part)]
-        if nested:
-            yield from leaves(nested[0], f"{above}{info.alias}.")
-        else:
-            yield f"{above}{info.alias}"
-
-
-def _is_model(annotation: object) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
-
-
 @pytest.mark.parametrize(
     ("model", "values", "elsewhere"),
     [
@@ -98,6 +89,50 @@ def _is_model(annotation: object) -> bool:
 )
 def test_every_field_has_a_value_here(model: type[BaseModel], values: Mapping[str, Any], elsewhere: set[str]) -> None:
     assert set(leaves(model)) - elsewhere == set(values)
+
+
+# ----------------------------------------------------------------------------------------------------------- columns
+
+
+def test_every_field_of_an_inbox_has_its_column() -> None:
+    columns = set(EmailInbox.model_fields)
+    of_inboxes = set(InboxConfig.model_fields) - {"smtp", "imap", "if_version"}
+    of_servers = {f"{protocol}_{name}" for protocol, config in SERVER_CONFIGS.items() for name in config.model_fields}
+    secrets = {f"{protocol}_{name}" for protocol in PROTOCOLS for name in (*SECRETS, "consent_id")}
+    of_the_server = {"name_key", "email_key", "search_key", "version", "created_at", "updated_at", "created_by_id"}
+    assert columns == of_inboxes | of_servers | secrets | of_the_server
+    assert set(StoredInbox._fields) == columns - {"search_key"}
+
+
+def test_a_stored_server_has_every_field_of_its_config_in_its_place() -> None:
+    computed = ("has_password", "oauth2")
+    assert StoredServer._fields == (*computed, *SERVER_FIELDS["imap"])
+    assert StoredServer._fields[: -len(StoredServer._field_defaults)] == (*computed, *SERVER_FIELDS["smtp"])
+
+
+def test_every_field_of_an_inbox_has_a_place_in_the_types_of_both_apis() -> None:
+    """The secrets have none, and what the types hold beside the fields is not asked for here."""
+    graphql = {"inbox": EmailInboxType, "smtp": SmtpConfig, "imap": ImapConfig, "consent": OAuth2Config}
+    rest = {"inbox": Document, "smtp": Server, "imap": ImapServer, "consent": Consent}
+    consent = names_of(OAuth2Input, but=SECRETS)
+    inputs = {"inbox": INBOX_FIELDS, "smtp": SERVER_FIELDS["smtp"], "imap": SERVER_FIELDS["imap"], "consent": consent}
+    for kind, fields in inputs.items():
+        assert set(fields) - {found.name for found in dataclasses.fields(graphql[kind])} == set()
+        assert set(fields.values()) - {"id"} - set(get_type_hints(rest[kind])) == set()
+
+
+def test_every_secret_of_a_consent_has_its_column() -> None:
+    public = {"provider", "token_url", "client_id", "scope"}
+    assert set(OAuth2Input.model_fields) == public | set(SECRETS[1:])
+
+
+def test_every_field_of_a_user_has_its_column() -> None:
+    renamed = {"password": "password_hash", "permissions": "permission_names"}
+    fields = {renamed.get(name, name) for name in UserConfig.model_fields}
+    assert set(User.model_fields) == fields | {"username_key", "email_key", "search_key", "created_at"}
+
+
+# ---------------------------------------------------------------------------------------------- stored and shown
 
 
 def nested(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -158,27 +193,3 @@ async def test_a_field_of_a_token_is_stored_and_shown(server: Running, path: str
     tokens = (await server.graphql(TOKENS))["data"]["accessTokens"]
     [stored] = [token for token in tokens if token["id"] == made["id"]]
     assert stored[path] == made[path] == OF_TOKENS[path]
-
-
-# ----------------------------------------------------------------------------------------------------------- columns
-
-
-def test_every_field_of_an_inbox_has_its_column() -> None:
-    columns = set(EmailInbox.model_fields)
-    of_inboxes = set(InboxConfig.model_fields) - {"smtp", "imap", "if_version"}
-    of_servers = {f"{protocol}_{name}" for protocol, config in SERVER_CONFIGS.items() for name in config.model_fields}
-    secrets = {f"{protocol}_{name}" for protocol in PROTOCOLS for name in (*SECRETS, "consent_id")}
-    of_the_server = {"name_key", "email_key", "search_key", "version", "created_at", "updated_at", "created_by_id"}
-    assert columns == of_inboxes | of_servers | secrets | of_the_server
-    assert set(StoredInbox._fields) == columns - {"search_key"}
-
-
-def test_every_secret_of_a_consent_has_its_column() -> None:
-    public = {"provider", "token_url", "client_id", "scope"}
-    assert set(OAuth2Config.model_fields) == public | set(SECRETS[1:])
-
-
-def test_every_field_of_a_user_has_its_column() -> None:
-    renamed = {"password": "password_hash", "permissions": "permission_names"}
-    fields = {renamed.get(name, name) for name in UserConfig.model_fields}
-    assert set(User.model_fields) == fields | {"username_key", "email_key", "search_key", "created_at"}

@@ -14,10 +14,10 @@ from typing import Any, NoReturn
 
 import pytest
 from sqlalchemy import make_url
+from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
 import models.inbox
-from edge.logs import with_request_id
 from settings import Settings
 from tests import postgresql
 from tests.api import SET
@@ -239,7 +239,7 @@ async def test_what_nobody_foresaw_is_masked(server: Running, monkeypatch: pytes
         raise RuntimeError("inner text")
 
     monkeypatch.setattr(models.inbox, "store", fail)
-    with capture_logs([with_request_id]) as lines:
+    with capture_logs([merge_contextvars]) as lines:
         rest = await server.client.post("/api/v1/email-inbox", json=document("a"))
         answer = await server.client.post("/graphql", json={"query": SET, "variables": {"input": values("a")}})
     request_id = rest.headers["x-request-id"]

@@ -21,9 +21,10 @@ from cachetools import LRUCache
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from models.config import InboxConfig
 from server import prepare
 from tests.api import JSON_TYPE, SET
-from tests.inboxes import inbox_values
+from tests.inboxes import inbox_values, leaves
 from tests.running import ADMIN_HEADERS, client_of, settings_for
 from tests.sockets import Subscriber, connected, listening
 
@@ -31,11 +32,7 @@ LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_s
 VALUES = st.recursive(
     LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
 )
-PATHS = [
-    *("id", "name", "email", "active", "description", "senderInfo", "department", "ifVersion", "smtp", "imap"),
-    *(f"{protocol}__{name}" for protocol in ("smtp", "imap") for name in ("server", "port", "username", "password")),
-    *("smtp__secure", "imap__maxRetries", "imap__unknown", "unknown"),
-]
+PATHS = [*leaves(InboxConfig, between="__"), "imap__unknown", "unknown", "smtp", "imap"]
 CHANGES = st.dictionaries(st.sampled_from([path for path in PATHS if path not in ("smtp", "imap")]), VALUES, max_size=4)
 
 FULL = os.environ.get("FUZZ") == "full"

@@ -9,10 +9,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from models import inbox as rows
+from models.config import SERVER_CONFIGS, InboxConfig
 from models.fields import address_key, folded
 from models.stored import PROTOCOLS, secret_of
 from tests.api import SET, Api, GraphQLApi, RestApi
-from tests.inboxes import IMAP_PASSWORD, SMTP_PASSWORD, inbox_values
+from tests.inboxes import IMAP_PASSWORD, SMTP_PASSWORD, inbox_values, lengths
 from tests.running import Running
 
 
@@ -178,10 +179,16 @@ async def passwords_of(server: Running, inbox_id: str) -> tuple[str, str]:
 # ----------------------------------------------------------------------------------------------------- bad input
 
 LONE_SURROGATE = "\ud800"
-TEXTS = ["name", "email", "description", "senderInfo", "department"]
-SERVER_TEXTS = [f"{protocol}__{name}" for protocol in ("smtp", "imap") for name in ("server", "username", "password")]
 LIMITS = {"name": 200, "senderInfo": 200, "department": 200, "description": 2_000, "email": 254}
 SERVER_LIMITS = {"server": 253, "username": 1_000, "password": 1_000}
+TEXTS = [*LIMITS]
+SERVER_TEXTS = [f"{protocol}__{name}" for protocol in PROTOCOLS for name in SERVER_LIMITS]
+
+
+def test_every_text_has_its_length_here() -> None:
+    assert lengths(InboxConfig) == LIMITS
+    for config in SERVER_CONFIGS.values():
+        assert lengths(config) == SERVER_LIMITS
 
 
 def dotted(path: str) -> str:

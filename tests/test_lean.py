@@ -1,13 +1,16 @@
 """What is done in a fast way has the outcome of the slow one: ids, JSON, routes, the caller, lines of the log."""
 
 import asyncio
+import gc
 import json
 import math
+import re
 import subprocess
 import sys
 from collections import Counter
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -18,8 +21,10 @@ from models.errors import Unauthenticated
 from models.fields import ID_ALPHABET, ID_LENGTH, random_id
 from resolvers.access import CachedCaller
 from schema.http import negotiation
+from settings import Settings
 from tests.process import ROOT
-from tests.running import Running
+from tests.running import ADMIN_HEADERS, Running
+from tests.sockets import listening
 from tests.test_metrics import scrape
 
 CALLER: Any = object()
@@ -177,6 +182,42 @@ def test_only_so_much_of_what_clients_accept_is_remembered() -> None:
     assert negotiation._cached.cache_info().currsize == negotiation.MAX_CACHED_HEADERS
 
 
+# ------------------------------------------------------------------------------------------------------------- garbage
+
+REQUESTS = 100
+HEAD = "".join(f"{name}: {value}\r\n" for name, value in {"Host": "localhost", **ADMIN_HEADERS}.items())
+QUERY = json.dumps({"query": "{ viewer { id } }"})
+BY_REST = f"GET /api/v1/me HTTP/1.1\r\n{HEAD}\r\n"
+BY_GRAPHQL = (
+    f"POST /graphql HTTP/1.1\r\n{HEAD}Content-Type: application/json\r\nContent-Length: {len(QUERY)}\r\n\r\n{QUERY}"
+)
+
+
+@pytest.mark.parametrize("request_", [BY_REST, BY_GRAPHQL], ids=["rest", "graphql"])
+async def test_requests_leave_no_cycles_behind(settings: Settings, request_: str) -> None:
+    """What refers to itself stays until garbage is looked for, which stops everything else."""
+    async with listening(settings) as (_server, url):
+        reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(url).port)
+        await _ask(reader, writer, request_)
+        gc.collect()
+        gc.disable()
+        try:
+            await _ask(reader, writer, request_)
+            assert gc.collect() < REQUESTS
+        finally:
+            gc.enable()
+            writer.close()
+
+
+async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: str) -> None:
+    for _ in range(REQUESTS):
+        writer.write(request.encode())
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        assert head.startswith(b"http/1.1 200")
+        [length] = re.findall(rb"content-length: (\d+)", head)
+        await reader.readexactly(int(length))
+
+
 # ----------------------------------------------------------------------------------------------------- lines of a log
 
 
@@ -194,6 +235,7 @@ def test_a_line_is_ascii_whatever_it_says() -> None:
 
 LOGGING = r"""
 import logging, structlog
+from structlog.contextvars import bind_contextvars, reset_contextvars
 from edge import logs
 from models.secrets import Secret
 
@@ -203,9 +245,9 @@ log.debug("not written")
 log.info("control", value="\x9b é")
 log.info("odd", value="\x9b é \ud800")
 log.info("huge", value=2**70)
-told = logs.REQUEST_ID.set("mine")
+bound = bind_contextvars(request_id="mine")
 log.warning("kept", shown=Secret("hidden"))
 logging.getLogger("library").warning("said by a library")
-logs.REQUEST_ID.reset(told)
+reset_contextvars(**bound)
 log.info("after")
 """

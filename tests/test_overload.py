@@ -41,7 +41,7 @@ async def test_too_much_is_refused_early_in_the_words_of_each_api(narrow: tuple[
     async with httpx.AsyncClient(base_url=url, headers=ADMIN_HEADERS, timeout=DEADLINE) as client:
         async with locked(server.settings):
             working = [create(client, number) for number in range(WORKING)]
-            await _all_turns_taken()
+            await _all_turns_taken(server)
             started = time.monotonic()
             rest = await client.get("/api/v1/email-inbox.list")
             took = time.monotonic() - started
@@ -59,9 +59,9 @@ async def test_too_much_is_refused_early_in_the_words_of_each_api(narrow: tuple[
     assert error["extensions"] == {"code": "SERVICE_UNAVAILABLE", "requestId": graphql.headers["x-request-id"]}
 
 
-async def _all_turns_taken() -> None:
+async def _all_turns_taken(server: Running) -> None:
     async with asyncio.timeout(DEADLINE):
-        while edge.admission.LOAD.working < WORKING:  # noqa: ASYNC110 - nothing tells of it
+        while server.app.state.load.working < WORKING:  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0)
 
 
@@ -72,10 +72,10 @@ async def test_the_limit_holds_in_a_burst(narrow: tuple[Running, str], monkeypat
     def counting(turn: edge.admission.ActiveRequest) -> None:
         nonlocal peak
         take(turn)
-        peak = max(peak, edge.admission.LOAD.working)
+        peak = max(peak, turn._load.working)
 
     monkeypatch.setattr(edge.admission.ActiveRequest, "take", counting)
-    _, url = narrow
+    server, url = narrow
     found, request = httpx.URL(url), b"HEAD /api/v1/me HTTP/1.1\r\nHost: localhost\r\n\r\n"
     connections = [await asyncio.open_connection(found.host, found.port) for _ in range(50)]
     for _, writer in connections:
@@ -90,7 +90,8 @@ async def test_the_limit_holds_in_a_burst(narrow: tuple[Running, str], monkeypat
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")  # no body stands before it
         writer.close()
     assert set(statuses) <= {401, 503}
-    assert edge.admission.LOAD.working == edge.admission.LOAD.starting == 0
+    load = server.app.state.load
+    assert load.working == load.starting == 0
 
 
 async def test_operations_over_websocket_are_refused_too(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from typing import Any
 
 import argon2
@@ -10,7 +10,6 @@ import httpx
 import pytest
 from limits import parse
 
-import edge.admission
 from models import password
 from models.errors import RateLimited
 from resolvers import mail_limits
@@ -276,7 +275,7 @@ async def test_many_logins_at_once_keep_no_reader_waiting(
     expected = RIGHT if word == PASSWORD else WRONG
     assert set(outcomes) == {expected, LIMITED}
     assert outcomes.count(expected) <= (mail_limits.MAX_RUNNING_HASHES + mail_limits.MAX_WAITING_LOGINS) * 3
-    assert edge.admission.LOAD.working == 0
+    assert busy[0].app.state.load.working == 0
 
 
 def _is_hashing(server: Running) -> bool:
@@ -295,7 +294,7 @@ async def test_a_login_too_many_is_refused_before_it_waits(busy: tuple[Running, 
         server.context.throttle.login("127.0.0.1", "ada")
     async with AsyncExitStack() as stack:
         for _ in range(mail_limits.MAX_RUNNING_HASHES):
-            await stack.enter_async_context(server.context.mail_quota.logins.slot())
+            await stack.enter_async_context(server.context.mail_quota.logins.slot(nullcontext))
         async with _client_from(url, "127.0.0.1") as client, asyncio.timeout(10):
             assert await login(client, "ada", PASSWORD) == LIMITED
 
@@ -304,7 +303,7 @@ async def test_passwords_that_are_set_wait_in_a_queue_of_their_own(server: Runni
     await make_user(server, "ada", password=PASSWORD)
     async with AsyncExitStack() as stack:
         for _ in range(mail_limits.MAX_RUNNING_HASHES):
-            await stack.enter_async_context(server.context.mail_quota.passwords.slot())
+            await stack.enter_async_context(server.context.mail_quota.passwords.slot(nullcontext))
         setting = [
             asyncio.create_task(make_user(server, f"u{number}", password=PASSWORD))
             for number in range(mail_limits.MAX_WAITING_PASSWORDS)
@@ -313,7 +312,7 @@ async def test_passwords_that_are_set_wait_in_a_queue_of_their_own(server: Runni
             room = mail_limits.MAX_RUNNING_HASHES + mail_limits.MAX_WAITING_PASSWORDS
             while server.context.mail_quota.passwords._entered < room:  # noqa: ASYNC110
                 await asyncio.sleep(0)
-        assert edge.admission.LOAD.working == 0
+        assert server.app.state.load.working == 0
         values = {"username": "more", "permissions": [], "password": PASSWORD}
         body = await server.graphql(
             "mutation ($input: CreateUserInput!) { createUser(input: $input) { success } }", input=values

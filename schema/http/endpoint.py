@@ -18,7 +18,8 @@ from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.types.graphql import OperationType
 from strawberry.types.unset import UNSET, UnsetType
 
-from edge.answers import fault_response, retry_headers
+from edge.admission import Load
+from edge.answers import retry_headers
 from edge.body import parse_json
 from edge.credentials import (
     address_of,
@@ -37,11 +38,12 @@ from schema.context import GraphQLContext
 from schema.http.negotiation import EVENT_STREAM, GRAPHQL, JSON, negotiate
 from schema.http.page import GraphiQLPage
 from schema.http.parameters import Parameters, RequestError, parameters_of
-from schema.http.result import refuse, to_response
+from schema.http.result import graphql_fault, refuse, to_response
 from schema.http.sse import EventStream, once
 from schema.http.trusted_documents import AnyDocument
 from schema.http.websocket import WebSocketHandler
 
+GRAPHQL_PATH = "/graphql"
 INIT_TIMEOUT = timedelta(seconds=5)
 MAX_SUBSCRIPTIONS = 20
 IDENTIFIED = "email_inbox.identified"
@@ -55,7 +57,9 @@ class GraphQLEndpoint(GraphQL[GraphQLContext, None]):
 
     schema: Schema
 
-    def __init__(self, schema: Schema, page: GraphiQLPage | None, documents: AnyDocument, rate: Rate | None) -> None:
+    def __init__(
+        self, schema: Schema, page: GraphiQLPage | None, documents: AnyDocument, rate: Rate | None, load: Load
+    ) -> None:
         super().__init__(
             schema,
             subscription_protocols=(GRAPHQL_TRANSPORT_WS_PROTOCOL,),
@@ -63,7 +67,7 @@ class GraphQLEndpoint(GraphQL[GraphQLContext, None]):
             max_subscriptions_per_connection=MAX_SUBSCRIPTIONS,
             allowed_origins=["*"],  # what pages may do is judged before, for both APIs
         )
-        handler = {"documents": documents, "rate": rate}
+        handler = {"documents": documents, "rate": rate, "load": load}
         self.graphql_transport_ws_handler_class = type("Handler", (WebSocketHandler,), handler)
         self._documents = documents
         self._anonymous = AnonymousSocketCounter()
@@ -127,7 +131,7 @@ class GraphQLEndpoint(GraphQL[GraphQLContext, None]):
         try:
             leave = self._anonymous.enter(address_of(scope), scope["app"].state.context.observer)
         except ProductError as error:
-            await fault_response(scope, error)(scope, receive, send)
+            await graphql_fault(error, scope["request_id"])(scope, receive, send)
             return
         scope[IDENTIFIED] = leave
         try:
@@ -166,7 +170,7 @@ class GraphQLEndpoint(GraphQL[GraphQLContext, None]):
         except (Unauthenticated, RateLimited):
             raise ConnectionRejectionError from None
         context.admitted(anonymous=caller is None)
-        context.context = world.acting_as(authenticate, world.address, world.request_id)
+        context.context = world.acting_as(authenticate)
         unset: UnsetType = UNSET
         return unset
 

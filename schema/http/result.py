@@ -6,7 +6,8 @@ from starlette.responses import Response
 from starlette.types import Scope
 from strawberry.types import ExecutionResult
 
-from edge.answers import JsonAnswer, graphql_error
+from edge.answers import JsonAnswer, graphql_error, retry_headers
+from models.errors import ProductError
 from schema.http.negotiation import GRAPHQL
 
 _STATUS_OF_CODE = {"SERVICE_UNAVAILABLE": 503, "RATE_LIMITED": 429}
@@ -40,6 +41,13 @@ def refuse(
     """The answer to what never reached the schema."""
     error = graphql_error(message, code, scope["request_id"])
     return JsonAnswer({"errors": [error]}, status, headers, _typed(media))
+
+
+def graphql_fault(error: ProductError, request_id: str) -> JsonAnswer:
+    """The answer to a request that could not reach the endpoint."""
+    return JsonAnswer(
+        {"errors": [graphql_error(str(error), error.code, request_id)]}, error.status, retry_headers(error)
+    )
 
 
 def _was_refused(result: ExecutionResult) -> bool:

@@ -11,7 +11,7 @@ import structlog
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
 from strawberry.subscriptions.protocols.graphql_transport_ws.types import ConnectionInitMessage, ErrorMessage
 
-from edge.admission import LOAD, OVERLOADED_MESSAGE
+from edge.admission import OVERLOADED_MESSAGE, Load
 from edge.answers import graphql_error
 from edge.rates import Rate
 from models.errors import BadRequest, ProductError, Unavailable, where
@@ -33,6 +33,7 @@ class WebSocketHandler(BaseGraphQLTransportWSHandler[GraphQLContext, None]):
 
     documents: AnyDocument
     rate: Rate | None
+    load: Load
     _leaving: asyncio.Task[None] | None = None
 
     async def handle_connection_init(self, message: ConnectionInitMessage) -> None:
@@ -64,7 +65,7 @@ class WebSocketHandler(BaseGraphQLTransportWSHandler[GraphQLContext, None]):
         try:
             if self.rate:
                 await self.rate.count(context)
-            if LOAD.is_full:
+            if self.load.is_full:
                 raise Unavailable(OVERLOADED_MESSAGE)
             self._check_count(message["id"])
             query, name = self.documents.text_of(payload), operation_name_of(payload)

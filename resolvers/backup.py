@@ -1,0 +1,10 @@
+"""Copying the whole database to a file, while the server works. Knows no shell."""
+
+from pathlib import Path
+
+from models.database import backup
+
+
+def back_up_database(url: str, file: Path) -> None:
+    """Copies the database at `url` to a file that does not exist yet. Raises BackupError."""
+    backup.back_up(url, file)

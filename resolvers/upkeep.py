@@ -1,0 +1,15 @@
+"""Deleting what has ended: tokens, and changes that are kept no longer. Knows no clock."""
+
+from models import change, token
+from models.database import Database
+from models.database.transaction import Transaction
+
+
+async def prune(database: Database) -> None:
+    """Raises Unavailable."""
+
+    def unit(transaction: Transaction) -> None:
+        change.prune(transaction)
+        token.prune(transaction)
+
+    await database.write(unit)
