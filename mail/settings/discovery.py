@@ -1,7 +1,7 @@
-"""SMTP and IMAP settings from an address alone: what is known of its domain, and what the domain says itself.
+"""Finds SMTP and IMAP settings for an address: from known providers, DNS records and autoconfig files.
 
-Knows no inbox, and logs in nowhere: a proposal is not proof. What the policy for hosts forbids is never proposed. The
-domain is asked, and its name servers; the address itself is told to nobody.
+It does not log in, so a proposal is not proof. It never proposes what the host policy forbids. It contacts the domain
+and the name servers, and sends the address itself to neither.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from models.errors import MailFailure, where
 from models.fields import address_key
 
 DISCOVERY_SECONDS = 10.0
-"""How long all sources together are waited for. What is found by then is the answer."""
+"""Timeout of all sources together. What they found by then is the result."""
 AUTOCONFIG_SECONDS = 6.0
 MAX_AUTOCONFIG_BYTES = 16_384
 SERVICES = {"smtp": ("_submissions", "_submission"), "imap": ("_imaps", "_imap")}
@@ -41,7 +41,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class _Mailbox:
-    """Whose settings are looked for. `domain` is in IDNA's ASCII form."""
+    """The mailbox to find settings for. `domain` is in IDNA's ASCII form."""
 
     email: str
     domain: str
@@ -56,7 +56,7 @@ class _Mailbox:
 
 
 async def settings_for(mail: Mail, email: str) -> Proposals:
-    """Proposals for the address, which is valid. Nothing found: empty lists, and a hint."""
+    """Proposes settings for a valid address. If nothing is found, returns empty lists and a hint."""
     box = _Mailbox(email, address_key(email).rpartition("@")[2])
     known = provider_of_domain(box.domain)
     if known:
@@ -66,7 +66,7 @@ async def settings_for(mail: Mail, email: str) -> Proposals:
 
 
 async def _side_by_side(sources: Sequence[Coroutine[None, None, Proposals]]) -> list[Proposals]:
-    """What the sources found in time, in their order. One that fails spoils no other."""
+    """Runs the sources concurrently. Returns what they found in time, in order. A failure affects no other source."""
     tasks = [asyncio.create_task(source) for source in sources]
     try:
         await asyncio.wait(tasks, timeout=DISCOVERY_SECONDS)
@@ -88,7 +88,7 @@ async def _from_mx(mail: Mail, box: _Mailbox) -> Proposals:
 
 
 async def _from_srv(mail: Mail, box: _Mailbox) -> Proposals:
-    """Name servers can be lied for, so that a server elsewhere is proposed with little confidence (RFC 6186, 6)."""
+    """DNS can be spoofed, so a server outside the domain gets low confidence (RFC 6186, 6)."""
 
     async def of(protocol: str) -> list[Proposal]:
         asked = (mail.names.srv(service, box.domain) for service in SERVICES[protocol])
@@ -118,7 +118,7 @@ async def _from_autoconfig(mail: Mail, box: _Mailbox, place: str) -> Proposals:
 async def _connectable(
     hosts: HostPolicy, box: _Mailbox, offers: Sequence[Offer], source: ProposalSource
 ) -> list[Proposal]:
-    """Proposals of the offers that the policy lets through and that have an address."""
+    """Proposes the offers that the policy allows and that resolve to an address."""
 
     async def judged(offered: Offer) -> Proposal | None:
         try:
@@ -148,7 +148,7 @@ def _proposal(box: _Mailbox, offered: Offer, source: ProposalSource) -> Proposal
 def _of_provider(
     hosts: HostPolicy, box: _Mailbox, provider: Provider, source: ProposalSource, confidence: Confidence
 ) -> Proposals:
-    """The servers of a provider. Their names are ours, so that only the policy is asked, and no name server."""
+    """Proposes the servers of a provider. Their names come from our table, so they are not resolved."""
 
     def of(endpoint: ServerAddress | None) -> list[Proposal]:
         if endpoint is None:
@@ -164,7 +164,7 @@ def _of_provider(
 
 
 def _merge(domain: str, found: Sequence[Proposals]) -> Proposals:
-    """All of it, each server once, the best first."""
+    """Merges the proposals: each server once, best first."""
     smtp = _best(chain.from_iterable(each.smtp for each in found))
     imap = _best(chain.from_iterable(each.imap for each in found))
     named = next((each for each in found if each.provider), None)
