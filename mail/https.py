@@ -1,7 +1,7 @@
-"""One HTTPS request to a host that somebody typed, under the policy for hosts. Knows neither tokens nor mail settings.
+"""Sends one HTTPS request to a host that a client entered, under the host policy.
 
-What may not be reached over SMTP or IMAP is not reached over HTTPS either: the name is resolved once, what was resolved
-is connected to, the certificate must be for the name, and no redirect leads to another host.
+The policy that holds for SMTP and IMAP holds here: the name is resolved once, only the resolved addresses are connected
+to, the certificate must match the name, and redirects to another host are not followed.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from models.errors import ErrorCode, MailFailure
 PORT = 443
 HTTPS_SECONDS = 10.0
 HTTPS_CONNECT_SECONDS = 3.0
-"""How long one address is given before the next is tried."""
+"""Connect timeout of one address before the next is tried."""
 MAX_RESPONSE_BYTES = 65_536
 MAX_URL_LENGTH = 2_000
 REQUEST_HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "email-inbox-server"}
@@ -37,10 +37,10 @@ async def fetch(
     limit: int = MAX_RESPONSE_BYTES,
     redirects: int = 0,
 ) -> tuple[int, bytes]:
-    """The status and the body of the answer to a GET, or to a POST of the form.
+    """Sends a GET, or a POST of the form, and returns the status and the body of the response.
 
-    So many redirects of a GET are followed, each to the same host and port, which are judged again.
-    Raises MailFailure without a field; nothing of what the host said is in it.
+    Follows at most `redirects` redirects of a GET, to the same host and port only, and checks the policy again.
+    Raises MailFailure without a field and without any text of the host.
     """
     question = _Question(_judged(hosts, url), form, limit, redirects if form is None else 0)
     try:
@@ -53,7 +53,7 @@ async def fetch(
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """What is asked, how long an answer may be, and how many redirects are followed."""
+    """The request, the largest response in bytes, and how many redirects may still be followed."""
 
     target: httpx.URL
     form: Mapping[str, str] | None
@@ -65,7 +65,7 @@ class _Question:
         return canonical(_host(self.target))
 
     def request(self, client: httpx.AsyncClient, address: IPAddress) -> httpx.Request:
-        """A request to the address, in the name of the host."""
+        """Builds the request to the address, with the Host header and SNI of the host."""
         return client.build_request(
             "GET" if self.form is None else "POST",
             self.target.copy_with(host=str(address), fragment=None),
@@ -81,7 +81,7 @@ class _Question:
 
 
 class _Redirected(Exception):
-    """The answer is a redirect to `location`."""
+    """The response redirects to `location`."""
 
     def __init__(self, location: str) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ async def _answer(hosts: HostPolicy, trust: Trust, question: _Question) -> tuple
 
 
 def _followed(hosts: HostPolicy, question: _Question, location: str) -> _Question:
-    """What is asked next. Raises MailFailure where that is not asked of the same host, or one redirect too many."""
+    """Returns the redirected request. Raises MailFailure if it leaves the host or exceeds the redirect limit."""
     with contextlib.suppress(httpx.InvalidURL, ValueError):
         target = question.target.join(location[:MAX_URL_LENGTH])
         if location and question.redirects > 0 and _origin(target) == _origin(question.target):
@@ -111,7 +111,7 @@ def _origin(target: httpx.URL) -> tuple[str, str, int | None]:
 
 
 def _judged(hosts: HostPolicy, url: str) -> httpx.URL:
-    """The URL, which leads where it may. Raises MailFailure."""
+    """Parses the URL and checks it against the policy. Raises MailFailure."""
     try:
         target = httpx.URL(url)
     except httpx.InvalidURL:
@@ -119,7 +119,7 @@ def _judged(hosts: HostPolicy, url: str) -> httpx.URL:
     if target.scheme != "https" or target.userinfo or not target.raw_host:
         raise _not_allowed("Only https addresses are connected to.", "It must be https:// and the name of a host.")
     port = target.port or PORT
-    # A port that the operator added to those of mail is one that may be connected to: 8443, say.
+    # Ports that the operator added to the mail ports, such as 8443, are allowed here too.
     if port != PORT and port not in hosts.ports - MAIL_PORTS:
         hint = f"Use 443, or let the operator of this server add +{port} to EMAIL_INBOX_MAIL_PORTS."
         raise _not_allowed(f"Port {port} may not be connected to over HTTPS.", hint)
@@ -131,7 +131,7 @@ def _judged(hosts: HostPolicy, url: str) -> httpx.URL:
 
 
 def _host(target: httpx.URL) -> str:
-    """The host as it stands in the URL. `target.host` would decode IDNA's form, and fail where it is none."""
+    """Returns the host as the URL spells it. `target.host` decodes IDNA, and fails on an invalid form."""
     return target.raw_host.decode("ascii")
 
 
@@ -145,7 +145,7 @@ async def _resolved(hosts: HostPolicy, host: str) -> Sequence[IPAddress]:
 
 
 async def _ask_any(addresses: Sequence[IPAddress], trust: Trust, question: _Question) -> tuple[int, bytes]:
-    """Asks at the first address that can be connected to."""
+    """Sends the request to the first address that accepts a connection."""
     kind = ErrorCode.CONNECTION_REFUSED
     async with await in_thread(_client, trust) as client:
         for address in addresses:
@@ -155,9 +155,9 @@ async def _ask_any(addresses: Sequence[IPAddress], trust: Trust, question: _Ques
                 if found := _tls_error(error):
                     raise _tls_failure(found, question.name) from None
                 kind = ErrorCode.TIMEOUT if isinstance(error, httpx.ConnectTimeout) else ErrorCode.CONNECTION_REFUSED
-            except ssl.SSLError as error:  # after hands were shaken: a certificate of ours is missed, say
+            except ssl.SSLError as error:  # after the handshake, such as a missing client certificate
                 raise _tls_failure(error, question.name) from None
-            except (httpx.InvalidURL, UnicodeError):  # the client looks at where a redirect leads, whatever it is told
+            except (httpx.InvalidURL, UnicodeError):  # httpx parses the redirect's target even if told not to follow it
                 raise question.misunderstood("answers with a redirect, which is not followed") from None
             except httpx.HTTPError:
                 raise question.misunderstood("does not answer as an HTTPS server does") from None
@@ -167,7 +167,7 @@ async def _ask_any(addresses: Sequence[IPAddress], trust: Trust, question: _Ques
 
 
 def _client(trust: Trust) -> httpx.AsyncClient:
-    """At its first use it reads every authority of the machine, which is long for an event loop."""
+    """Run in a thread: the first call loads every CA of the machine, too slow for the event loop."""
     timeout = httpx.Timeout(None, connect=HTTPS_CONNECT_SECONDS)
     return httpx.AsyncClient(verify=trust.https, trust_env=False, follow_redirects=False, timeout=timeout)
 
@@ -190,7 +190,7 @@ async def _ask(client: httpx.AsyncClient, request: httpx.Request, question: _Que
 
 
 def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
-    """The reason that lies beneath what the HTTP client raised, where TLS is it."""
+    """Finds the TLS error in the chain of causes, if there is one."""
     while error is not None and not isinstance(error, ssl.SSLError):
         error = error.__cause__ or error.__context__
     return error

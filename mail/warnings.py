@@ -1,6 +1,6 @@
-"""What is odd about an inbox and can be seen without a network. It is saved all the same.
+"""Warns of unusual inbox settings, without network access. The inbox is saved all the same.
 
-Knows no stored inbox: a password that was left out is not judged.
+Reads only the input: a password that it omits is not checked.
 """
 
 import re
@@ -16,7 +16,7 @@ from models.oauth2 import OAuth2Provider
 from models.validation import sentence
 
 _Warning = tuple[tuple[str, ...], str]
-"""A field of the config, and how the sentence about it goes on."""
+"""A field of the config, and the rest of the sentence about it."""
 
 _FOREIGN_PORTS: Mapping[MailProtocol, Mapping[int, str]] = {
     "smtp": dict.fromkeys((143, 993), "is a port of IMAP: SMTP is on 465 or 587"),
@@ -31,12 +31,12 @@ _CONSENT_OF = {"Google": OAuth2Provider.GOOGLE} | dict.fromkeys(
 )
 _LEFT = "which pasting may have left: set it without, unless it belongs there"
 _PRIVATE_NAMES = ("localhost", "local", "lan", "internal", "home.arpa", "test")
-# App passwords are made by a machine, of at least 16 letters and digits.
+# App passwords are generated, with at least 16 letters and digits.
 _APP_PASSWORD = re.compile("[A-Za-z0-9]{16,}")
 
 
 def warnings(config: InboxConfig, ports: Collection[int]) -> list[Problem]:
-    """At most one about each field. `ports` are those that this server connects to."""
+    """Returns at most one warning for each field. `ports` are those that this server connects to."""
     return [
         *_of_server("smtp", config.smtp, config.email, ports),
         *_of_server("imap", config.imap, config.email, ports),
@@ -47,7 +47,7 @@ def _of_server(protocol: MailProtocol, server: ServerConfig, email: str, ports: 
     provider = provider_of_server(server.server)
     found = [*_pasted(server), *_server(server), *_port(protocol, server, ports), *_secure(server)]
     found += [*_username(protocol, server, email, provider), *_login(server, provider)]
-    first = dict(reversed(found))  # about each field
+    first = dict(reversed(found))  # of each field
     for field, rest in ((field, first.pop(field)) for field, _ in found if field in first):
         path = ("input", protocol, *field)
         yield Problem(ErrorCode.UNUSUAL, sentence(path, rest), path)
