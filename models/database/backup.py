@@ -1,4 +1,4 @@
-"""A consistent copy of the database while it is in use. The secret keys are not in it. Knows no table."""
+"""Makes a consistent copy of a database in use. The copy does not contain the secret keys."""
 
 import os
 import shutil
@@ -26,9 +26,9 @@ _LIBPQ = {
     "krbsrvname": "PGKRBSRVNAME",
     "gsslib": "PGGSSLIB",
 }
-"""What the driver takes of a URL, and the variable that tells libpq the same."""
+"""Connection options of the driver, and the libpq variables that set the same."""
 _OVERRULING = ("PGSERVICE", "PGSERVICEFILE", "PGHOSTADDR")
-"""Variables that win over `PGHOST`: libpq would not go where the URL leads."""
+"""Variables that override `PGHOST`: libpq would connect to another server than the URL names."""
 
 
 class BackupError(ProductError):
@@ -36,9 +36,9 @@ class BackupError(ProductError):
 
 
 def back_up(url: str, target: Path) -> None:
-    """Writes the copy: an SQLite file, or on PostgreSQL what `pg_dump --format=custom` gives. Mode 0600.
+    """Writes the copy: an SQLite file, or the output of `pg_dump --format=custom`. Mode 0600.
 
-    The target appears when it is whole. Raises BackupError where it exists already or can't be written.
+    The target appears only when it is complete. Raises BackupError if it exists already or can't be written.
     """
     if target.exists():
         raise _exists(target)
@@ -65,7 +65,7 @@ def _exists(target: Path) -> BackupError:
 
 
 def _publish(partial: Path, target: Path) -> None:
-    """Gives the file its name, which must not be taken; where a disk knows no links, such as FAT, by moving it."""
+    """Links the file to its name, which must not exist. If the file system has no links, such as FAT, renames it."""
     try:
         os.link(partial, target)
     except FileExistsError:
@@ -101,9 +101,9 @@ def _dump_postgresql(url: URL, target: Path) -> None:
 
 
 def _libpq_environment(url: URL) -> dict[str, str]:
-    """The environment in which a program of PostgreSQL connects to where the server does.
+    """Builds the environment in which a PostgreSQL program connects to the database of the URL.
 
-    Nothing of the URL becomes an argument, which every user of the machine can see: a password may be in its query too.
+    The URL, whose query may hold a password too, is not passed as an argument: every user of the machine can see those.
     """
     _, options = url.set(drivername="postgresql+asyncpg").get_dialect()().create_connect_args(url)
     options.setdefault("ssl", options.pop("sslmode", None))
@@ -114,5 +114,5 @@ def _libpq_environment(url: URL) -> dict[str, str]:
 
 
 def _join_arguments(value: Any) -> str:
-    """Of several hosts, their names or ports."""
+    """Joins the names or ports of several hosts."""
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

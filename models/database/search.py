@@ -1,8 +1,8 @@
-"""Lists that are searched for a part of a text, through an index. Knows no noun, and no caller.
+"""Substring search in a list of rows, through a trigram index.
 
-A searched table has a `search_key`; migration 0002 makes its indexes. They only name candidates: what is found always
-holds the text itself. A text that many rows hold is found by reading the list from its cursor on, any other one through
-an index, because neither way is fast for both: docs/decisions/0010-search-is-a-trigram-index.md.
+A searched table has a `search_key`; migration 0002 creates its indexes. They only name candidates: every row is also
+checked for the text. A common text is searched by scanning the list from the cursor, any other one through the index,
+because neither way is fast for both: docs/decisions/0010-search-is-a-trigram-index.md.
 """
 
 import re
@@ -28,21 +28,21 @@ Conditions = Sequence[ColumnElement[bool]]
 
 
 class Listed(Protocol[_Row_co]):
-    """A table whose rows are listed: the columns that are read of it."""
+    """A table whose rows are listed. `read` names the columns to select."""
 
     read: ClassVar[Sequence[str]]
 
     @classmethod
     def of_row(cls, values: Iterable[Any]) -> _Row_co:
-        """What is handed on of a row."""
+        """Builds the listed object from the values of a row."""
         ...
 
 
 COMMON_SHARE = 0.005
-"""From this share of the rows on, a text is common: to read the list until a page is full takes less than to sort what
-an index names."""
+"""A text in at least this share of the rows is common: scanning the list until a page is full is faster than sorting
+the candidates of the index."""
 READ_MARGIN = 3
-"""So many times the rows that should fill a page are read, before the index is asked after all."""
+"""How many times the rows expected to fill a page are scanned before the index is used instead."""
 
 _LAST_CHARACTERS = "\U0010ffff\U0010ffff"
 _THREE_IN_A_WORD = re.compile("[0-9a-z]{3}")
@@ -57,7 +57,7 @@ async def search_page(
     field: Paged,
     order: Order,
 ) -> CountedPage[_Row]:
-    """A page of the rows that pass the filters and hold the text, if there is one. Raises BadRequest."""
+    """Returns a page of the rows that pass the filters and contain the text, if there is one. Raises BadRequest."""
     window.check()
     text, conditions, common = folded(search or ""), list(filters), True
     rows: Sequence[Any] | None
@@ -85,14 +85,14 @@ async def search_page(
 def _page(
     table: type[Listed[_Row]], filters: tuple[ColumnElement[bool], ...], shape: Window, field: Paged, order: Order
 ) -> Prepared[_Row]:
-    """The statement for every window of the shape."""
+    """Returns the statement for every window of the shape."""
     return Prepared(parametrize(_rows(table).where(*filters), table, shape, field, order), table.of_row)
 
 
 async def _read_on(
     database: Database, table: Any, part: float, conditions: Conditions, window: Window, field: Paged, order: Order
 ) -> Sequence[Any] | None:
-    """The rows for the page, from the list; None where they are not among those that were to hold them."""
+    """Scans the list for the page. None if the scanned rows do not fill it."""
     key = (getattr(table, field.value), table.id)
     keys: Any = select(*key)
     end: Any = window_of(keys, table, window, field, order).limit(1).offset(int(READ_MARGIN * window.size / part))
@@ -106,7 +106,7 @@ async def _read_on(
 async def _look_up(
     database: Database, table: Any, text: str, conditions: Conditions, window: Window, field: Paged, order: Order
 ) -> Sequence[Any]:
-    """Finds everything before it sorts: a planner could take the order's index instead, and read all of it."""
+    """Looks the page up in the index. MATERIALIZED keeps the planner from scanning the order's index instead."""
     keys = _indexed(database, select_columns(table.id, getattr(table, field.value)).where(*conditions), table, text)
     found = keys.cte("found").prefix_with("MATERIALIZED")
     ids: Any = select_columns(found.c.id)
@@ -117,7 +117,7 @@ async def _look_up(
 
 
 def _rows(table: Any) -> Any:
-    """By columns: what is found is read, and followed by nobody."""
+    """Selects columns, not entities, so that the session does not track the rows."""
     columns = SQLModel.metadata.tables[table.__tablename__].columns
     return select_columns(*(columns[name] for name in table.read))
 
@@ -128,7 +128,7 @@ def _holds(database: Database, table: Any, text: str) -> ColumnElement[bool]:
 
 
 def _indexed(database: Database, statement: Any, table: Any, text: str) -> Any:
-    """The statement, for those rows only that an index names."""
+    """Restricts the statement to the candidates of the index."""
     if database.path is None:
         return statement.where(_in_postgresql(table, text))
     numbers = _in_sqlite(table.__tablename__, text).subquery()
@@ -137,7 +137,7 @@ def _indexed(database: Database, statement: Any, table: Any, text: str) -> Any:
 
 
 def _in_sqlite(name: str, text: str) -> Any:
-    """Every trigram of the text; of a shorter one, the trigrams that begin with it (a key ends in two line ends)."""
+    """Matches every trigram of the text; of a shorter one, trigrams that begin with it (keys end in two line ends)."""
     if len(text) < 3:
         term: ColumnElement[str] = column("term")
         within = and_(term >= text, term <= text + _LAST_CHARACTERS)
@@ -151,8 +151,8 @@ def _in_sqlite(name: str, text: str) -> Any:
 
 
 def _in_postgresql(table: Any, text: str) -> ColumnElement[bool]:
-    """Trigrams where there are some: pg_trgm makes none of short words and punctuation, nor, in some locales, of
-    other scripts.
+    """Matches trigrams if the text has any, else bigrams: pg_trgm makes none of short words and punctuation, nor, in
+    some locales, of other scripts.
     """
     if _THREE_IN_A_WORD.search(text):
         like: ColumnElement[bool] = table.search_key.contains(text, autoescape=True)
