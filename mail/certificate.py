@@ -15,7 +15,7 @@ MAX_NAMES = 20
 def certificate(der: bytes | None) -> Certificate:
     """Parses a DER certificate. Raises MailFailure if it can't be read."""
     try:
-        return _parsed(der or b"")
+        return _parse(der or b"")
     except (ValueError, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
         raise MailFailure(
             ErrorCode.CERTIFICATE_INVALID,
@@ -34,7 +34,7 @@ def authorities(pem: bytes) -> bytes:
     return b"".join(authority.public_bytes(Encoding.DER) for authority in found)
 
 
-def _parsed(der: bytes) -> Certificate:
+def _parse(der: bytes) -> Certificate:
     found = x509.load_der_x509_certificate(der)
     return Certificate(
         _name(found.subject),

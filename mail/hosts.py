@@ -71,7 +71,7 @@ LOOPBACK: Sequence[IPAddress] = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
 
 NO_ANSWER = (socket.EAI_AGAIN, errno.EAGAIN)
 """No name server answered, or too many look-ups are running: the name may still exist."""
-_FREE = threading.Semaphore(64)
+_LOOKUP_SLOTS = threading.Semaphore(64)
 """Limits concurrent look-ups: one whose name server hangs outlives the request that started it."""
 _NUMBERS = re.compile(r"(0[xX][0-9a-fA-F]*|[0-9]+)(\.(0[xX][0-9a-fA-F]*|[0-9]+)){0,3}")
 _NAME = re.compile(r"\.?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?")
@@ -107,7 +107,7 @@ class HostPolicy:
         try:
             self.permit(server, port)
         except MailFailure as failure:
-            if failure.field == ("port",) and await self._leads_inside(server):
+            if failure.field == ("port",) and await self._is_forbidden(server):
                 raise neither_allowed(canonical(server), port) from None
             raise
 
@@ -116,16 +116,16 @@ class HostPolicy:
         name = canonical(server)
         address = as_address(name)
         if address is not None:
-            self._judge([address], server)
+            self._select_permitted([address], server)
         elif not self._is_allowed_name(name) and _is_loopback_name(name):
-            self._judge(LOOPBACK, server)
+            self._select_permitted(LOOPBACK, server)
 
     async def resolve(self, server: str) -> list[IPAddress]:
         """Resolves the host to the addresses that the policy allows. Raises MailFailure if there are none."""
         name = canonical(server)
         address = as_address(name)
         if address is not None:
-            return self._judge([address], server)
+            return self._select_permitted([address], server)
         try:
             spellings = await self._lookup(name)
         except (OSError, UnicodeError) as error:
@@ -140,7 +140,7 @@ class HostPolicy:
                 "server",
                 hint="Check the spelling of the server's name. Many are imap.… or smtp.… before the domain.",
             )
-        return found if self._is_allowed_name(name) else self._judge(found, server)
+        return found if self._is_allowed_name(name) else self._select_permitted(found, server)
 
     async def connect(self, addresses: Sequence[IPAddress], port: int) -> socket.socket:
         """Connects to the first address that answers (Happy Eyeballs). Raises MailFailure."""
@@ -157,9 +157,9 @@ class HostPolicy:
         try:
             return await aiohappyeyeballs.start_connection(targets, happy_eyeballs_delay=HAPPY_EYEBALLS_SECONDS)
         except (OSError, RuntimeError) as error:
-            raise _refused(port) if _is_refusal(error) else _unreachable() from None
+            raise _refusal(port) if _is_refusal(error) else _unreachable() from None
 
-    async def _leads_inside(self, server: str) -> bool:
+    async def _is_forbidden(self, server: str) -> bool:
         """Whether the policy refuses every address of the host. False if the look-up fails or times out."""
         try:
             async with asyncio.timeout(LOOKUP_SECONDS):
@@ -170,7 +170,7 @@ class HostPolicy:
             pass
         return False
 
-    def _judge(self, addresses: Sequence[IPAddress], server: str) -> list[IPAddress]:
+    def _select_permitted(self, addresses: Sequence[IPAddress], server: str) -> list[IPAddress]:
         permitted = [address for address in addresses if self._is_permitted(address)]
         if not permitted:
             raise host_not_allowed(canonical(server))
@@ -178,7 +178,7 @@ class HostPolicy:
 
     def _is_permitted(self, address: IPAddress) -> bool:
         inner = embedded(address)
-        return is_public(inner) or _within(address, self._networks) or _within(inner, self._networks)
+        return is_public(inner) or _is_within(address, self._networks) or _is_within(inner, self._networks)
 
     def _is_allowed_name(self, name: str) -> bool:
         return name in self._names or any(name.endswith(suffix) for suffix in self._suffixes)
@@ -201,19 +201,19 @@ class HostPolicy:
 
 async def system_lookup(name: str) -> Sequence[str]:
     """Resolves a name with the system resolver, which includes the hosts file. Raises OSError."""
-    if not _FREE.acquire(blocking=False):
+    if not _LOOKUP_SLOTS.acquire(blocking=False):
         raise OSError(errno.EAGAIN, "too many names are looked up")
 
     def look_up() -> list[Any]:
         try:
             return socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
         finally:
-            _FREE.release()
+            _LOOKUP_SLOTS.release()
 
     try:
         found = await in_thread(look_up)
     except RuntimeError:  # no thread could be started
-        _FREE.release()
+        _LOOKUP_SLOTS.release()
         raise OSError(errno.EAGAIN, "there is no thread for it") from None
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
@@ -269,10 +269,10 @@ def is_public(address: IPAddress) -> bool:
     """Whether the address is globally routable."""
     if isinstance(address, IPv6Address) and address not in GLOBAL_UNICAST:
         return False
-    return not _within(address, SPECIAL)
+    return not _is_within(address, SPECIAL)
 
 
-def _within(address: IPAddress, networks: Iterable[IPNetwork]) -> bool:
+def _is_within(address: IPAddress, networks: Iterable[IPNetwork]) -> bool:
     return any(address.version == network.version and address in network for network in networks)
 
 
@@ -295,7 +295,7 @@ def _is_refusal(error: Exception) -> bool:
     return isinstance(error, ConnectionRefusedError) or f"[Errno {errno.ECONNREFUSED}]" in str(error)
 
 
-def _refused(port: int) -> MailFailure:
+def _refusal(port: int) -> MailFailure:
     return MailFailure(
         ErrorCode.CONNECTION_REFUSED,
         f"The server refuses connections to port {port}.",

@@ -42,17 +42,17 @@ async def fetch(
     Follows at most `redirects` redirects of a GET, to the same host and port only, and checks the policy again.
     Raises MailFailure without a field and without any text of the host.
     """
-    question = _Question(_judged(hosts, url), form, limit, redirects if form is None else 0)
+    request = _Request(_permit_url(hosts, url), form, limit, redirects if form is None else 0)
     try:
         async with asyncio.timeout(seconds):
-            return await _answer(hosts, trust, question)
+            return await _fetch(hosts, trust, request)
     except TimeoutError:
-        message = f"{question.name} did not answer within {seconds:g} seconds."
+        message = f"{request.name} did not answer within {seconds:g} seconds."
         raise MailFailure(ErrorCode.TIMEOUT, message, hint="Try again later.") from None
 
 
 @dataclass(frozen=True, slots=True)
-class _Question:
+class _Request:
     """The request, the largest response in bytes, and how many redirects may still be followed."""
 
     target: httpx.URL
@@ -64,7 +64,7 @@ class _Question:
     def name(self) -> str:
         return canonical(_host(self.target))
 
-    def request(self, client: httpx.AsyncClient, address: IPAddress) -> httpx.Request:
+    def to_httpx(self, client: httpx.AsyncClient, address: IPAddress) -> httpx.Request:
         """Builds the request to the address, with the Host header and SNI of the host."""
         return client.build_request(
             "GET" if self.form is None else "POST",
@@ -74,7 +74,7 @@ class _Question:
             extensions={"sni_hostname": self.name},
         )
 
-    def misunderstood(self, rest: str) -> MailFailure:
+    def protocol_error(self, rest: str) -> MailFailure:
         return MailFailure(
             ErrorCode.PROTOCOL_ERROR, f"{self.name} {rest}.", hint="Check that the address is the right one."
         )
@@ -88,41 +88,41 @@ class _Redirected(Exception):
         self.location = location
 
 
-async def _answer(hosts: HostPolicy, trust: Trust, question: _Question) -> tuple[int, bytes]:
-    addresses = await _resolved(hosts, question.name)
+async def _fetch(hosts: HostPolicy, trust: Trust, request: _Request) -> tuple[int, bytes]:
+    addresses = await _resolve(hosts, request.name)
     try:
-        return await _ask_any(addresses, trust, question)
+        return await _send_to_any(addresses, trust, request)
     except _Redirected as redirected:
         location = redirected.location
-    return await _answer(hosts, trust, _followed(hosts, question, location))
+    return await _fetch(hosts, trust, _follow(hosts, request, location))
 
 
-def _followed(hosts: HostPolicy, question: _Question, location: str) -> _Question:
+def _follow(hosts: HostPolicy, request: _Request, location: str) -> _Request:
     """Returns the redirected request. Raises MailFailure if it leaves the host or exceeds the redirect limit."""
     with contextlib.suppress(httpx.InvalidURL, ValueError):
-        target = question.target.join(location[:MAX_URL_LENGTH])
-        if location and question.redirects > 0 and _origin(target) == _origin(question.target):
-            return replace(question, target=_judged(hosts, str(target)), redirects=question.redirects - 1)
-    raise question.misunderstood("answers with a redirect, which is not followed")
+        target = request.target.join(location[:MAX_URL_LENGTH])
+        if location and request.redirects > 0 and _origin_of(target) == _origin_of(request.target):
+            return replace(request, target=_permit_url(hosts, str(target)), redirects=request.redirects - 1)
+    raise request.protocol_error("answers with a redirect, which is not followed")
 
 
-def _origin(target: httpx.URL) -> tuple[str, str, int | None]:
+def _origin_of(target: httpx.URL) -> tuple[str, str, int | None]:
     return target.scheme, canonical(_host(target)), target.port
 
 
-def _judged(hosts: HostPolicy, url: str) -> httpx.URL:
+def _permit_url(hosts: HostPolicy, url: str) -> httpx.URL:
     """Parses the URL and checks it against the policy. Raises MailFailure."""
     try:
         target = httpx.URL(url)
     except httpx.InvalidURL:
-        raise _not_allowed("The address can't be understood.", "It must start with https://.") from None
+        raise _host_not_allowed("The address can't be understood.", "It must start with https://.") from None
     if target.scheme != "https" or target.userinfo or not target.raw_host:
-        raise _not_allowed("Only https addresses are connected to.", "It must be https:// and the name of a host.")
+        raise _host_not_allowed("Only https addresses are connected to.", "It must be https:// and the name of a host.")
     port = target.port or PORT
     # Ports that the operator added to the mail ports, such as 8443, are allowed here too.
     if port != PORT and port not in hosts.ports - MAIL_PORTS:
         hint = f"Use 443, or let the operator of this server add +{port} to EMAIL_INBOX_MAIL_PORTS."
-        raise _not_allowed(f"Port {port} may not be connected to over HTTPS.", hint)
+        raise _host_not_allowed(f"Port {port} may not be connected to over HTTPS.", hint)
     try:
         hosts.permit_host(_host(target))
     except MailFailure as failure:
@@ -135,7 +135,7 @@ def _host(target: httpx.URL) -> str:
     return target.raw_host.decode("ascii")
 
 
-async def _resolved(hosts: HostPolicy, host: str) -> Sequence[IPAddress]:
+async def _resolve(hosts: HostPolicy, host: str) -> Sequence[IPAddress]:
     try:
         return await hosts.resolve(host)
     except MailFailure as failure:
@@ -144,46 +144,46 @@ async def _resolved(hosts: HostPolicy, host: str) -> Sequence[IPAddress]:
         raise MailFailure(failure.kind, str(failure), hint=hint) from None
 
 
-async def _ask_any(addresses: Sequence[IPAddress], trust: Trust, question: _Question) -> tuple[int, bytes]:
+async def _send_to_any(addresses: Sequence[IPAddress], trust: Trust, request: _Request) -> tuple[int, bytes]:
     """Sends the request to the first address that accepts a connection."""
     kind = ErrorCode.CONNECTION_REFUSED
-    async with await in_thread(_client, trust) as client:
+    async with await in_thread(_new_client, trust) as client:
         for address in addresses:
             try:
-                return await _ask(client, question.request(client, address), question)
+                return await _send(client, request.to_httpx(client, address), request)
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 if found := _tls_error(error):
-                    raise _tls_failure(found, question.name) from None
+                    raise _tls_failure(found, request.name) from None
                 kind = ErrorCode.TIMEOUT if isinstance(error, httpx.ConnectTimeout) else ErrorCode.CONNECTION_REFUSED
             except ssl.SSLError as error:  # after the handshake, such as a missing client certificate
-                raise _tls_failure(error, question.name) from None
+                raise _tls_failure(error, request.name) from None
             except (httpx.InvalidURL, UnicodeError):  # httpx parses the redirect's target even if told not to follow it
-                raise question.misunderstood("answers with a redirect, which is not followed") from None
+                raise request.protocol_error("answers with a redirect, which is not followed") from None
             except httpx.HTTPError:
-                raise question.misunderstood("does not answer as an HTTPS server does") from None
+                raise request.protocol_error("does not answer as an HTTPS server does") from None
     raise MailFailure(
-        kind, f"{question.name} can't be reached.", hint="Check the name and the port, or try again later."
+        kind, f"{request.name} can't be reached.", hint="Check the name and the port, or try again later."
     )
 
 
-def _client(trust: Trust) -> httpx.AsyncClient:
+def _new_client(trust: Trust) -> httpx.AsyncClient:
     """Run in a thread: the first call loads every CA of the machine, too slow for the event loop."""
     timeout = httpx.Timeout(None, connect=HTTPS_CONNECT_SECONDS)
     return httpx.AsyncClient(verify=trust.https, trust_env=False, follow_redirects=False, timeout=timeout)
 
 
-async def _ask(client: httpx.AsyncClient, request: httpx.Request, question: _Question) -> tuple[int, bytes]:
-    response = await client.send(request, stream=True)
+async def _send(client: httpx.AsyncClient, outgoing: httpx.Request, request: _Request) -> tuple[int, bytes]:
+    response = await client.send(outgoing, stream=True)
     try:
         if 300 <= response.status_code < 400:
             raise _Redirected(response.headers.get("Location", ""))
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise question.misunderstood("compresses its answer without being asked to")
+            raise request.protocol_error("compresses its answer without being asked to")
         body = bytearray()
         async for piece in response.aiter_raw():
             body += piece
-            if len(body) > question.limit:
-                raise question.misunderstood("answers with more than is read")
+            if len(body) > request.limit:
+                raise request.protocol_error("answers with more than is read")
         return response.status_code, bytes(body)
     finally:
         await response.aclose()
@@ -215,5 +215,5 @@ def _tls_failure(error: ssl.SSLError, name: str) -> MailFailure:
     return MailFailure(ErrorCode.CERTIFICATE_INVALID, f"The certificate of {name} {why}.", hint=hint)
 
 
-def _not_allowed(message: str, hint: str) -> MailFailure:
+def _host_not_allowed(message: str, hint: str) -> MailFailure:
     return MailFailure(ErrorCode.HOST_NOT_ALLOWED, message, hint=hint)

@@ -84,11 +84,11 @@ class ImapSession:
 
     async def greet(self) -> None:
         with mail_failures():
-            self._client = await in_thread(_Client, self._connected, self._name, self._heard)
+            self._client = await in_thread(_Client, self._connected, self._name, self._on_data)
         self.was_greeted = True
         self.capabilities = safe_names(self._client.announced)
 
-    def _heard(self) -> None:
+    def _on_data(self) -> None:
         self.has_spoken = True
 
     async def start_tls(self, context: ssl.SSLContext, name: str) -> None:  # noqa: ARG002 - known since `open`
@@ -133,7 +133,7 @@ class ImapSession:
         ]
         if "LOGINDISABLED" in self.capabilities:
             return attempts
-        if (said := username + password.reveal()).isascii() and said.isprintable():
+        if (credentials := username + password.reveal()).isascii() and credentials.isprintable():
             better = {sasl.plain_mechanism} if self.is_encrypted else {sasl.plain_mechanism, sasl.cram_md5}
             attempts.insert(len(better.intersection(mechanisms)), partial(self._login, username, password))
         elif not attempts:
@@ -142,7 +142,7 @@ class ImapSession:
 
     async def _login(self, username: str, password: Secret) -> None:
         with mail_failures(At.PASSWORD):
-            await in_thread(self._opened.login, _quoted(username), password.reveal())
+            await in_thread(self._opened.login, _quote(username), password.reveal())
 
     async def select_inbox(self) -> None:
         """Opens INBOX read-only: no message is marked as seen."""
@@ -182,8 +182,8 @@ class ImapSession:
 class _Client(IMAPClient):  # type: ignore[misc]  # IMAPClient has no types
     """An IMAPClient on an existing connection."""
 
-    def __init__(self, connected: socket.socket, name: str, heard: Callable[[], None]) -> None:
-        self._given, self._heard = connected, heard
+    def __init__(self, connected: socket.socket, name: str, on_data: Callable[[], None]) -> None:
+        self._connected, self._on_data = connected, on_data
         super().__init__(name, ssl=isinstance(connected, ssl.SSLSocket))
         self._imap.debug = 0  # IMAPClient sets 5, which logs all that the server sends
 
@@ -212,22 +212,22 @@ class _Client(IMAPClient):  # type: ignore[misc]  # IMAPClient has no types
         return found
 
     def _create_IMAP4(self) -> imaplib.IMAP4:  # noqa: N802 - IMAPClient's name
-        return _Connection(self._given, self.host, self._heard)
+        return _Connection(self._connected, self.host, self._on_data)
 
 
 class _Connection(imaplib.IMAP4):
     """An imaplib connection with a limit on the bytes that it reads for one command."""
 
-    def __init__(self, connected: socket.socket, name: str, heard: Callable[[], None]) -> None:
-        self._given, self._heard = connected, heard
-        self._left = MAX_BYTES
+    def __init__(self, connected: socket.socket, name: str, on_data: Callable[[], None]) -> None:
+        self._connected, self._on_data = connected, on_data
+        self._bytes_left = MAX_BYTES
         super().__init__(name)
 
     def _create_socket(self, timeout: float | None = None) -> socket.socket:  # noqa: ARG002 - already connected
-        return self._given
+        return self._connected
 
     def _new_tag(self) -> bytes:
-        self._left = MAX_BYTES
+        self._bytes_left = MAX_BYTES
         tag: bytes = super()._new_tag()  # type: ignore[misc]
         return tag
 
@@ -242,13 +242,13 @@ class _Connection(imaplib.IMAP4):
             raise
         except self.error:  # a line too long for imaplib ends the connection; it is no refusal
             raise self.abort("too long a line") from None
-        self._heard()
+        self._on_data()
         self._spend(max(len(line), MIN_LINE_COST_BYTES))
         return line
 
     def _spend(self, size: int) -> None:
-        self._left -= size
-        if self._left < 0:
+        self._bytes_left -= size
+        if self._bytes_left < 0:
             raise self.abort("too long an answer")
 
 
@@ -276,7 +276,7 @@ def _failure_of(error: BaseException, at: At) -> MailFailure:
         case imaplib.IMAP4.error() if _BYE.match(str(error)):
             return hung_up("IMAP")
         case IMAPClientError() if at is not At.HELLO and not isinstance(error, imaplib.IMAP4.abort):
-            code = _code_of(error)
+            code = _response_code(error)
             return of_imap(at, code, str(error)).failure("IMAP", code)
         case _:
             return not_understood("IMAP")
@@ -291,12 +291,12 @@ def _ascii_only() -> MailFailure:
     )
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     """Quotes a string (RFC 9051, 4.3). For LOGIN, imaplib quotes the password but not the user name."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _code_of(error: BaseException) -> str:
+def _response_code(error: BaseException) -> str:
     """Returns the response code of a refusal (RFC 5530) if it is in CODES, else NO or BAD."""
     if _BAD.match(str(error)):
         return "BAD"

@@ -64,7 +64,7 @@ class AccessTokens:
         self._clock = clock
         self._salt = secrets.token_bytes(32)
         self._consents: LRUCache[bytes, _Consent] = LRUCache(GRANTS)
-        self._working: set[asyncio.Task[Secret]] = set()
+        self._tasks: set[asyncio.Task[Secret]] = set()
 
     async def token(self, grant: Grant) -> Secret:
         """Returns a valid access token. Concurrent callers share one fetch. Raises MailFailure.
@@ -76,7 +76,7 @@ class AccessTokens:
         if consent.token and self._clock() < consent.good_until and not consent.has_rotated(grant):
             return consent.token
         # A cancelled caller must neither cancel the fetch for the others nor lose the new refresh token.
-        return await asyncio.shield(self._started(self._obtain(grant, consent)))
+        return await asyncio.shield(self._start(self._obtain(grant, consent)))
 
     def kept(self, grant: Grant) -> Secret | None:
         """Returns the cached token, if it is still valid."""
@@ -91,7 +91,7 @@ class AccessTokens:
 
     async def finish(self) -> None:
         """Waits for running fetches and stores: a single-use refresh token must not be lost."""
-        await asyncio.gather(*self._working, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _consent(self, grant: Grant) -> "_Consent":
         key = self._key(grant)
@@ -106,24 +106,24 @@ class AccessTokens:
         parts = [grant.token_url, grant.client_id, secret, grant.refresh_token.reveal(), grant.scope]
         return hashlib.blake2b(orjson.dumps(parts), key=self._salt, digest_size=32).digest()
 
-    def _started(self, work: Coroutine[None, None, Secret]) -> asyncio.Task[Secret]:
+    def _start(self, work: Coroutine[None, None, Secret]) -> asyncio.Task[Secret]:
         task = asyncio.create_task(work)
-        self._working.add(task)
-        task.add_done_callback(self._ended)
+        self._tasks.add(task)
+        task.add_done_callback(self._on_done)
         return task
 
-    def _ended(self, task: asyncio.Task[Secret]) -> None:
-        self._working.discard(task)
+    def _on_done(self, task: asyncio.Task[Secret]) -> None:
+        self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # the caller may be gone: asyncio would log an exception never retrieved
 
     async def _obtain(self, grant: Grant, consent: "_Consent") -> Secret:
-        token, has_asked = consent.token, False
+        token, has_fetched = consent.token, False
         if token is None or self._clock() >= consent.good_until:
             if consent.fetching is None or consent.fetching.done():
-                consent.fetching, has_asked = self._started(self._renew(grant, consent)), True
+                consent.fetching, has_fetched = self._start(self._renew(grant, consent)), True
             token = await consent.fetching
-        if consent.has_rotated(grant) and not has_asked and not consent.is_stored_for(grant):
+        if consent.has_rotated(grant) and not has_fetched and not consent.is_stored_for(grant):
             await self._store(grant, consent)
         return token
 
@@ -132,24 +132,24 @@ class AccessTokens:
         async with self.alone(grant) as stored:
             # The stored token is older than the cached one if that could not be stored.
             newest = consent.grant if self._consents.get(self._key(stored)) is consent else stored
-            answer = await self._ask(newest)
-            token = _token(answer.get("access_token"))
+            answer = await self._request_token(newest)
+            token = _parse_token(answer.get("access_token"))
             if token is None or str(answer.get("token_type", "bearer")).lower() != "bearer":
                 raise NO_TOKEN.failure()
-            self._follow(consent, newest)
-            if rotated := _token(answer.get("refresh_token")):
-                self._follow(consent, replace(newest, refresh_token=rotated))
+            self._remember(consent, newest)
+            if rotated := _parse_token(answer.get("refresh_token")):
+                self._remember(consent, replace(newest, refresh_token=rotated))
             if consent.has_rotated(stored):
                 await self._store(stored, consent)
-            consent.token, consent.good_until = token, self._clock() + _lifetime(answer.get("expires_in"))
+            consent.token, consent.good_until = token, self._clock() + _parse_lifetime(answer.get("expires_in"))
         return token
 
-    def _follow(self, consent: "_Consent", newer: Grant) -> None:
+    def _remember(self, consent: "_Consent", newer: Grant) -> None:
         """Adds the newer grant as a key, so that the old and the new refresh token find the same consent."""
         consent.grant = newer
         self._consents[self._key(newer)] = consent
 
-    async def _ask(self, grant: Grant) -> Mapping[str, Any]:
+    async def _request_token(self, grant: Grant) -> Mapping[str, Any]:
         await import_in_thread("mail.https")
         from mail.https import fetch
 
@@ -159,9 +159,9 @@ class AccessTokens:
             )
         except MailFailure as failure:
             raise MailFailure(failure.kind, str(failure), "oauth2", "tokenUrl", hint=failure.hint) from None
-        answer = _object(body)
+        answer = _parse_object(body)
         if status != 200 or "error" in answer:
-            raise _refused(status, answer, grant)
+            raise _refusal(status, answer, grant)
         return answer
 
     async def _store(self, grant: Grant, consent: "_Consent") -> None:
@@ -191,10 +191,10 @@ class _Consent:
 
     def is_stored_for(self, grant: Grant) -> bool:
         """Whether the newest refresh token was stored in place of the one in the grant."""
-        return self.stored is not None and _same(self.stored[0], grant) and _same(self.stored[1], self.grant)
+        return self.stored is not None and _is_same(self.stored[0], grant) and _is_same(self.stored[1], self.grant)
 
 
-def _same(grant: Grant, other: Grant) -> bool:
+def _is_same(grant: Grant, other: Grant) -> bool:
     ids = [each.origin.consent_id if each.origin else None for each in (grant, other)]
     return ids[0] == ids[1] and grant.refresh_token.reveal() == other.refresh_token.reveal()
 
@@ -213,7 +213,7 @@ def _form(grant: Grant) -> dict[str, str]:
     return form
 
 
-def _object(body: bytes) -> Mapping[str, Any]:
+def _parse_object(body: bytes) -> Mapping[str, Any]:
     """Parses the JSON object of the response; empty if there is none."""
     try:
         found = orjson.loads(body)
@@ -222,14 +222,14 @@ def _object(body: bytes) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _token(value: object) -> Secret | None:
+def _parse_token(value: object) -> Secret | None:
     """Returns the token if it is safe in a login: visible ASCII (RFC 6750, 2.1), of limited length."""
     if not isinstance(value, str) or not 0 < len(value) <= MAX_TOKEN_CHARACTERS:
         return None
     return Secret(value) if all("!" <= character <= "~" for character in value) else None
 
 
-def _lifetime(expires_in: object) -> float:
+def _parse_lifetime(expires_in: object) -> float:
     """Returns for how many seconds a token is used. Microsoft has sent `expires_in` as a string."""
     try:
         seconds = float(expires_in)  # type: ignore[arg-type]
@@ -239,7 +239,7 @@ def _lifetime(expires_in: object) -> float:
     return max(seconds - EXPIRY_MARGIN_SECONDS, seconds / 2)
 
 
-def _refused(status: int, answer: Mapping[str, Any], grant: Grant) -> MailFailure:
+def _refusal(status: int, answer: Mapping[str, Any], grant: Grant) -> MailFailure:
     """Interprets the refusal. If the refused value looks badly pasted, the hint says so first."""
     failure = token_failure(status, answer, has_secret=grant.client_secret is not None)
     field = failure.field[-1] if failure.field else ""

@@ -23,12 +23,12 @@ class Exchange:
 
 
 def plain_mechanism(username: str, password: str) -> Exchange:
-    return Exchange("PLAIN", _say(f"\0{username}\0{password}"), is_client_first=True)
+    return Exchange("PLAIN", _respond(f"\0{username}\0{password}"), is_client_first=True)
 
 
 def login_mechanism(username: str, password: str) -> Exchange:
     """LOGIN (draft-murchison-sasl-login). Sends no initial response: many servers refuse a user name in the command."""
-    return Exchange("LOGIN", _say(username), _say(password))
+    return Exchange("LOGIN", _respond(username), _respond(password))
 
 
 def cram_md5(username: str, password: str) -> Exchange:
@@ -43,13 +43,13 @@ def cram_md5(username: str, password: str) -> Exchange:
 
 
 def xoauth2(username: str, token: str) -> Exchange:
-    return Exchange("XOAUTH2", _say(f"user={username}\x01auth=Bearer {token}\x01\x01"), is_client_first=True)
+    return Exchange("XOAUTH2", _respond(f"user={username}\x01auth=Bearer {token}\x01\x01"), is_client_first=True)
 
 
 def oauthbearer(username: str, token: str) -> Exchange:
     name = username.replace("=", "=3D").replace(",", "=2C")  # RFC 5801, 4
-    said = f"n,a={name},\x01auth=Bearer {token}\x01\x01"
-    return Exchange("OAUTHBEARER", _say(said), is_client_first=True, end=b"\x01")
+    message = f"n,a={name},\x01auth=Bearer {token}\x01\x01"
+    return Exchange("OAUTHBEARER", _respond(message), is_client_first=True, end=b"\x01")
 
 
 Mechanism = Callable[[str, str], Exchange]
@@ -64,18 +64,18 @@ BY_TOKEN: Sequence[tuple[str, Mechanism]] = (("XOAUTH2", xoauth2), ("OAUTHBEARER
 def by_password(offered: Iterable[str], *, is_encrypted: bool) -> list[Mechanism]:
     """Returns the offered password mechanisms, best first. Without TLS, a digest is best."""
     ordered = BY_PASSWORD if is_encrypted else (BY_PASSWORD[-1], *BY_PASSWORD[:-1])
-    return _of(offered, ordered)
+    return _select(offered, ordered)
 
 
 def by_token(offered: Iterable[str]) -> list[Mechanism]:
     """Returns the offered access token mechanisms, best first."""
-    return _of(offered, BY_TOKEN)
+    return _select(offered, BY_TOKEN)
 
 
-def _of(offered: Iterable[str], known: Iterable[tuple[str, Mechanism]]) -> list[Mechanism]:
+def _select(offered: Iterable[str], known: Iterable[tuple[str, Mechanism]]) -> list[Mechanism]:
     names = {name.upper() for name in offered}
     return [mechanism for name, mechanism in known if name in names]
 
 
-def _say(text: str) -> Answer:
+def _respond(text: str) -> Answer:
     return lambda _challenge: text.encode()

@@ -77,7 +77,7 @@ class SmtpSession:
         if reply.code // 100 != GOOD:
             raise _refusal(At.HELLO, reply.code, reply.message)
         self.was_greeted = True
-        await self._hello()
+        await self._say_hello()
 
     async def start_tls(self, context: ssl.SSLContext, name: str) -> None:
         with smtp_failures(passing=ssl.SSLError):
@@ -89,7 +89,7 @@ class SmtpSession:
                 code = str(Reply(error.code, enhanced_code(error.message)))
                 raise starttls_refused("SMTP", code) from None
         self.is_encrypted = True
-        await self._hello()
+        await self._say_hello()
 
     def certificate(self) -> Certificate:
         with smtp_failures():
@@ -155,7 +155,7 @@ class SmtpSession:
         with smtp_failures(at):
             await self._client.auth(exchange)
 
-    async def _hello(self) -> None:
+    async def _say_hello(self) -> None:
         with smtp_failures():
             await self._client.ehlo()
         # Copied: aiosmtplib clears them when the connection closes.
@@ -164,16 +164,16 @@ class SmtpSession:
         self.capabilities = safe_names([*others, *(f"AUTH={name}" for name in self._methods)])
 
     async def _mail_from(self, sender: str, *others: str) -> None:
-        international = not all(_envelope(address).isascii() for address in (sender, *others))
+        international = not all(_envelope_address(address).isascii() for address in (sender, *others))
         if international and "smtputf8" not in self._extensions:
             raise _ascii_only()
         with smtp_failures(At.MAIL):
             options = ["SMTPUTF8"] if international else []
-            await self._client.mail(_envelope(sender), options=options, encoding="utf-8")
+            await self._client.mail(_envelope_address(sender), options=options, encoding="utf-8")
 
     async def _rcpt_to(self, recipient: str) -> None:
         with smtp_failures(At.RCPT):
-            await self._client.rcpt(_envelope(recipient), encoding="utf-8")
+            await self._client.rcpt(_envelope_address(recipient), encoding="utf-8")
 
 
 class _Client(aiosmtplib.SMTP):
@@ -188,7 +188,7 @@ class _Client(aiosmtplib.SMTP):
         assert self._connected is not None
         self.local_hostname = _address_literal(self._connected)
         self.transport, self.protocol = await asyncio.get_running_loop().create_connection(
-            self._taken, sock=self._connected, ssl=context, server_hostname=name if context else None
+            self._make_protocol, sock=self._connected, ssl=context, server_hostname=name if context else None
         )
 
     async def greeting(self) -> SMTPResponse:
@@ -198,13 +198,13 @@ class _Client(aiosmtplib.SMTP):
 
     async def auth(self, exchange: sasl.Exchange) -> None:
         """Runs the exchange. A long initial response follows the command (RFC 4954, 4): Postfix cuts lines."""
-        said = [base64.b64encode(exchange.answer(b""))] if exchange.is_client_first else []
-        initial = [said.pop()] if said and len(said[0]) <= MAX_INITIAL else []
+        unsent = [base64.b64encode(exchange.answer(b""))] if exchange.is_client_first else []
+        initial = [unsent.pop()] if unsent and len(unsent[0]) <= MAX_INITIAL else []
         reply = await self.execute_command(b"AUTH", exchange.mechanism.encode(), *initial)
         for _ in range(MAX_CHALLENGES):
             if reply.code != CHALLENGE:
                 break
-            answer = said.pop() if said else base64.b64encode(exchange.answer(_challenge(reply.message)))
+            answer = unsent.pop() if unsent else base64.b64encode(exchange.answer(_challenge(reply.message)))
             reply = await self.execute_command(answer)
         if reply.code // 100 != GOOD:
             raise aiosmtplib.SMTPAuthenticationError(reply.code, reply.message)
@@ -214,7 +214,7 @@ class _Client(aiosmtplib.SMTP):
         if self._connected:
             self._connected.close()
 
-    def _taken(self) -> SMTPProtocol:
+    def _make_protocol(self) -> SMTPProtocol:
         """Creates the protocol. From here on, the transport owns the connection and closes it."""
         self._connected = None
         return _Protocol(self)
@@ -290,7 +290,7 @@ def _challenge(text: str) -> bytes:
         return b""
 
 
-def _envelope(address: str) -> str:
+def _envelope_address(address: str) -> str:
     """Converts the domain to ASCII (RFC 5891), so that most addresses need no SMTPUTF8."""
     local, _, domain = address.rpartition("@")
     return f"{local}@{ascii_name(domain)}"

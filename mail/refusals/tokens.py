@@ -152,9 +152,9 @@ def token_failure(status: int, answer: Mapping[str, Any], *, has_secret: bool) -
     error = answer["error"] if isinstance(answer.get("error"), str) else ""
     if status >= 500 or status == 429:
         return ENDPOINT_BUSY.failure(f"status {status}")
-    said = " ".join(text[:MAX_READ_LENGTH] for name in TEXT_FIELDS if isinstance(text := answer.get(name), str))
-    number = _number(answer.get("error_codes"), said)
-    meaning = _by_number(number, said) or _by_words(error, said) or ERRORS.get(error)
+    description = " ".join(text[:MAX_READ_LENGTH] for name in TEXT_FIELDS if isinstance(text := answer.get(name), str))
+    number = _number(answer.get("error_codes"), description)
+    meaning = _by_number(number, description) or _by_words(error, description) or ERRORS.get(error)
     if meaning is None:
         return NOT_UNDERSTOOD.failure(f"AADSTS{number}" if number else f"status {status}")
     if meaning is CREDENTIALS_REFUSED and not has_secret:
@@ -163,22 +163,22 @@ def token_failure(status: int, answer: Mapping[str, Any], *, has_secret: bool) -
     return meaning.failure(f"AADSTS{number}" if number else known)
 
 
-def _number(codes: object, said: str) -> int | None:
+def _number(codes: object, description: str) -> int | None:
     """Returns Microsoft's number: the first known one, else the first."""
     given = codes if isinstance(codes, list) else []
     numbers = [code for code in given[:10] if isinstance(code, int) and 10_000 <= code < 100_000_000]
-    numbers += [int(found) for found in _NUMBER.findall(said)[:1]]
+    numbers += [int(found) for found in _NUMBER.findall(description)[:1]]
     return next((number for number in numbers if number in NUMBERS), next(iter(numbers), None))
 
 
-def _by_number(number: int | None, said: str) -> Meaning | None:
-    if number == INVALID_GRANT and "scopes requested are unauthorized" in said:
+def _by_number(number: int | None, description: str) -> Meaning | None:
+    if number == INVALID_GRANT and "scopes requested are unauthorized" in description:
         return SCOPE_NOT_GRANTED
     return NUMBERS.get(number) if number else None
 
 
-def _by_words(error: str, said: str) -> Meaning | None:
+def _by_words(error: str, description: str) -> Meaning | None:
     for code, words, meaning in WORDS:
-        if code in (error, ANY) and re.search(words, said, re.IGNORECASE):
+        if code in (error, ANY) and re.search(words, description, re.IGNORECASE):
             return meaning
     return None

@@ -24,7 +24,7 @@ MAX_OFFERS = 5
 """The most servers of a kind that are used."""
 
 _PLACEHOLDER = re.compile("(%EMAIL(?:ADDRESS|LOCALPART|DOMAIN)%)")
-_BETWEEN = re.compile("[.@+%_=-]{0,2}")
+_SEPARATOR = re.compile("[.@+%_=-]{0,2}")
 _HOST, _PORT = TypeAdapter(Host), TypeAdapter(Port)
 
 
@@ -84,7 +84,7 @@ def _username(template: str, email: str) -> str | None:
     local, _, domain = email.rpartition("@")
     values = {"%EMAILADDRESS%": email, "%EMAILLOCALPART%": local, "%EMAILDOMAIN%": domain}
     parts = _PLACEHOLDER.split(template or "%EMAILADDRESS%")
-    if len(parts) == 1 or not all(_BETWEEN.fullmatch(text) for text in parts[::2]):
+    if len(parts) == 1 or not all(_SEPARATOR.fullmatch(text) for text in parts[::2]):
         return None
     return "".join(values.get(part, part) for part in parts)
 

@@ -60,12 +60,12 @@ async def settings_for(mail: Mail, email: str) -> Proposals:
     box = _Mailbox(email, address_key(email).rpartition("@")[2])
     known = provider_of_domain(box.domain)
     if known:
-        return _of_provider(mail.hosts, box, known, ProposalSource.PROVIDER, Confidence.HIGH)
+        return _from_provider(mail.hosts, box, known, ProposalSource.PROVIDER, Confidence.HIGH)
     sources = [_from_mx(mail, box), _from_srv(mail, box), *(_from_autoconfig(mail, box, place) for place in PLACES)]
-    return _merge(box.domain, await _side_by_side(sources))
+    return _merge(box.domain, await _gather(sources))
 
 
-async def _side_by_side(sources: Sequence[Coroutine[None, None, Proposals]]) -> list[Proposals]:
+async def _gather(sources: Sequence[Coroutine[None, None, Proposals]]) -> list[Proposals]:
     """Runs the sources concurrently. Returns what they found in time, in order. A failure affects no other source."""
     tasks = [asyncio.create_task(source) for source in sources]
     try:
@@ -83,7 +83,7 @@ async def _side_by_side(sources: Sequence[Coroutine[None, None, Proposals]]) -> 
 async def _from_mx(mail: Mail, box: _Mailbox) -> Proposals:
     for host in await mail.names.mx(box.domain):
         if provider := provider_of_mx(host):
-            return _of_provider(mail.hosts, box, provider, ProposalSource.MX, Confidence.MEDIUM)
+            return _from_provider(mail.hosts, box, provider, ProposalSource.MX, Confidence.MEDIUM)
     return Proposals()
 
 
@@ -91,8 +91,8 @@ async def _from_srv(mail: Mail, box: _Mailbox) -> Proposals:
     """DNS can be spoofed, so a server outside the domain gets low confidence (RFC 6186, 6)."""
 
     async def of(protocol: str) -> list[Proposal]:
-        asked = (mail.names.srv(service, box.domain) for service in SERVICES[protocol])
-        services = chain.from_iterable(await asyncio.gather(*asked))
+        lookups = (mail.names.srv(service, box.domain) for service in SERVICES[protocol])
+        services = chain.from_iterable(await asyncio.gather(*lookups))
         offers = [found for service in services if (found := offer(service.target, service.port))]
         return await _connectable(mail.hosts, box, offers, ProposalSource.SRV)
 
@@ -120,7 +120,7 @@ async def _connectable(
 ) -> list[Proposal]:
     """Proposes the offers that the policy allows and that resolve to an address."""
 
-    async def judged(offered: Offer) -> Proposal | None:
+    async def propose(offered: Offer) -> Proposal | None:
         try:
             hosts.permit(offered.server, offered.port)
             await hosts.resolve(offered.server)
@@ -128,7 +128,7 @@ async def _connectable(
             return None
         return _proposal(box, offered, source)
 
-    return [found for found in await asyncio.gather(*map(judged, offers)) if found]
+    return [found for found in await asyncio.gather(*map(propose, offers)) if found]
 
 
 def _proposal(box: _Mailbox, offered: Offer, source: ProposalSource) -> Proposal:
@@ -145,7 +145,7 @@ def _proposal(box: _Mailbox, offered: Offer, source: ProposalSource) -> Proposal
     )
 
 
-def _of_provider(
+def _from_provider(
     hosts: HostPolicy, box: _Mailbox, provider: Provider, source: ProposalSource, confidence: Confidence
 ) -> Proposals:
     """Proposes the servers of a provider. Their names come from our table, so they are not resolved."""

@@ -57,16 +57,16 @@ def provider_of_domain(domain: str) -> Provider | None:
 
 def provider_of_mx(host: str) -> Provider | None:
     """Returns the provider of this MX host."""
-    return _longest(_BY_MX, host)
+    return _longest_match(_BY_MX, host)
 
 
 @lru_cache(256)
 def provider_of_server(server: str) -> Provider | None:
     """Returns the provider of this SMTP or IMAP server."""
-    return _longest(_BY_SERVER, server)
+    return _longest_match(_BY_SERVER, server)
 
 
-def _longest(rows: Mapping[str, Provider], name: str) -> Provider | None:
+def _longest_match(rows: Mapping[str, Provider], name: str) -> Provider | None:
     labels = name.lower().removesuffix(".").split(".")
     endings = (".".join(labels[start:]) for start in range(len(labels)))
     return next((rows[ending] for ending in endings if ending in rows), None)
@@ -429,7 +429,7 @@ PROVIDERS: tuple[Provider, ...] = (
 )
 
 
-def _by(pairs: Iterable[tuple[str, Provider]]) -> dict[str, Provider]:
+def _index(pairs: Iterable[tuple[str, Provider]]) -> dict[str, Provider]:
     """Indexes the rows by suffix. The first row that names a suffix wins."""
     rows: dict[str, Provider] = {}
     for ending, provider in pairs:
@@ -437,6 +437,6 @@ def _by(pairs: Iterable[tuple[str, Provider]]) -> dict[str, Provider]:
     return rows
 
 
-_BY_DOMAIN = _by((domain, provider) for provider in PROVIDERS for domain in provider.domains)
-_BY_MX = _by((host, provider) for provider in PROVIDERS for host in provider.mx)
-_BY_SERVER = _by((server, provider) for provider in PROVIDERS for server in provider.servers)
+_BY_DOMAIN = _index((domain, provider) for provider in PROVIDERS for domain in provider.domains)
+_BY_MX = _index((host, provider) for provider in PROVIDERS for host in provider.mx)
+_BY_SERVER = _index((server, provider) for provider in PROVIDERS for server in provider.servers)
