@@ -57,20 +57,20 @@ class Database:
         compiled = prepared.compiled(self._backend.pool.dialect)
         arguments = compiled.arguments(values)
         try:
-            found = await self._directly(compiled.text, arguments)
+            found = await self._find_directly(compiled.text, arguments)
         except Exception as error:  # the pool waits for a lock or connection, or raises the real error
             if was_interrupted(error):
                 self._observer.slow_read()
-            found = await self._through_the_pool(compiled.text, arguments)
+            found = await self._find_through_pool(compiled.text, arguments)
         return compiled.rows(found)
 
-    async def _directly(self, text: str, arguments: tuple[Any, ...]) -> Sequence[tuple[Any, ...]]:
+    async def _find_directly(self, text: str, arguments: tuple[Any, ...]) -> Sequence[tuple[Any, ...]]:
         if not self._observer.follows_statements:
             return await self._backend.reader.rows(text, arguments)
         with tracing.traced(self._observer, self._backend.pool.dialect.name, text):
             return await self._backend.reader.rows(text, arguments)
 
-    async def _through_the_pool(self, text: str, arguments: tuple[Any, ...]) -> Sequence[tuple[Any, ...]]:
+    async def _find_through_pool(self, text: str, arguments: tuple[Any, ...]) -> Sequence[tuple[Any, ...]]:
         with translated(self._observer):
             async with self._backend.pool.connect() as connection:
                 return [tuple(row) for row in await connection.exec_driver_sql(text, arguments)]

@@ -41,7 +41,7 @@ def back_up(url: str, target: Path) -> None:
     The target appears only when it is complete. Raises BackupError if it exists already or can't be written.
     """
     if target.exists():
-        raise _exists(target)
+        raise _already_exists(target)
     path = sqlite_path(url)
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
@@ -53,14 +53,14 @@ def back_up(url: str, target: Path) -> None:
         finally:
             partial.unlink(missing_ok=True)
     except FileExistsError:
-        raise _exists(target) from None
+        raise _already_exists(target) from None
     except OSError as error:
         raise BackupError(f"The backup {target} can't be written: {error.strerror}.") from None
     except sqlite3.Error as error:
         raise BackupError(f"The backup can't be made: {error}.") from None
 
 
-def _exists(target: Path) -> BackupError:
+def _already_exists(target: Path) -> BackupError:
     return BackupError(f"{target} already exists: choose another file.")
 
 

@@ -64,21 +64,21 @@ class PostgresqlReader:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._free: list[tuple[AsyncConnection, Any]] = []
-        self._places = asyncio.Semaphore(LOOKUP_CONNECTIONS)
+        self._slots = asyncio.Semaphore(LOOKUP_CONNECTIONS)
 
     async def rows(self, text: str, arguments: tuple[Any, ...]) -> Rows:
-        if self._places.locked():
+        if self._slots.locked():
             async with asyncio.timeout(LOOKUP_WAIT_SECONDS):
-                await self._places.acquire()
+                await self._slots.acquire()
         else:
-            await self._places.acquire()
+            await self._slots.acquire()
         try:
             connection, driver = self._free.pop() if self._free else await connect_driver(self._engine)
-            return await self._ask(connection, driver, text, arguments)
+            return await self._fetch(connection, driver, text, arguments)
         finally:
-            self._places.release()
+            self._slots.release()
 
-    async def _ask(self, connection: AsyncConnection, driver: Any, text: str, arguments: tuple[Any, ...]) -> Rows:
+    async def _fetch(self, connection: AsyncConnection, driver: Any, text: str, arguments: tuple[Any, ...]) -> Rows:
         try:
             found: Rows = await driver.fetch(text, *arguments)
         except BaseException:
@@ -179,7 +179,7 @@ class PostgresqlTransaction(Transaction):
 
 
 @event.listens_for(PostgresqlTransaction, "after_begin")
-def _touched(transaction: PostgresqlTransaction, *_: Any) -> None:
+def _mark_touched(transaction: PostgresqlTransaction, *_: Any) -> None:
     transaction.is_untouched = False
 
 
@@ -192,7 +192,7 @@ class PostgresqlWriter:
         self._observer = observer
         self._jobs: deque[Job] = deque()
         self._task: asyncio.Task[None] | None = None
-        self._kept: WriterConnection | None = None
+        self._idle: WriterConnection | None = None
         self.waiting = 0
 
     async def write(self, unit: Callable[[Transaction], Any]) -> Any:
@@ -213,8 +213,8 @@ class PostgresqlWriter:
             await asyncio.gather(self._task, return_exceptions=True)
         for job in self._jobs:
             job.done.cancel()
-        if self._kept:
-            await discard(self._kept.connection)
+        if self._idle:
+            await discard(self._idle.connection)
 
     async def _run(self) -> None:
         try:
@@ -243,23 +243,23 @@ class PostgresqlWriter:
         link = await self._begin_transaction()
         try:
             channels: set[str] = set()
-            is_whole = await greenlet_spawn(self._run_all, link, batch, work, channels)
-            if is_whole:
+            is_complete = await greenlet_spawn(self._run_all, link, batch, work, channels)
+            if is_complete:
                 await link.commit(channels)
             else:
                 await link.execute("ROLLBACK")
         except BaseException:
             await asyncio.shield(discard(link.connection))
             raise
-        self._kept = link
-        return is_whole
+        self._idle = link
+        return is_complete
 
     async def _begin_transaction(self) -> WriterConnection:
         """Begins a transaction on the idle connection, or on a new one if that is dead."""
-        kept, self._kept = self._kept, None
-        if kept:
+        idle, self._idle = self._idle, None
+        if idle:
             try:
-                return await self._begin(kept)
+                return await self._begin(idle)
             except DBAPIError as error:
                 if not error.connection_invalidated:
                     raise
@@ -334,14 +334,14 @@ async def listen(pool: AsyncEngine, channel: str, wake: Callable[[], None]) -> N
     async with pool.connect() as connection:
         driver = (await connection.get_raw_connection()).driver_connection
         assert driver is not None
-        notified = lambda *_: wake()  # noqa: E731
+        on_notification = lambda *_: wake()  # noqa: E731
         driver.add_termination_listener(lambda *_: lost.set())
-        await driver.add_listener(channel, notified)
+        await driver.add_listener(channel, on_notification)
         try:
             await lost.wait()
         finally:
             with suppress(Exception):
-                await driver.remove_listener(channel, notified)
+                await driver.remove_listener(channel, on_notification)
 
 
 def _engine(url: URL, size: int, hang_seconds: float | None, **settings: str) -> AsyncEngine:

@@ -53,9 +53,9 @@ class Compiled(Generic[_Row]):
         binds = [(name, compiled.binds[name]) for name in places]
         self._literals = {name: bind.value for name, bind in binds if not bind.required}
         self._arguments = [(name, bind.type.dialect_impl(dialect).bind_processor(dialect)) for name, bind in binds]
-        self._results = _results(compiled, dialect)
+        self._result_processors = _result_processors(compiled, dialect)
         self._row = prepared.row
-        self._known = lru_cache(prepared.cached_rows)(self._one) if prepared.cached_rows else None
+        self._cached = lru_cache(prepared.cached_rows)(self._build_row) if prepared.cached_rows else None
         self._hashable = tuple if dialect.name == "sqlite" else _hashable
 
     def arguments(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -66,17 +66,17 @@ class Compiled(Generic[_Row]):
 
     def rows(self, found: Iterable[tuple[Any, ...]]) -> list[_Row]:
         """Builds the results from the driver's rows."""
-        return [self._known(self._hashable(row)) for row in found] if self._known else self._made(found)
+        return [self._cached(self._hashable(row)) for row in found] if self._cached else self._build_rows(found)
 
-    def _one(self, row: tuple[Any, ...]) -> _Row:
-        return self._made([tuple(list(value) if type(value) is tuple else value for value in row)])[0]
+    def _build_row(self, row: tuple[Any, ...]) -> _Row:
+        return self._build_rows([tuple(list(value) if type(value) is tuple else value for value in row)])[0]
 
-    def _made(self, found: Iterable[tuple[Any, ...]]) -> list[_Row]:
+    def _build_rows(self, found: Iterable[tuple[Any, ...]]) -> list[_Row]:
         """Converts column by column: row by row takes twice as long."""
         columns: list[Iterable[Any]] = list(zip(*found, strict=True))
         if not columns:
             return []
-        for place, process in self._results:
+        for place, process in self._result_processors:
             columns[place] = map(process, columns[place])
         return [self._row(row) for row in zip(*columns, strict=True)]
 
@@ -86,7 +86,7 @@ def _hashable(row: Sequence[Any]) -> tuple[Any, ...]:
     return tuple([tuple(value) if type(value) is list else value for value in row])
 
 
-def _results(compiled: SQLCompiler, dialect: Dialect) -> list[tuple[int, Callable[[Any], Any]]]:
+def _result_processors(compiled: SQLCompiler, dialect: Dialect) -> list[tuple[int, Callable[[Any], Any]]]:
     """Returns the columns whose values need a conversion, with their processors."""
     columns: Iterable[Any] = getattr(compiled.statement, "selected_columns", ())
     processors = (column.type.dialect_impl(dialect).result_processor(dialect, None) for column in columns)

@@ -63,9 +63,9 @@ async def search_page(
     rows: Sequence[Any] | None
     if text:
         conditions.append(_holds(database, table, text))
-        part = await share(database, table, text)
-        common = part >= COMMON_SHARE
-        rows = await _read_on(database, table, part, conditions, window, field, order) if common else None
+        fraction = await share(database, table, text)
+        common = fraction >= COMMON_SHARE
+        rows = await _scan(database, table, fraction, conditions, window, field, order) if common else None
         if rows is None:
             rows = await _look_up(database, table, text, conditions, window, field, order)
         rows = [table.of_row(row) for row in rows]
@@ -75,7 +75,7 @@ async def search_page(
 
     async def count() -> int:
         everything: Any = select(func.count()).select_from(table).where(*conditions)
-        counted: SelectOfScalar[int] = everything if common else _indexed(database, everything, table, text)
+        counted: SelectOfScalar[int] = everything if common else _restrict(database, everything, table, text)
         return (await database.read(counted))[0]
 
     return CountedPage(page_of(rows, window, field), count)
@@ -89,25 +89,25 @@ def _page(
     return Prepared(parametrize(_rows(table).where(*filters), table, shape, field, order), table.of_row)
 
 
-async def _read_on(
-    database: Database, table: Any, part: float, conditions: Conditions, window: Window, field: Paged, order: Order
+async def _scan(
+    database: Database, table: Any, fraction: float, conditions: Conditions, window: Window, field: Paged, order: Order
 ) -> Sequence[Any] | None:
     """Scans the list for the page. None if the scanned rows do not fill it."""
     key = (getattr(table, field.value), table.id)
     keys: Any = select(*key)
-    end: Any = window_of(keys, table, window, field, order).limit(1).offset(int(READ_MARGIN * window.size / part))
+    end: Any = window_of(keys, table, window, field, order).limit(1).offset(int(READ_MARGIN * window.size / fraction))
     last: Sequence[Any] = await database.read(end)
     upwards = (order is Order.ASC) is not window.backward
-    stretch = [tuple_(*key) < tuple(row) if upwards else tuple_(*key) > tuple(row) for row in last]
-    rows = await database.read(window_of(_rows(table).where(*conditions, *stretch), table, window, field, order))
-    return None if stretch and len(rows) <= window.size else rows
+    bound = [tuple_(*key) < tuple(row) if upwards else tuple_(*key) > tuple(row) for row in last]
+    rows = await database.read(window_of(_rows(table).where(*conditions, *bound), table, window, field, order))
+    return None if bound and len(rows) <= window.size else rows
 
 
 async def _look_up(
     database: Database, table: Any, text: str, conditions: Conditions, window: Window, field: Paged, order: Order
 ) -> Sequence[Any]:
     """Looks the page up in the index. MATERIALIZED keeps the planner from scanning the order's index instead."""
-    keys = _indexed(database, select_columns(table.id, getattr(table, field.value)).where(*conditions), table, text)
+    keys = _restrict(database, select_columns(table.id, getattr(table, field.value)).where(*conditions), table, text)
     found = keys.cte("found").prefix_with("MATERIALIZED")
     ids: Any = select_columns(found.c.id)
     page = window_of(ids, found.c, window, field, order)
@@ -127,7 +127,7 @@ def _holds(database: Database, table: Any, text: str) -> ColumnElement[bool]:
     return position(table.search_key, text) > 0
 
 
-def _indexed(database: Database, statement: Any, table: Any, text: str) -> Any:
+def _restrict(database: Database, statement: Any, table: Any, text: str) -> Any:
     """Restricts the statement to the candidates of the index."""
     if database.path is None:
         return statement.where(_in_postgresql(table, text))

@@ -60,17 +60,17 @@ class SqliteReader:
         self._path = path
         self._connection: sqlite3.Connection | None = None
         self._ends_at = 0.0
-        self._looks = 0
+        self._checks = 0
 
     async def rows(self, text: str, arguments: tuple[Any, ...]) -> Rows:
         connection = self._connection or self._open()
-        self._ends_at, self._looks = time.perf_counter() + MAX_BLOCKING_SECONDS, 0
+        self._ends_at, self._checks = time.perf_counter() + MAX_BLOCKING_SECONDS, 0
         return connection.execute(text, arguments).fetchall()
 
     def _is_late(self) -> bool:
         """The progress handler. Ignores its first call: SQLite keeps counting from the last run of the statement."""
-        self._looks += 1
-        return self._looks > 1 and time.perf_counter() > self._ends_at
+        self._checks += 1
+        return self._checks > 1 and time.perf_counter() > self._ends_at
 
     def _open(self) -> sqlite3.Connection:
         address = f"{self._path.absolute().as_uri()}?mode=rw"  # never a new file
@@ -121,7 +121,7 @@ class SqliteWriter:
         self._observer = observer
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._asked: list[Job] = []
+        self._submitted: list[Job] = []
         self.waiting = 0
 
     async def write(self, unit: Callable[[Transaction], Any]) -> Any:
@@ -132,15 +132,15 @@ class SqliteWriter:
         loop = asyncio.get_running_loop()
         job = Job(unit, UnitTimer(self._observer), loop.create_future())
         self.waiting += 1
-        if not self._asked:
+        if not self._submitted:
             loop.call_soon(self._hand_over)
-        self._asked.append(job)
+        self._submitted.append(job)
         return await job.done
 
     def _hand_over(self) -> None:
         """Passes the units of one event loop iteration to the thread together, so that it commits them together."""
-        asked, self._asked = self._asked, []
-        for job in asked:
+        submitted, self._submitted = self._submitted, []
+        for job in submitted:
             self._jobs.put(job)
 
     async def stop(self, seconds: float) -> None:

@@ -17,11 +17,11 @@ BATCH_SIZE = 32
 class UnitTimer:
     """Reports to an observer how long a unit waits for a connection and its lock, and how long it runs."""
 
-    __slots__ = ("_begun", "_observer", "_since", "_state")
+    __slots__ = ("_began_at", "_observer", "_queued_at", "_state")
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
-        self._since = self._begun = time.perf_counter()
+        self._queued_at = self._began_at = time.perf_counter()
         self._state: UnitState = "waiting"
         observer.unit(self._state, 1)
 
@@ -29,7 +29,7 @@ class UnitTimer:
         """Marks the end of the wait. Only the first call counts: the unit may be run again."""
         if self._state == "writing":
             return
-        self._begun = time.perf_counter()
+        self._began_at = time.perf_counter()
         self._observer.unit(self._state, -1)
         self._state = "writing"
         self._observer.unit(self._state, 1)
@@ -38,7 +38,7 @@ class UnitTimer:
         """Marks the commit or rollback."""
         self._observer.unit(self._state, -1)
         if self._state == "writing":
-            self._observer.wrote(self._begun - self._since, time.perf_counter() - self._begun)
+            self._observer.wrote(self._began_at - self._queued_at, time.perf_counter() - self._began_at)
 
 
 @dataclass(slots=True)
