@@ -79,7 +79,7 @@ def enhanced_code(text: str) -> str | None:
 
 
 class HungUp(MailFailure):
-    """The server closed the connection in the middle."""
+    """The server closed the connection during the session."""
 
 
 async def try_in_turn(attempts: Iterable[LoginAttempt]) -> None:

@@ -94,13 +94,13 @@ class ImapSession:
     async def start_tls(self, context: ssl.SSLContext, name: str) -> None:  # noqa: ARG002 - known since `open`
         with mail_failures(passing=ssl.SSLError):
             try:
-                await in_thread(self._opened.starttls, context)
+                await in_thread(self._live_client.starttls, context)
             except imaplib.IMAP4.abort:
                 raise
             except imaplib.IMAP4.error:
                 raise starttls_refused("IMAP", "NO") from None
         self.is_encrypted = True
-        self.capabilities = safe_names(self._opened.announced)
+        self.capabilities = safe_names(self._live_client.announced)
 
     def certificate(self) -> Certificate:
         connected = self._client.socket() if self._client else self._connected
@@ -142,21 +142,21 @@ class ImapSession:
 
     async def _login(self, username: str, password: Secret) -> None:
         with mail_failures(At.PASSWORD):
-            await in_thread(self._opened.login, _quote(username), password.reveal())
+            await in_thread(self._live_client.login, _quote(username), password.reveal())
 
     async def select_inbox(self) -> None:
         """Opens INBOX read-only: no message is marked as seen."""
         with mail_failures():
             if "ID" in self.capabilities:
-                await in_thread(self._opened.introduce)
+                await in_thread(self._live_client.introduce)
             with mail_failures(At.SELECT):
-                await in_thread(self._opened.select_folder, "INBOX", readonly=True)
-            found = await in_thread(self._opened.capabilities_now)
+                await in_thread(self._live_client.select_folder, "INBOX", readonly=True)
+            found = await in_thread(self._live_client.capabilities_now)
         self.capabilities = safe_names(name.decode("ascii", "replace") for name in found)
 
     async def leave(self) -> None:
         with mail_failures():
-            await in_thread(self._opened.logout)
+            await in_thread(self._live_client.logout)
 
     async def close(self) -> None:
         await asyncio.shield(in_thread(self._close))
@@ -169,14 +169,14 @@ class ImapSession:
         self._connected.close()
 
     @property
-    def _opened(self) -> "_Client":
+    def _live_client(self) -> "_Client":
         if self._client is None:
             raise hung_up("IMAP")
         return self._client
 
     async def _authenticate(self, at: At, exchange: sasl.Exchange) -> None:
         with mail_failures(at):
-            await in_thread(self._opened.sasl_login, exchange.mechanism, exchange.answer)
+            await in_thread(self._live_client.sasl_login, exchange.mechanism, exchange.answer)
 
 
 class _Client(IMAPClient):  # type: ignore[misc]  # IMAPClient has no types

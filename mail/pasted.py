@@ -6,7 +6,7 @@ from models import blanks
 
 def hint(username: str, password: str) -> str | None:
     """Suggests what to try first after a refused login. None if the login looks normal."""
-    found = [*_about("username", username), *_about("password", password)]
+    found = [*_describe("username", username), *_describe("password", password)]
     if not found and blanks.in_groups(password):
         found.append("The password is in groups with blanks between them: try it without the blanks.")
     international = _ascii_domain(username)
@@ -17,10 +17,10 @@ def hint(username: str, password: str) -> str | None:
 
 def about(name: str, value: str) -> str | None:
     """Suggests the same for one value, whose field is called `name`."""
-    return " ".join(_about(name, value)) or None
+    return " ".join(_describe(name, value)) or None
 
 
-def _about(name: str, value: str) -> list[str]:
+def _describe(name: str, value: str) -> list[str]:
     if blanks.has_outer(value):
         return [f"The {name} begins or ends with a blank: set it without."]
     if blanks.has_hidden(value):

@@ -29,7 +29,7 @@ _WAITS_FOR_TLS: _Explanation = (
     _NO_GREETING[1],
     "If TLS is spoken there from the first byte, the server waits for us: set secure to true. Otherwise it is slow.",
 )
-_OF_STAGE: dict[StageName, _Explanation] = {
+_BY_STAGE: dict[StageName, _Explanation] = {
     StageName.DNS: (
         "server",
         "The name server did not answer",
@@ -54,7 +54,7 @@ def seconds_for(stage: StageName) -> float:
 
 def timed_out(stage: StageName, account: Account, *, is_silent: bool, is_over: bool) -> MailFailure:
     """The failure of a stage that timed out. `is_silent`: nothing was received. `is_over`: so did the whole check."""
-    field, what, hint = _OF_STAGE.get(stage, _SLOW)
+    field, what, hint = _BY_STAGE.get(stage, _SLOW)
     if stage is StageName.GREETING and is_silent:
         is_usual = account.port in IMPLICIT_TLS_PORTS | STARTTLS_PORTS
         field, what, hint = _NO_GREETING if is_usual else _WAITS_FOR_TLS

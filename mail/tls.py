@@ -40,7 +40,7 @@ class Weakness:
     hint: str
 
 
-_BRING_UP = "Have the operator of the server bring its TLS up to date"
+_UPDATE_TLS = "Have the operator of the server bring its TLS up to date"
 _WEAK_CERTIFICATE = Weakness(
     "EE_KEY_TOO_SMALL CA_KEY_TOO_SMALL CA_MD_TOO_WEAK",
     "has a certificate with a key that is too small, or a signature that is too weak",
@@ -51,28 +51,28 @@ _WEAKNESSES = (
     Weakness(
         "DH_KEY_TOO_SMALL BAD_DH_VALUE MODULUS_TOO_SMALL",
         "has a Diffie-Hellman key that is too small (weak DH)",
-        f"{_BRING_UP}: Diffie-Hellman parameters of at least 2048 bits, or elliptic curves (ECDHE).",
+        f"{_UPDATE_TLS}: Diffie-Hellman parameters of at least 2048 bits, or elliptic curves (ECDHE).",
     ),
     Weakness(
         "UNSUPPORTED_PROTOCOL TLSV1_ALERT_PROTOCOL_VERSION WRONG_SSL_VERSION VERSION_TOO_LOW",
         "speaks only old versions of TLS: 1.2 or newer is needed",
-        f"{_BRING_UP}: TLS 1.0 and 1.1 are not safe any more (RFC 8996).",
+        f"{_UPDATE_TLS}: TLS 1.0 and 1.1 are not safe any more (RFC 8996).",
     ),
     Weakness(
         "SSLV3_ALERT_HANDSHAKE_FAILURE TLSV1_ALERT_INSUFFICIENT_SECURITY NO_CIPHERS_AVAILABLE WRONG_CIPHER_RETURNED "
         "UNKNOWN_CIPHER_RETURNED WRONG_SIGNATURE_TYPE LEGACY_SIGALG_DISALLOWED_OR_UNSUPPORTED",
         "offers none of the ciphers that are safe today",
-        f"{_BRING_UP}: TLS 1.3, or TLS 1.2 with ECDHE and AES-GCM. Old ciphers (RC4, 3DES, SHA-1) are not accepted, "
+        f"{_UPDATE_TLS}: TLS 1.3, or TLS 1.2 with ECDHE and AES-GCM. Old ciphers (RC4, 3DES, SHA-1) are not accepted, "
         "nor those without forward secrecy.",
     ),
     Weakness(
         "UNSAFE_LEGACY_RENEGOTIATION_DISABLED",
         "speaks a TLS that is open to attack: it does not know secure renegotiation (RFC 5746)",
-        f"{_BRING_UP}.",
+        f"{_UPDATE_TLS}.",
     ),
 )
 
-_TRUST = (
+_TRUST_HINT = (
     "The operator of this server can name the authority in EMAIL_INBOX_CA_FILE. Or set tlsFingerprint to trust this "
     "certificate alone, once the operator of the mail server has confirmed its fingerprint."
 )
@@ -140,7 +140,7 @@ def speaks_clear(error: OSError) -> bool:
 def tls_failure(error: OSError, account: Account, seen: Certificate | None) -> MailFailure:
     """Explains a failed handshake. `seen` is the refused certificate, if it could be fetched."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        message, hint = _why_refused(error.verify_code, account, seen)
+        message, hint = _explain_refusal(error.verify_code, account, seen)
         field = "server" if error.verify_code in OF_ANOTHER_NAME else "tlsFingerprint"
         return MailFailure(ErrorCode.CERTIFICATE_INVALID, message, field, hint=hint)
     if speaks_clear(error):
@@ -166,7 +166,7 @@ def weakness(error: OSError) -> Weakness | None:
     return next((weak for weak in _WEAKNESSES if reason in weak.reasons.split()), None)
 
 
-def _why_refused(code: int, account: Account, seen: Certificate | None) -> tuple[str, str]:
+def _explain_refusal(code: int, account: Account, seen: Certificate | None) -> tuple[str, str]:
     if code in OF_ANOTHER_NAME:
         names = " and ".join(seen.names[:5]) if seen and seen.names else "another name"
         return (
@@ -182,16 +182,16 @@ def _why_refused(code: int, account: Account, seen: Certificate | None) -> tuple
         return f"The server {_WEAK_CERTIFICATE.rest}.", _WEAK_CERTIFICATE.hint
     if code == _NOT_FOR_SERVERS:
         return "The server's certificate is not one for servers.", "The operator of the mail server needs another one."
-    return _why_untrusted(code, seen)
+    return _explain_distrust(code, seen)
 
 
-def _why_untrusted(code: int, seen: Certificate | None) -> tuple[str, str]:
+def _explain_distrust(code: int, seen: Certificate | None) -> tuple[str, str]:
     if code == SELF_SIGNED:
-        return "The server's certificate is self-signed.", _TRUST
+        return "The server's certificate is self-signed.", _TRUST_HINT
     if code == _SELF_SIGNED_ABOVE:
-        return "The server's certificate was issued by a private authority, which is not trusted here.", _TRUST
+        return "The server's certificate was issued by a private authority, which is not trusted here.", _TRUST_HINT
     if code in _UNKNOWN_ISSUER and seen and seen.is_alone:
         issuer = f"{seen.issuer}, which issued its certificate, is not known here"
-        hint = f"The operator of the mail server must have it send the whole chain (fullchain.pem). {_TRUST}"
+        hint = f"The operator of the mail server must have it send the whole chain (fullchain.pem). {_TRUST_HINT}"
         return f"The server sends no intermediate certificate, and {issuer}.", hint
-    return "The server's certificate was not issued by an authority that is trusted here.", _TRUST
+    return "The server's certificate was not issued by an authority that is trusted here.", _TRUST_HINT

@@ -168,20 +168,20 @@ IMAP: Sequence[_Row] = (
 
 def of_smtp(at: At, code: str, text: str) -> Verdict:
     """Interprets the refusal of an SMTP server with this code (`550 5.7.1`) and text."""
-    return _first(SMTP, at, code, text)
+    return _first_match(SMTP, at, code, text)
 
 
 def of_imap(at: At, code: str, text: str) -> Verdict:
     """Interprets the refusal of an IMAP server. The code is a response code, NO or BAD."""
-    return _first(IMAP, at, code, text)
+    return _first_match(IMAP, at, code, text)
 
 
-def _first(rows: Iterable[_Row], at: At, code: str, text: str) -> Verdict:
+def _first_match(rows: Iterable[_Row], at: At, code: str, text: str) -> Verdict:
     flat = " ".join(text[:MAX_WORDS].split())
-    return next(verdict for row in rows if (verdict := _fits(row, at, code, flat)))
+    return next(verdict for row in rows if (verdict := _match(row, at, code, flat)))
 
 
-def _fits(row: _Row, at: At, code: str, text: str) -> Verdict | None:
+def _match(row: _Row, at: At, code: str, text: str) -> Verdict | None:
     refused, reply, words, verdict = row
     fits = at in refused and _pattern(reply).fullmatch(code) and _pattern(words).search(text)
     return verdict if fits else None

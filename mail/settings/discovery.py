@@ -57,12 +57,16 @@ class _Mailbox:
 
 async def settings_for(mail: Mail, email: str) -> Proposals:
     """Proposes settings for a valid address. If nothing is found, returns empty lists and a hint."""
-    box = _Mailbox(email, address_key(email).rpartition("@")[2])
-    known = provider_of_domain(box.domain)
+    mailbox = _Mailbox(email, address_key(email).rpartition("@")[2])
+    known = provider_of_domain(mailbox.domain)
     if known:
-        return _from_provider(mail.hosts, box, known, ProposalSource.PROVIDER, Confidence.HIGH)
-    sources = [_from_mx(mail, box), _from_srv(mail, box), *(_from_autoconfig(mail, box, place) for place in PLACES)]
-    return _merge(box.domain, await _gather(sources))
+        return _from_provider(mail.hosts, mailbox, known, ProposalSource.PROVIDER, Confidence.HIGH)
+    sources = [
+        _from_mx(mail, mailbox),
+        _from_srv(mail, mailbox),
+        *(_from_autoconfig(mail, mailbox, place) for place in PLACES),
+    ]
+    return _merge(mailbox.domain, await _gather(sources))
 
 
 async def _gather(sources: Sequence[Coroutine[None, None, Proposals]]) -> list[Proposals]:
@@ -80,43 +84,43 @@ async def _gather(sources: Sequence[Coroutine[None, None, Proposals]]) -> list[P
     return [found for found in ended if isinstance(found, Proposals)]
 
 
-async def _from_mx(mail: Mail, box: _Mailbox) -> Proposals:
-    for host in await mail.names.mx(box.domain):
+async def _from_mx(mail: Mail, mailbox: _Mailbox) -> Proposals:
+    for host in await mail.names.mx(mailbox.domain):
         if provider := provider_of_mx(host):
-            return _from_provider(mail.hosts, box, provider, ProposalSource.MX, Confidence.MEDIUM)
+            return _from_provider(mail.hosts, mailbox, provider, ProposalSource.MX, Confidence.MEDIUM)
     return Proposals()
 
 
-async def _from_srv(mail: Mail, box: _Mailbox) -> Proposals:
+async def _from_srv(mail: Mail, mailbox: _Mailbox) -> Proposals:
     """DNS can be spoofed, so a server outside the domain gets low confidence (RFC 6186, 6)."""
 
     async def of(protocol: str) -> list[Proposal]:
-        lookups = (mail.names.srv(service, box.domain) for service in SERVICES[protocol])
+        lookups = (mail.names.srv(service, mailbox.domain) for service in SERVICES[protocol])
         services = chain.from_iterable(await asyncio.gather(*lookups))
         offers = [found for service in services if (found := offer(service.target, service.port))]
-        return await _connectable(mail.hosts, box, offers, ProposalSource.SRV)
+        return await _propose_connectable(mail.hosts, mailbox, offers, ProposalSource.SRV)
 
     smtp, imap = await asyncio.gather(of("smtp"), of("imap"))
     return Proposals(smtp=smtp, imap=imap)
 
 
-async def _from_autoconfig(mail: Mail, box: _Mailbox, place: str) -> Proposals:
-    url = place.format(domain=box.domain)
+async def _from_autoconfig(mail: Mail, mailbox: _Mailbox, place: str) -> Proposals:
+    url = place.format(domain=mailbox.domain)
     status, body = await fetch(
         mail.hosts, mail.trust, url, seconds=AUTOCONFIG_SECONDS, limit=MAX_AUTOCONFIG_BYTES, redirects=1
     )
     if status != 200:
         return Proposals()
-    offers = await in_thread(autoconfig.parse, body, box.email)
+    offers = await in_thread(autoconfig.parse, body, mailbox.email)
     smtp, imap = await asyncio.gather(
-        _connectable(mail.hosts, box, offers.smtp, ProposalSource.AUTOCONFIG),
-        _connectable(mail.hosts, box, offers.imap, ProposalSource.AUTOCONFIG),
+        _propose_connectable(mail.hosts, mailbox, offers.smtp, ProposalSource.AUTOCONFIG),
+        _propose_connectable(mail.hosts, mailbox, offers.imap, ProposalSource.AUTOCONFIG),
     )
     return Proposals(smtp=smtp, imap=imap)
 
 
-async def _connectable(
-    hosts: HostPolicy, box: _Mailbox, offers: Sequence[Offer], source: ProposalSource
+async def _propose_connectable(
+    hosts: HostPolicy, mailbox: _Mailbox, offers: Sequence[Offer], source: ProposalSource
 ) -> list[Proposal]:
     """Proposes the offers that the policy allows and that resolve to an address."""
 
@@ -126,19 +130,19 @@ async def _connectable(
             await hosts.resolve(offered.server)
         except MailFailure:
             return None
-        return _proposal(box, offered, source)
+        return _build_proposal(mailbox, offered, source)
 
     return [found for found in await asyncio.gather(*map(propose, offers)) if found]
 
 
-def _proposal(box: _Mailbox, offered: Offer, source: ProposalSource) -> Proposal:
+def _build_proposal(mailbox: _Mailbox, offered: Offer, source: ProposalSource) -> Proposal:
     server, provider = canonical(offered.server), provider_of_server(offered.server)
-    is_sure = source is ProposalSource.AUTOCONFIG or box.is_at_home(server)
+    is_sure = source is ProposalSource.AUTOCONFIG or mailbox.is_at_home(server)
     return Proposal(
         server,
         offered.port,
         secure=True,
-        username=offered.username or box.username(provider),
+        username=offered.username or mailbox.username(provider),
         login=provider.login if provider else offered.login,
         source=source,
         confidence=Confidence.MEDIUM if is_sure else Confidence.LOW,
@@ -146,7 +150,7 @@ def _proposal(box: _Mailbox, offered: Offer, source: ProposalSource) -> Proposal
 
 
 def _from_provider(
-    hosts: HostPolicy, box: _Mailbox, provider: Provider, source: ProposalSource, confidence: Confidence
+    hosts: HostPolicy, mailbox: _Mailbox, provider: Provider, source: ProposalSource, confidence: Confidence
 ) -> Proposals:
     """Proposes the servers of a provider. Their names come from our table, so they are not resolved."""
 
@@ -157,7 +161,7 @@ def _from_provider(
             hosts.permit(endpoint.server, endpoint.port)
         except MailFailure:
             return []
-        username = box.username(provider)
+        username = mailbox.username(provider)
         return [Proposal(endpoint.server, endpoint.port, endpoint.secure, username, provider.login, source, confidence)]
 
     return Proposals(provider.name, provider.hint, of(provider.smtp), of(provider.imap))
