@@ -27,7 +27,7 @@ _LIBPQ = {
     "gsslib": "PGGSSLIB",
 }
 """Connection options of the driver, and the libpq variables that set the same."""
-_OVERRULING = ("PGSERVICE", "PGSERVICEFILE", "PGHOSTADDR")
+_OVERRIDES = ("PGSERVICE", "PGSERVICEFILE", "PGHOSTADDR")
 """Variables that override `PGHOST`: libpq would connect to another server than the URL names."""
 
 
@@ -108,8 +108,8 @@ def _libpq_environment(url: URL) -> dict[str, str]:
     _, options = url.set(drivername="postgresql+asyncpg").get_dialect()().create_connect_args(url)
     options.setdefault("ssl", options.pop("sslmode", None))
     given = {variable: options.get(name) for name, variable in _LIBPQ.items()}
-    overruling = _OVERRULING if "host" in options else ()
-    inherited = {name: value for name, value in os.environ.items() if name not in overruling}
+    overrides = _OVERRIDES if "host" in options else ()
+    inherited = {name: value for name, value in os.environ.items() if name not in overrides}
     return inherited | {name: _join_arguments(value) for name, value in given.items() if value is not None}
 
 

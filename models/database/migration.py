@@ -126,7 +126,7 @@ def _revision(connection: Connection) -> str | None:
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
-def _judge(revision: str | None, tables: Collection[str]) -> None:
+def _require_known(revision: str | None, tables: Collection[str]) -> None:
     """Raises StartError if another program, or a newer version of this one, made the database."""
     if revision is None and set(tables) - {"alembic_version"}:
         raise StartError("The database has tables of another application: choose another database.")
@@ -142,7 +142,7 @@ async def _inspect_postgresql(database: Database) -> DatabaseState:
         # Tables first: another process may commit the migration of an empty database in between.
         tables = connection.dialect.get_table_names(connection)
         revision = _revision(connection)
-        _judge(revision, tables)
+        _require_known(revision, tables)
         keys = connection.execute(text("SELECT id, check_value FROM encryption_key")).all() if revision else []
         return DatabaseState(revision, [(key_id, bytes(value)) for key_id, value in keys])
 
@@ -158,7 +158,7 @@ def _inspect_sqlite(path: Path) -> DatabaseState:
     try:
         if not path.exists() or path.stat().st_size == 0:
             return DatabaseState(None, [])
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={_mode(path)}", uri=True, timeout=3)
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={_open_mode(path)}", uri=True, timeout=3)
         _check_pages(connection)
         return _read_sqlite(connection)
     except sqlite3.DatabaseError as error:
@@ -173,7 +173,7 @@ def _inspect_sqlite(path: Path) -> DatabaseState:
             connection.close()
 
 
-def _mode(path: Path) -> str:
+def _open_mode(path: Path) -> str:
     """Returns the mode that opens the file without changing a byte.
 
     Closing the last read-write connection would checkpoint a write-ahead log into the file; closing the last read-only
@@ -204,6 +204,6 @@ def _read_sqlite(connection: sqlite3.Connection) -> DatabaseState:
     versions = "SELECT version_num FROM alembic_version" if "alembic_version" in tables else "SELECT NULL"
     row = connection.execute(versions).fetchone()
     revision: str | None = row[0] if row else None
-    _judge(revision, tables)
+    _require_known(revision, tables)
     keys: list[Any] = connection.execute("SELECT id, check_value FROM encryption_key").fetchall() if revision else []
     return DatabaseState(revision, keys)

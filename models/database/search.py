@@ -62,7 +62,7 @@ async def search_page(
     text, conditions, common = folded(search or ""), list(filters), True
     rows: Sequence[Any] | None
     if text:
-        conditions.append(_holds(database, table, text))
+        conditions.append(_contains(database, table, text))
         fraction = await share(database, table, text)
         common = fraction >= COMMON_SHARE
         rows = await _scan(database, table, fraction, conditions, window, field, order) if common else None
@@ -86,7 +86,7 @@ def _page(
     table: type[Listed[_Row]], filters: tuple[ColumnElement[bool], ...], shape: Window, field: Paged, order: Order
 ) -> Prepared[_Row]:
     """Returns the statement for every window of the shape."""
-    return Prepared(parametrize(_rows(table).where(*filters), table, shape, field, order), table.of_row)
+    return Prepared(parametrize(_select_rows(table).where(*filters), table, shape, field, order), table.of_row)
 
 
 async def _scan(
@@ -99,7 +99,7 @@ async def _scan(
     last: Sequence[Any] = await database.read(end)
     upwards = (order is Order.ASC) is not window.backward
     bound = [tuple_(*key) < tuple(row) if upwards else tuple_(*key) > tuple(row) for row in last]
-    rows = await database.read(window_of(_rows(table).where(*conditions, *bound), table, window, field, order))
+    rows = await database.read(window_of(_select_rows(table).where(*conditions, *bound), table, window, field, order))
     return None if bound and len(rows) <= window.size else rows
 
 
@@ -111,18 +111,18 @@ async def _look_up(
     found = keys.cte("found").prefix_with("MATERIALIZED")
     ids: Any = select_columns(found.c.id)
     page = window_of(ids, found.c, window, field, order)
-    found = window_of(_rows(table).where(table.id.in_(page)), table, window, field, order)
+    found = window_of(_select_rows(table).where(table.id.in_(page)), table, window, field, order)
     rows: Sequence[Any] = await database.read(found)
     return rows
 
 
-def _rows(table: Any) -> Any:
+def _select_rows(table: Any) -> Any:
     """Selects columns, not entities, so that the session does not track the rows."""
     columns = SQLModel.metadata.tables[table.__tablename__].columns
     return select_columns(*(columns[name] for name in table.read))
 
 
-def _holds(database: Database, table: Any, text: str) -> ColumnElement[bool]:
+def _contains(database: Database, table: Any, text: str) -> ColumnElement[bool]:
     position = func.instr if database.path else func.strpos
     return position(table.search_key, text) > 0
 
@@ -130,13 +130,13 @@ def _holds(database: Database, table: Any, text: str) -> ColumnElement[bool]:
 def _restrict(database: Database, statement: Any, table: Any, text: str) -> Any:
     """Restricts the statement to the candidates of the index."""
     if database.path is None:
-        return statement.where(_in_postgresql(table, text))
-    numbers = _in_sqlite(table.__tablename__, text).subquery()
+        return statement.where(_match_in_postgresql(table, text))
+    numbers = _match_in_sqlite(table.__tablename__, text).subquery()
     rows = table_named(f"{table.__tablename__}_search", column("number"), column("row_id"))
     return statement.join(rows, rows.c.row_id == table.id).join(numbers, numbers.c.number == rows.c.number)
 
 
-def _in_sqlite(name: str, text: str) -> Any:
+def _match_in_sqlite(name: str, text: str) -> Any:
     """Matches every trigram of the text; of a shorter one, trigrams that begin with it (keys end in two line ends)."""
     if len(text) < 3:
         term: ColumnElement[str] = column("term")
@@ -150,7 +150,7 @@ def _in_sqlite(name: str, text: str) -> Any:
     return select_columns(column("rowid").label("number")).select_from(table_named(grams)).where(matches)
 
 
-def _in_postgresql(table: Any, text: str) -> ColumnElement[bool]:
+def _match_in_postgresql(table: Any, text: str) -> ColumnElement[bool]:
     """Matches trigrams if the text has any, else bigrams: pg_trgm makes none of short words and punctuation, nor, in
     some locales, of other scripts.
     """
