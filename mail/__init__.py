@@ -1,1 +1,1 @@
-"""SMTP, IMAP and what leads to them: names, addresses, TLS, tokens. Knows no database, no GraphQL and no resolver."""
+"""SMTP, IMAP and what they need: DNS, host policy, TLS, access tokens. Imports no database, GraphQL or resolver."""

@@ -1,4 +1,4 @@
-"""Reads certificates. Judges none."""
+"""Parses X.509 certificates. Does not verify them."""
 
 import hashlib
 
@@ -13,9 +13,9 @@ MAX_NAMES = 20
 
 
 def certificate(der: bytes | None) -> Certificate:
-    """What the certificate of a connection says. Raises MailFailure."""
+    """Parses a DER certificate. Raises MailFailure if it can't be read."""
     try:
-        return _parsed(der or b"")
+        return _parse(der or b"")
     except (ValueError, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
         raise MailFailure(
             ErrorCode.CERTIFICATE_INVALID,
@@ -26,7 +26,7 @@ def certificate(der: bytes | None) -> Certificate:
 
 
 def authorities(pem: bytes) -> bytes:
-    """The certificates in the file, in DER. Raises ValueError."""
+    """Converts the PEM certificates of a file to DER. Raises ValueError."""
     try:
         found = x509.load_pem_x509_certificates(pem)
     except x509.InvalidVersion as error:
@@ -34,7 +34,7 @@ def authorities(pem: bytes) -> bytes:
     return b"".join(authority.public_bytes(Encoding.DER) for authority in found)
 
 
-def _parsed(der: bytes) -> Certificate:
+def _parse(der: bytes) -> Certificate:
     found = x509.load_der_x509_certificate(der)
     return Certificate(
         _name(found.subject),
@@ -47,7 +47,7 @@ def _parsed(der: bytes) -> Certificate:
 
 
 def _name(name: x509.Name) -> str:
-    """The common name alone where there is one: `Example CA`; else the whole name."""
+    """Returns the common name if there is one (`Example CA`), else the whole distinguished name."""
     common = name.get_attributes_for_oid(NameOID.COMMON_NAME)
     return _printable(str(common[0].value) if common else name.rfc4514_string())
 

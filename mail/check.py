@@ -1,7 +1,6 @@
-"""Proves an account, and sends a message by it. A check says which stage broke, why, and what to change.
+"""Checks an account, and sends a message through it. A check reports which stage failed, why, and what to change.
 
-Knows no inbox. A check saves nothing and sends no mail; what it changes at a server is, at most, when an account last
-logged in.
+A check stores nothing and sends no mail. At the mail server it changes at most the time of the last login.
 """
 
 import asyncio
@@ -18,7 +17,7 @@ from models.errors import ErrorCode, MailFailure
 
 
 async def check_smtp(mail: Mail, account: Account, sender: str) -> ServerCheck:
-    """Whether mail can be sent by this account as `sender`. What breaks is in the report."""
+    """Checks that the account can send mail as `sender`. Failures are in the report, not raised."""
     progress = Progress(account)
     connector = Connector(mail, progress, SmtpSession)
     with suppress(MailFailure):
@@ -28,7 +27,7 @@ async def check_smtp(mail: Mail, account: Account, sender: str) -> ServerCheck:
 
 
 async def check_imap(mail: Mail, account: Account) -> ServerCheck:
-    """Whether the mail of this account can be read. What breaks is in the report."""
+    """Checks that the account can read its mail. Failures are in the report, not raised."""
     progress = Progress(account)
     connector = Connector(mail, progress, ImapSession)
     with suppress(MailFailure):
@@ -40,7 +39,7 @@ async def check_imap(mail: Mail, account: Account) -> ServerCheck:
 
 
 async def send(mail: Mail, account: Account, message: bytes, sender: str, recipient: str) -> Reply:
-    """Hands a message to the account's server and returns the reply that takes it. Raises MailFailure."""
+    """Sends a message through the account's server and returns the reply that accepts it. Raises MailFailure."""
     progress = Progress(account)
     async with Connector(mail, progress, SmtpSession).session() as session:
         async with progress.stage(StageName.SENDER):

@@ -1,7 +1,7 @@
-"""Composes messages (RFC 5322, 2045, 2047, 6532). Knows no server and no inbox.
+"""Composes messages (RFC 5322, 2045, 2047, 6532).
 
-Header fields are written down here, and not given to Python's newer policies: those decode the encoded words of a
-display name before they write it, so that `=?UTF-8?Q?x=0D=0ABcc:_...?=` would become a field of its own.
+This module writes header fields itself. Python's newer email policies decode the encoded words of a display name before
+they write it, which would turn `=?UTF-8?Q?x=0D=0ABcc:_...?=` into a separate header field.
 """
 
 import quopri
@@ -13,7 +13,7 @@ from email.utils import format_datetime, make_msgid
 from mail.hosts import ascii_name
 
 _PLAIN = re.compile(r"[A-Za-z0-9 !#$%&'*+,./:;@()\[\]<>_`{|}~^-]+")
-"""What a quoted string may hold as it is; no `=`, `"` or backslash, so that nothing in it can be read otherwise."""
+"""Text that a quoted string may hold as it is. Excludes `=`, `"` and backslash, so that it has only one reading."""
 
 TEST_TEXT = (
     "This is a test mail from the shared inbox {email}.\r\n\r\nIf you read this, outgoing mail of the inbox works.\r\n"
@@ -21,14 +21,14 @@ TEST_TEXT = (
 
 
 def test_message(sender_info: str | None, email: str, to: str) -> bytes:
-    """The mail that proves that an inbox can send."""
+    """Composes the test mail of an inbox."""
     fields = {
         "From": mailbox(sender_info, email),
         "To": mailbox(None, to),
         "Subject": encoded(f"Test mail from {email}"),
         "Date": format_datetime(datetime.now(UTC)),
         "Message-ID": make_msgid(domain=ascii_name(email.rpartition("@")[2])),
-        "Auto-Submitted": "auto-generated",  # RFC 3834: nobody's holiday notice answers
+        "Auto-Submitted": "auto-generated",  # RFC 3834: suppresses vacation replies
         "MIME-Version": "1.0",
         "Content-Type": "text/plain; charset=utf-8",
         "Content-Transfer-Encoding": "quoted-printable",
@@ -38,7 +38,7 @@ def test_message(sender_info: str | None, email: str, to: str) -> bytes:
 
 
 def mailbox(name: str | None, address: str) -> str:
-    """An address with its display name, as a header field holds it (RFC 5322, 3.4). The name is one line of text."""
+    """Formats an address and its display name, one line of text, for a header field (RFC 5322, 3.4)."""
     local, _, domain = address.rpartition("@")
     ascii_address = f"{local}@{ascii_name(domain)}"
     if not name:
@@ -48,7 +48,7 @@ def mailbox(name: str | None, address: str) -> str:
 
 
 def encoded(text: str) -> str:
-    """A line of text, as an unstructured header field holds it."""
+    """Encodes a line of text for an unstructured header field."""
     return text if _PLAIN.fullmatch(text) and len(text) <= 900 else _encoded_words(text)
 
 

@@ -1,6 +1,6 @@
-"""Connects to the server of an account and logs in: policy, DNS, connection, TLS, login. Knows no check and no mail.
+"""Connects to the mail server of an account and logs in: host policy, DNS, TCP, TLS, login.
 
-Each stage is recorded, with how long it took and why it broke. `mail/patience.py` says how long one may take.
+Records each stage with its duration and its failure. `mail/patience.py` has the timeouts.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from models.errors import ErrorCode, MailFailure
 from models.secrets import Secret
 
 CERTIFICATE_SECONDS = 3.0
-"""How long a server may take to show once more the certificate that was refused."""
+"""Timeout for fetching a refused certificate over a second connection."""
 LOGOUT_SECONDS = 1.0
 EXPIRES_SOON_DAYS = 30
 NO_RELAY = (
@@ -42,7 +42,7 @@ Handshake = Callable[[], Awaitable[None]]
 
 @dataclass(slots=True)
 class Progress:
-    """The stages of one conversation: their record, and the time that each of them and all together may take."""
+    """Records the stages of one session and enforces the timeout of each stage and of the whole."""
 
     account: Account
     report: ServerCheck = field(default_factory=ServerCheck)
@@ -51,7 +51,7 @@ class Progress:
 
     @asynccontextmanager
     async def stage(self, name: StageName) -> AsyncIterator[Stage]:
-        """Records what is done within as a stage. A MailFailure passes; what takes too long becomes one."""
+        """Records the block as a stage. Raises MailFailure if the block does, times out or loses the connection."""
         stage, started = Stage(name), time.perf_counter()
         self.report.stages.append(stage)
         own_end = asyncio.get_running_loop().time() + patience.seconds_for(name)
@@ -73,7 +73,7 @@ class Progress:
 
 
 class Connector(Generic[SessionT]):
-    """Makes a session with the server of an account, stage by stage."""
+    """Opens a session with the server of an account, stage by stage."""
 
     def __init__(self, mail: Mail, progress: Progress, new_session: Callable[[socket.socket], SessionT]) -> None:
         self._mail = mail
@@ -86,7 +86,7 @@ class Connector(Generic[SessionT]):
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[SessionT]:
-        """A session that is logged in. Raises MailFailure."""
+        """Opens a session, logs in, and closes it at the end of the block. Raises MailFailure."""
         async with self._progress.stage(StageName.POLICY):
             await self._mail.hosts.admit(self._account.server, self._account.port)
         async with self._progress.stage(StageName.DNS):
@@ -104,7 +104,7 @@ class Connector(Generic[SessionT]):
                     await session.leave()
 
     async def _secure(self, context: ssl.SSLContext) -> SessionT:
-        """A session that was greeted, under TLS where it must be, and wherever it can."""
+        """Returns a greeted session, with TLS if the account requires it or the server offers it."""
         async with self._progress.stage(StageName.CONNECT):
             session = await self._connect()
         if self._begins_with_tls:
@@ -129,9 +129,9 @@ class Connector(Generic[SessionT]):
         return port in IMPLICIT_TLS_PORTS or (self._account.secure and port not in STARTTLS_PORTS)
 
     async def _connect(self) -> SessionT:
-        """A session of a new connection, which is gone for good when the connections are closed.
+        """Opens a connection and a session on it. `_connections` closes both.
 
-        Of several addresses, the first that answers is the one that is talked to from then on.
+        Later connections go to the address that answered first.
         """
         connected = await self._mail.hosts.connect(self._addresses, self._account.port)
         session = self._new_session(connected)
@@ -149,7 +149,7 @@ class Connector(Generic[SessionT]):
                 raise starttls_unavailable(self._account.port)
 
     async def _handshake(self, stage: Stage, session: SessionT, begin: Handshake) -> None:
-        """Agrees on TLS. Nothing of a login is sent before the certificate was accepted."""
+        """Negotiates TLS and accepts the certificate before any credentials are sent."""
         report, account = self._progress.report, self._account
         try:
             await begin()
@@ -164,7 +164,7 @@ class Connector(Generic[SessionT]):
         stage.hint = _expiry(report.certificate.days_left())
 
     async def _fetch_refused_certificate(self, *, starttls: bool) -> Certificate | None:
-        """The certificate that was refused, read over a connection of its own, on which nothing else is said."""
+        """Fetches the refused certificate over a separate connection, which sends no credentials."""
         with suppress(MailFailure, OSError):
             async with asyncio.timeout(CERTIFICATE_SECONDS):
                 session = await self._connect()
@@ -193,7 +193,7 @@ class Connector(Generic[SessionT]):
                 )
 
     async def _login_by_password(self, session: SessionT, password: Secret) -> None:
-        """What is known of the provider says more than what its server does: that it wants an app password, say."""
+        """Logs in. If the server refuses the password, the hint of a known provider replaces the general one."""
         try:
             await session.authenticate(self._account.username, password)
         except MailFailure as failure:
@@ -205,7 +205,7 @@ class Connector(Generic[SessionT]):
             raise
 
     async def _login_by_token(self, session: SessionT, grant: Grant) -> None:
-        """A token that was kept may have been revoked before its time: once it is refused, a new one is tried."""
+        """Logs in. If the server refuses a cached token, which may have been revoked, retries once with a new one."""
         tokens, username = self._mail.tokens, self._account.username
         kept = tokens.kept(grant)
         token = await tokens.token(grant)
@@ -220,7 +220,7 @@ class Connector(Generic[SessionT]):
             await self._login_again(session, grant, failure)
 
     async def _login_again(self, session: SessionT, grant: Grant, failure: MailFailure) -> None:
-        """By a new token. A server that ends the connection after a refusal has refused all the same."""
+        """Retries with a new token. If the server closes the connection instead, raises the first refusal."""
         token = await self._mail.tokens.token(grant)
         try:
             await session.authenticate_by_token(self._account.username, token)
@@ -229,11 +229,11 @@ class Connector(Generic[SessionT]):
 
 
 class _GreetsInClear(Exception):
-    """The peer greets in clear where TLS was begun: it may have STARTTLS."""
+    """The server answered the TLS handshake in cleartext: it may offer STARTTLS."""
 
 
 def _expiry(days: int) -> str | None:
-    """A warning, where there is one. Only a certificate that is trusted by its fingerprint gets here expired."""
+    """Warns of an expiry that is near. Only a certificate pinned by its fingerprint can be expired here."""
     if days >= EXPIRES_SOON_DAYS:
         return None
     when = f"expires in {_days(days)}" if days >= 0 else f"expired {_days(-days - 1)} ago"
@@ -245,7 +245,7 @@ def _days(number: int) -> str:
 
 
 def _hang_up(connection: socket.socket) -> None:
-    """Ends a connection through a descriptor of its own, whatever a library or a thread is doing with it."""
+    """Shuts a connection down through a duplicate descriptor, even while a library or a thread uses it."""
     with suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
     connection.close()

@@ -1,7 +1,7 @@
-"""A conversation with a mail server, step by step, whichever protocol it is in; and what may be told of a reply.
+"""The session interface that SMTP and IMAP share, and the failures common to both.
 
-Nothing of what a server says is repeated: a reply is told by its code, capabilities by names of a strict form.
-What a refusal means, says `mail/refusals/replies.py`.
+No text of a server is repeated to the client: only reply codes, and capability names of a strict form.
+`mail/refusals/replies.py` interprets refusals.
 """
 
 import re
@@ -18,72 +18,72 @@ from models.secrets import Secret
 
 MAX_CAPABILITIES = 100
 MAX_MECHANISMS = 8
-"""How many of the mechanisms that a server offers are named in a message."""
+"""The most offered mechanisms that a message names."""
 _CAPABILITY = re.compile(r"[A-Z0-9=+._-]{1,40}")
 _ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?:\s|$)")
 
 LoginAttempt = Callable[[], Awaitable[None]]
-"""To log in by one mechanism. Raises MailFailure."""
+"""Attempts a login by one mechanism. Raises MailFailure."""
 
 
 class Session(Protocol):
-    """One connection, which the session owns. Every step raises MailFailure; where hands are shaken, OSError too."""
+    """One connection, which the session owns. Every step raises MailFailure; a TLS handshake may raise OSError too."""
 
     capabilities: list[str]
-    """What the server says that it can, as of now: after STARTTLS, nothing that was said before it."""
+    """The capabilities that the server announced last. STARTTLS discards the earlier ones."""
     was_greeted: bool
     is_encrypted: bool
 
     @property
     def has_spoken(self) -> bool:
-        """Whether the server has said anything yet."""
+        """Whether the server has sent anything yet."""
 
     @property
     def offers_starttls(self) -> bool: ...
 
     @property
     def is_logged_in(self) -> bool:
-        """Whether the server took us for somebody before we said who we are."""
+        """Whether the server greeted the connection as already authenticated (PREAUTH)."""
 
     async def open(self, context: ssl.SSLContext | None, name: str) -> None:
-        """Shakes hands where a context is given."""
+        """Performs the TLS handshake if a context is given."""
 
     async def greet(self) -> None:
-        """Hears the greeting, and what the server can."""
+        """Reads the greeting and the capabilities."""
 
     async def start_tls(self, context: ssl.SSLContext, name: str) -> None: ...
 
     def certificate(self) -> Certificate:
-        """What the server showed when hands were shaken."""
+        """Returns the certificate that the server presented."""
 
     async def authenticate(self, username: str, password: Secret) -> None: ...
 
     async def authenticate_by_token(self, username: str, token: Secret) -> None: ...
 
     async def leave(self) -> None:
-        """Says goodbye, where the connection still stands."""
+        """Logs out, if the connection is still open."""
 
     async def close(self) -> None:
-        """Frees what the session holds; by now, nothing comes over its connection any more."""
+        """Frees the session's resources. Its connection is shut down by then."""
 
 
 def safe_names(names: Iterable[str]) -> list[str]:
-    """The names of capabilities that may be shown."""
+    """Returns the capability names that are safe to show: upper case, sorted, of a strict form."""
     return sorted({name for name in map(str.upper, names) if _CAPABILITY.fullmatch(name)})[:MAX_CAPABILITIES]
 
 
 def enhanced_code(text: str) -> str | None:
-    """The enhanced status code at the start of a reply, such as `5.7.8` (RFC 3463)."""
+    """Returns the enhanced status code that a reply starts with, such as `5.7.8` (RFC 3463)."""
     found = _ENHANCED.match(text)
     return found.group(1) if found else None
 
 
 class HungUp(MailFailure):
-    """The server closed the connection in the middle."""
+    """The server closed the connection during the session."""
 
 
 async def try_in_turn(attempts: Iterable[LoginAttempt]) -> None:
-    """Tries one after the other while the server judges no password. Once it has refused one, none is sent again."""
+    """Tries the mechanisms in order until the server accepts or refuses the credentials, which are not sent again."""
     unjudged: Unjudged | None = None
     for attempt in attempts:
         try:
@@ -91,7 +91,7 @@ async def try_in_turn(attempts: Iterable[LoginAttempt]) -> None:
         except Unjudged as failure:
             unjudged = unjudged or failure
         except MailFailure as failure:
-            if unjudged and isinstance(failure, HungUp):  # it has had enough of commands that it does not know
+            if unjudged and isinstance(failure, HungUp):  # the server gave up after too many unknown commands
                 raise unjudged from None
             raise
         else:
@@ -101,7 +101,7 @@ async def try_in_turn(attempts: Iterable[LoginAttempt]) -> None:
 
 
 def not_understood(protocol: str) -> MailFailure:
-    """The peer says something, but not in this protocol."""
+    """The peer does not speak this protocol."""
     return MailFailure(
         ErrorCode.PROTOCOL_ERROR,
         f"What answers does not speak {protocol}.",
@@ -111,7 +111,7 @@ def not_understood(protocol: str) -> MailFailure:
 
 
 def hung_up(protocol: str) -> MailFailure:
-    """The connection was closed in the middle."""
+    """The server closed the connection during the session."""
     return HungUp(
         ErrorCode.PROTOCOL_ERROR,
         f"The {protocol} server closed the connection.",
@@ -121,7 +121,7 @@ def hung_up(protocol: str) -> MailFailure:
 
 
 def starttls_refused(protocol: str, code: str) -> MailFailure:
-    """TLS is offered, and then refused."""
+    """The server offers STARTTLS, then refuses it."""
     return MailFailure(
         ErrorCode.STARTTLS_UNAVAILABLE,
         f"The {protocol} server offers STARTTLS, and refuses it ({code}).",
@@ -131,7 +131,7 @@ def starttls_refused(protocol: str, code: str) -> MailFailure:
 
 
 def tls_broken_off(protocol: str) -> MailFailure:
-    """The server ended TLS after hands were shaken: with TLS 1.3, that is when it misses a certificate of ours."""
+    """The server ended TLS after the handshake. With TLS 1.3, that is how it rejects a missing client certificate."""
     return MailFailure(
         ErrorCode.TLS_FAILED,
         f"The {protocol} server broke TLS off.",
@@ -141,7 +141,7 @@ def tls_broken_off(protocol: str) -> MailFailure:
 
 
 def no_login(protocol: str, encrypted: bool, offered: Iterable[str] = ()) -> MailFailure:
-    """There is no way to log in by a password here. `offered` are the names of the mechanisms that are."""
+    """The server offers no password login. `offered` are the mechanisms that it does offer."""
     names = safe_names(offered)
     what = f" that this server knows. It offers {', '.join(names[:MAX_MECHANISMS])}" if names else ""
     if not encrypted:
@@ -158,7 +158,7 @@ def no_login(protocol: str, encrypted: bool, offered: Iterable[str] = ()) -> Mai
 
 
 def no_oauth2(protocol: str) -> MailFailure:
-    """The server takes no access tokens."""
+    """The server accepts no access tokens."""
     return MailFailure(
         ErrorCode.AUTHENTICATION_FAILED,
         f"The {protocol} server takes no access tokens (XOAUTH2, OAUTHBEARER).",
@@ -168,7 +168,7 @@ def no_oauth2(protocol: str) -> MailFailure:
 
 
 def starttls_unavailable(port: int) -> MailFailure:
-    """TLS is required, and the server does not offer it."""
+    """The account requires TLS, and the server does not offer STARTTLS."""
     return MailFailure(
         ErrorCode.STARTTLS_UNAVAILABLE,
         f"The server offers no STARTTLS on port {port}, and secure asks for TLS.",
@@ -179,13 +179,13 @@ def starttls_unavailable(port: int) -> MailFailure:
 
 
 def read_certificate(tls: ssl.SSLObject | ssl.SSLSocket | None) -> Certificate:
-    """The certificate of the peer."""
+    """Returns the certificate of the peer. Raises MailFailure if it can't be read."""
     found = certificate(tls.getpeercert(binary_form=True) if tls else None)
     return replace(found, is_alone=_chain_length(tls) == 1)
 
 
 def _chain_length(tls: object) -> int | None:
-    """How many certificates the peer sent; None where Python does not say. Before 3.13 only its inner object does."""
+    """Counts the certificates that the peer sent, or None if Python hides them. Before 3.13 only `_sslobj` has them."""
     for source in (tls, getattr(tls, "_sslobj", None)):
         if chain := getattr(source, "get_unverified_chain", None):
             return len(chain() or ())

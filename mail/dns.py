@@ -1,7 +1,6 @@
-"""What the name servers say of a domain's mail: MX and SRV records. Knows no policy: whether a host may be connected to
-is judged elsewhere.
+"""Looks up the MX and SRV records of a domain. Applies no host policy: `mail/hosts.py` does.
 
-A domain that has none, and name servers that do not answer, are the same here: nothing is known.
+A domain without records and name servers that do not answer give the same result: an empty list.
 """
 
 from dataclasses import dataclass
@@ -13,33 +12,33 @@ from mail.offload import import_in_thread
 DNS_SECONDS = 4.0
 ROOT = "."
 MAX_RECORDS = 5
-"""How many records of a kind are looked at."""
+"""The most records of a kind that are returned."""
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A host and a port that a service is offered at."""
+    """The host and port of a service."""
 
     target: str
     port: int
 
 
 class NameServers:
-    """Asks the name servers of this machine."""
+    """Queries the name servers that this machine is configured with."""
 
     def __init__(self, seconds: float = DNS_SECONDS) -> None:
         self._seconds = seconds
 
     async def mx(self, domain: str) -> list[str]:
-        """The hosts that take the domain's mail, the preferred one first (RFC 5321, 5.1; none: RFC 7505)."""
+        """Returns the mail hosts of the domain, most preferred first (RFC 5321, 5.1; none for a null MX: RFC 7505)."""
         records = await self._ask(domain, "MX")
         hosts = [_host(record.exchange) for record in sorted(records, key=lambda record: record.preference)]
         return [host for host in hosts if host != ROOT][:MAX_RECORDS]
 
     async def srv(self, service: str, domain: str) -> list[Service]:
-        """Where the domain offers the service, such as `_imaps`, over TCP; nowhere where the target is the root.
+        """Returns where the domain offers the service, such as `_imaps`, over TCP. A target of `.` means: not offered.
 
-        In the order of priority and weight: RFC 2782 spreads load by chance, but a proposal should stay the same.
+        Sorts by priority and weight. RFC 2782 picks at random to spread load, but a proposal should be stable.
         """
         records = await self._ask(f"{service}._tcp.{domain}", "SRV")
         ordered = sorted(records, key=lambda record: (record.priority, -record.weight))
@@ -48,13 +47,13 @@ class NameServers:
 
     @cached_property
     def _resolver(self) -> Any:
-        """Made at its first use: a machine may have no name servers, and no need for them."""
+        """Created on first use: a machine may have no name servers and not need any."""
         from dns.asyncresolver import Resolver
 
         return Resolver()
 
     async def _ask(self, name: str, kind: str) -> list[Any]:
-        """The records of this kind, as dnspython has them."""
+        """Returns dnspython's records of this kind; an empty list on any error."""
         await import_in_thread("dns.asyncresolver", "dns.rdtypes.ANY.MX", "dns.rdtypes.IN.SRV")
         from dns.exception import DNSException
 

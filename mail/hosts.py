@@ -1,7 +1,7 @@
-"""Which hosts may be connected to. A name is resolved once, every address is judged, and only those are connected to.
+"""The policy for outgoing connections. A name is resolved once, and only the addresses that pass are connected to.
 
-Knows no protocol and no certificate. By default only public addresses are connected to, and only ports of mail: an
-address that somebody types must not become a way into the network of the server (OWASP: server-side request forgery).
+By default only public addresses and mail ports are allowed: a host that a client enters must not open a way into the
+server's own network (OWASP: server-side request forgery).
 """
 
 import asyncio
@@ -28,12 +28,12 @@ from models.fields import MAX_HOST
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
 Lookup = Callable[[str], Awaitable[Sequence[str]]]
-"""From a host name to the spellings of its addresses. Raises OSError where there are none."""
+"""Resolves a host name to its addresses as text. Raises OSError if it has none."""
 
 HAPPY_EYEBALLS_SECONDS = 0.25
-"""How long one address is given before the next is tried beside it (RFC 8305, 5)."""
+"""Head start of one address before the next is tried in parallel (RFC 8305, 5)."""
 LOOKUP_SECONDS = 3.0
-"""How long a name is looked up that need not be."""
+"""Timeout of a look-up that only improves an error message."""
 
 SPECIAL: list[IPNetwork] = [
     # IANA, IPv4 Special-Purpose Address Registry, and multicast.
@@ -59,32 +59,32 @@ SPECIAL: list[IPNetwork] = [
             "224.0.0.0/3",
         ),
     ),
-    # Within the global unicast addresses: protocol assignments and Teredo, documentation, 6to4.
+    # Inside global unicast: protocol assignments and Teredo, documentation, 6to4.
     *map(IPv6Network, ("2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20")),
 ]
 GLOBAL_UNICAST = IPv6Network("2000::/3")
 """The only IPv6 addresses that are public (IANA, IPv6 address space)."""
 NAT64 = IPv6Network("64:ff9b::/96")
-"""What a DNS64 gives for a host that has an IPv4 address only (RFC 6052)."""
+"""The prefix of the addresses that DNS64 synthesizes for hosts with IPv4 only (RFC 6052)."""
 
 LOOPBACK: Sequence[IPAddress] = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
 
 NO_ANSWER = (socket.EAI_AGAIN, errno.EAGAIN)
-"""That no name server answered, or that too many are asked: nothing is known of the name."""
-_FREE = threading.Semaphore(64)
-"""How many names may be looked up at once: a look-up whose name server hangs outlasts whoever asked for it."""
+"""No name server answered, or too many look-ups are running: the name may still exist."""
+_LOOKUP_SLOTS = threading.Semaphore(64)
+"""Limits concurrent look-ups: one whose name server hangs outlives the request that started it."""
 _NUMBERS = re.compile(r"(0[xX][0-9a-fA-F]*|[0-9]+)(\.(0[xX][0-9a-fA-F]*|[0-9]+)){0,3}")
 _NAME = re.compile(r"\.?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?")
 _LOOPBACK_NAMES = ("localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback")
 
 
 class HostPolicy:
-    """The policy of a server: `allowed` may be private or loopback, `ports` are connected to."""
+    """The policy of this server. Hosts in `allowed` may be private or loopback; only `ports` may be connected to."""
 
     def __init__(
         self, allowed: Iterable[str] = (), ports: Collection[int] = MAIL_PORTS, lookup: Lookup | None = None
     ) -> None:
-        """Raises ValueError where an entry of `allowed` is neither a host, an address nor a network."""
+        """Raises ValueError if an entry of `allowed` is neither a host, an address nor a network."""
         self.ports = frozenset(ports)
         self._lookup = lookup or system_lookup
         self._networks: list[IPNetwork] = []
@@ -94,7 +94,7 @@ class HostPolicy:
             self._allow(entry)
 
     def permit(self, server: str, port: int) -> None:
-        """Judges what was typed, before any name is looked up. Raises MailFailure, which tells of host and port."""
+        """Checks host and port without a DNS look-up. Raises MailFailure, which reports both if both are refused."""
         try:
             self.permit_host(server)
         except MailFailure as failure:
@@ -103,29 +103,29 @@ class HostPolicy:
             raise port_not_allowed(port, self.ports)
 
     async def admit(self, server: str, port: int) -> None:
-        """The same. A name is looked up where its port is refused, so that both are told at once."""
+        """Does what `permit` does. If the port is refused, also resolves the name, to report both faults at once."""
         try:
             self.permit(server, port)
         except MailFailure as failure:
-            if failure.field == ("port",) and await self._leads_inside(server):
+            if failure.field == ("port",) and await self._is_forbidden(server):
                 raise neither_allowed(canonical(server), port) from None
             raise
 
     def permit_host(self, server: str) -> None:
-        """The same, whatever the port."""
+        """Checks the host alone, without a DNS look-up. Raises MailFailure."""
         name = canonical(server)
         address = as_address(name)
         if address is not None:
-            self._judge([address], server)
+            self._select_permitted([address], server)
         elif not self._is_allowed_name(name) and _is_loopback_name(name):
-            self._judge(LOOPBACK, server)
+            self._select_permitted(LOOPBACK, server)
 
     async def resolve(self, server: str) -> list[IPAddress]:
-        """The addresses of the host that may be connected to. Raises MailFailure where there are none."""
+        """Resolves the host to the addresses that the policy allows. Raises MailFailure if there are none."""
         name = canonical(server)
         address = as_address(name)
         if address is not None:
-            return self._judge([address], server)
+            return self._select_permitted([address], server)
         try:
             spellings = await self._lookup(name)
         except (OSError, UnicodeError) as error:
@@ -140,10 +140,10 @@ class HostPolicy:
                 "server",
                 hint="Check the spelling of the server's name. Many are imap.… or smtp.… before the domain.",
             )
-        return found if self._is_allowed_name(name) else self._judge(found, server)
+        return found if self._is_allowed_name(name) else self._select_permitted(found, server)
 
     async def connect(self, addresses: Sequence[IPAddress], port: int) -> socket.socket:
-        """A connection to the first of the addresses that answers. Raises MailFailure."""
+        """Connects to the first address that answers (Happy Eyeballs). Raises MailFailure."""
         targets: list[aiohappyeyeballs.AddrInfoType] = [
             (
                 socket.AF_INET if address.version == 4 else socket.AF_INET6,
@@ -157,10 +157,10 @@ class HostPolicy:
         try:
             return await aiohappyeyeballs.start_connection(targets, happy_eyeballs_delay=HAPPY_EYEBALLS_SECONDS)
         except (OSError, RuntimeError) as error:
-            raise _refused(port) if _is_refusal(error) else _unreachable() from None
+            raise _refusal(port) if _is_refusal(error) else _unreachable() from None
 
-    async def _leads_inside(self, server: str) -> bool:
-        """Whether the host has no address that may be connected to, as far as that is known in time."""
+    async def _is_forbidden(self, server: str) -> bool:
+        """Whether the policy refuses every address of the host. False if the look-up fails or times out."""
         try:
             async with asyncio.timeout(LOOKUP_SECONDS):
                 await self.resolve(server)
@@ -170,7 +170,7 @@ class HostPolicy:
             pass
         return False
 
-    def _judge(self, addresses: Sequence[IPAddress], server: str) -> list[IPAddress]:
+    def _select_permitted(self, addresses: Sequence[IPAddress], server: str) -> list[IPAddress]:
         permitted = [address for address in addresses if self._is_permitted(address)]
         if not permitted:
             raise host_not_allowed(canonical(server))
@@ -178,7 +178,7 @@ class HostPolicy:
 
     def _is_permitted(self, address: IPAddress) -> bool:
         inner = embedded(address)
-        return is_public(inner) or _within(address, self._networks) or _within(inner, self._networks)
+        return is_public(inner) or _is_within(address, self._networks) or _is_within(inner, self._networks)
 
     def _is_allowed_name(self, name: str) -> bool:
         return name in self._names or any(name.endswith(suffix) for suffix in self._suffixes)
@@ -200,27 +200,27 @@ class HostPolicy:
 
 
 async def system_lookup(name: str) -> Sequence[str]:
-    """The addresses that the machine's own resolver knows, its hosts file included."""
-    if not _FREE.acquire(blocking=False):
+    """Resolves a name with the system resolver, which includes the hosts file. Raises OSError."""
+    if not _LOOKUP_SLOTS.acquire(blocking=False):
         raise OSError(errno.EAGAIN, "too many names are looked up")
 
     def look_up() -> list[Any]:
         try:
             return socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
         finally:
-            _FREE.release()
+            _LOOKUP_SLOTS.release()
 
     try:
         found = await in_thread(look_up)
     except RuntimeError:  # no thread could be started
-        _FREE.release()
+        _LOOKUP_SLOTS.release()
         raise OSError(errno.EAGAIN, "there is no thread for it") from None
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 @functools.lru_cache(256)
 def canonical(server: str) -> str:
-    """The one spelling of a host: ASCII (IDNA 2008, UTS 46), lower case, without brackets and final dot."""
+    """Normalizes a host: ASCII (IDNA 2008, UTS 46), lower case, without brackets and final dot."""
     text = server.strip()
     if text.startswith("["):
         text = text[1:].removesuffix("]")
@@ -230,7 +230,7 @@ def canonical(server: str) -> str:
 
 
 def ascii_name(name: str) -> str:
-    """A domain name in IDNA's ASCII form and in lower case; as it is, where it is no name."""
+    """Converts a domain name to IDNA's ASCII form in lower case. Only lowers what is not a valid name."""
     if ":" not in name and not name.isascii() and len(name) <= MAX_HOST:
         with contextlib.suppress(UnicodeError):  # idna.IDNAError is one
             name = idna.encode(name, uts46=True).decode("ascii")
@@ -239,9 +239,9 @@ def ascii_name(name: str) -> str:
 
 @functools.lru_cache(256)
 def as_address(text: str) -> IPAddress | None:
-    """The address that the text spells, in any way that a resolver takes: 127.1, 0x7f000001 and 2130706433 too.
+    """Parses an address in every notation that resolvers accept, such as 127.1, 0x7f000001 and 2130706433.
 
-    None where it has a zone, which is of one machine and may be any text.
+    Returns None for an address with a zone, which is local to one machine and may be any text.
     """
     try:
         return None if "%" in text else ipaddress.ip_address(text)
@@ -256,7 +256,7 @@ def as_address(text: str) -> IPAddress | None:
 
 
 def embedded(address: IPAddress) -> IPAddress:
-    """The IPv4 address that stands in an IPv6 address and is what is really connected to; else the address."""
+    """Returns the IPv4 address that an IPv4-mapped or NAT64 address leads to; any other address unchanged."""
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped:
             return address.ipv4_mapped
@@ -266,18 +266,18 @@ def embedded(address: IPAddress) -> IPAddress:
 
 
 def is_public(address: IPAddress) -> bool:
-    """Whether this is an address of the internet at large."""
+    """Whether the address is globally routable."""
     if isinstance(address, IPv6Address) and address not in GLOBAL_UNICAST:
         return False
-    return not _within(address, SPECIAL)
+    return not _is_within(address, SPECIAL)
 
 
-def _within(address: IPAddress, networks: Iterable[IPNetwork]) -> bool:
+def _is_within(address: IPAddress, networks: Iterable[IPNetwork]) -> bool:
     return any(address.version == network.version and address in network for network in networks)
 
 
 def _is_loopback_name(name: str) -> bool:
-    """RFC 6761, 6.3."""
+    """Whether the name always resolves to loopback (RFC 6761, 6.3)."""
     return name in _LOOPBACK_NAMES or name.endswith(".localhost")
 
 
@@ -291,11 +291,11 @@ def _no_answer(name: str) -> MailFailure:
 
 
 def _is_refusal(error: Exception) -> bool:
-    """Of several addresses, one that refuses says more than one that there is no way to."""
+    """Whether any address refused the connection, which is more specific than an unreachable one."""
     return isinstance(error, ConnectionRefusedError) or f"[Errno {errno.ECONNREFUSED}]" in str(error)
 
 
-def _refused(port: int) -> MailFailure:
+def _refusal(port: int) -> MailFailure:
     return MailFailure(
         ErrorCode.CONNECTION_REFUSED,
         f"The server refuses connections to port {port}.",

@@ -1,7 +1,7 @@
-"""One HTTPS request to a host that somebody typed, under the policy for hosts. Knows neither tokens nor mail settings.
+"""Sends one HTTPS request to a host that a client entered, under the host policy.
 
-What may not be reached over SMTP or IMAP is not reached over HTTPS either: the name is resolved once, what was resolved
-is connected to, the certificate must be for the name, and no redirect leads to another host.
+The policy that holds for SMTP and IMAP holds here: the name is resolved once, only the resolved addresses are connected
+to, the certificate must match the name, and redirects to another host are not followed.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from models.errors import ErrorCode, MailFailure
 PORT = 443
 HTTPS_SECONDS = 10.0
 HTTPS_CONNECT_SECONDS = 3.0
-"""How long one address is given before the next is tried."""
+"""Connect timeout of one address before the next is tried."""
 MAX_RESPONSE_BYTES = 65_536
 MAX_URL_LENGTH = 2_000
 REQUEST_HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "email-inbox-server"}
@@ -37,23 +37,23 @@ async def fetch(
     limit: int = MAX_RESPONSE_BYTES,
     redirects: int = 0,
 ) -> tuple[int, bytes]:
-    """The status and the body of the answer to a GET, or to a POST of the form.
+    """Sends a GET, or a POST of the form, and returns the status and the body of the response.
 
-    So many redirects of a GET are followed, each to the same host and port, which are judged again.
-    Raises MailFailure without a field; nothing of what the host said is in it.
+    Follows at most `redirects` redirects of a GET, to the same host and port only, and checks the policy again.
+    Raises MailFailure without a field and without any text of the host.
     """
-    question = _Question(_judged(hosts, url), form, limit, redirects if form is None else 0)
+    request = _Request(_permit_url(hosts, url), form, limit, redirects if form is None else 0)
     try:
         async with asyncio.timeout(seconds):
-            return await _answer(hosts, trust, question)
+            return await _fetch(hosts, trust, request)
     except TimeoutError:
-        message = f"{question.name} did not answer within {seconds:g} seconds."
+        message = f"{request.name} did not answer within {seconds:g} seconds."
         raise MailFailure(ErrorCode.TIMEOUT, message, hint="Try again later.") from None
 
 
 @dataclass(frozen=True, slots=True)
-class _Question:
-    """What is asked, how long an answer may be, and how many redirects are followed."""
+class _Request:
+    """The request, the largest response in bytes, and how many redirects may still be followed."""
 
     target: httpx.URL
     form: Mapping[str, str] | None
@@ -64,8 +64,8 @@ class _Question:
     def name(self) -> str:
         return canonical(_host(self.target))
 
-    def request(self, client: httpx.AsyncClient, address: IPAddress) -> httpx.Request:
-        """A request to the address, in the name of the host."""
+    def to_httpx(self, client: httpx.AsyncClient, address: IPAddress) -> httpx.Request:
+        """Builds the request to the address, with the Host header and SNI of the host."""
         return client.build_request(
             "GET" if self.form is None else "POST",
             self.target.copy_with(host=str(address), fragment=None),
@@ -74,55 +74,55 @@ class _Question:
             extensions={"sni_hostname": self.name},
         )
 
-    def misunderstood(self, rest: str) -> MailFailure:
+    def protocol_error(self, rest: str) -> MailFailure:
         return MailFailure(
             ErrorCode.PROTOCOL_ERROR, f"{self.name} {rest}.", hint="Check that the address is the right one."
         )
 
 
 class _Redirected(Exception):
-    """The answer is a redirect to `location`."""
+    """The response redirects to `location`."""
 
     def __init__(self, location: str) -> None:
         super().__init__()
         self.location = location
 
 
-async def _answer(hosts: HostPolicy, trust: Trust, question: _Question) -> tuple[int, bytes]:
-    addresses = await _resolved(hosts, question.name)
+async def _fetch(hosts: HostPolicy, trust: Trust, request: _Request) -> tuple[int, bytes]:
+    addresses = await _resolve(hosts, request.name)
     try:
-        return await _ask_any(addresses, trust, question)
+        return await _send_to_any(addresses, trust, request)
     except _Redirected as redirected:
         location = redirected.location
-    return await _answer(hosts, trust, _followed(hosts, question, location))
+    return await _fetch(hosts, trust, _follow(hosts, request, location))
 
 
-def _followed(hosts: HostPolicy, question: _Question, location: str) -> _Question:
-    """What is asked next. Raises MailFailure where that is not asked of the same host, or one redirect too many."""
+def _follow(hosts: HostPolicy, request: _Request, location: str) -> _Request:
+    """Returns the redirected request. Raises MailFailure if it leaves the host or exceeds the redirect limit."""
     with contextlib.suppress(httpx.InvalidURL, ValueError):
-        target = question.target.join(location[:MAX_URL_LENGTH])
-        if location and question.redirects > 0 and _origin(target) == _origin(question.target):
-            return replace(question, target=_judged(hosts, str(target)), redirects=question.redirects - 1)
-    raise question.misunderstood("answers with a redirect, which is not followed")
+        target = request.target.join(location[:MAX_URL_LENGTH])
+        if location and request.redirects > 0 and _origin_of(target) == _origin_of(request.target):
+            return replace(request, target=_permit_url(hosts, str(target)), redirects=request.redirects - 1)
+    raise request.protocol_error("answers with a redirect, which is not followed")
 
 
-def _origin(target: httpx.URL) -> tuple[str, str, int | None]:
+def _origin_of(target: httpx.URL) -> tuple[str, str, int | None]:
     return target.scheme, canonical(_host(target)), target.port
 
 
-def _judged(hosts: HostPolicy, url: str) -> httpx.URL:
-    """The URL, which leads where it may. Raises MailFailure."""
+def _permit_url(hosts: HostPolicy, url: str) -> httpx.URL:
+    """Parses the URL and checks it against the policy. Raises MailFailure."""
     try:
         target = httpx.URL(url)
     except httpx.InvalidURL:
-        raise _not_allowed("The address can't be understood.", "It must start with https://.") from None
+        raise _host_not_allowed("The address can't be understood.", "It must start with https://.") from None
     if target.scheme != "https" or target.userinfo or not target.raw_host:
-        raise _not_allowed("Only https addresses are connected to.", "It must be https:// and the name of a host.")
+        raise _host_not_allowed("Only https addresses are connected to.", "It must be https:// and the name of a host.")
     port = target.port or PORT
-    # A port that the operator added to those of mail is one that may be connected to: 8443, say.
+    # Ports that the operator added to the mail ports, such as 8443, are allowed here too.
     if port != PORT and port not in hosts.ports - MAIL_PORTS:
         hint = f"Use 443, or let the operator of this server add +{port} to EMAIL_INBOX_MAIL_PORTS."
-        raise _not_allowed(f"Port {port} may not be connected to over HTTPS.", hint)
+        raise _host_not_allowed(f"Port {port} may not be connected to over HTTPS.", hint)
     try:
         hosts.permit_host(_host(target))
     except MailFailure as failure:
@@ -131,11 +131,11 @@ def _judged(hosts: HostPolicy, url: str) -> httpx.URL:
 
 
 def _host(target: httpx.URL) -> str:
-    """The host as it stands in the URL. `target.host` would decode IDNA's form, and fail where it is none."""
+    """Returns the host as the URL spells it. `target.host` decodes IDNA, and fails on an invalid form."""
     return target.raw_host.decode("ascii")
 
 
-async def _resolved(hosts: HostPolicy, host: str) -> Sequence[IPAddress]:
+async def _resolve(hosts: HostPolicy, host: str) -> Sequence[IPAddress]:
     try:
         return await hosts.resolve(host)
     except MailFailure as failure:
@@ -144,53 +144,53 @@ async def _resolved(hosts: HostPolicy, host: str) -> Sequence[IPAddress]:
         raise MailFailure(failure.kind, str(failure), hint=hint) from None
 
 
-async def _ask_any(addresses: Sequence[IPAddress], trust: Trust, question: _Question) -> tuple[int, bytes]:
-    """Asks at the first address that can be connected to."""
+async def _send_to_any(addresses: Sequence[IPAddress], trust: Trust, request: _Request) -> tuple[int, bytes]:
+    """Sends the request to the first address that accepts a connection."""
     kind = ErrorCode.CONNECTION_REFUSED
-    async with await in_thread(_client, trust) as client:
+    async with await in_thread(_new_client, trust) as client:
         for address in addresses:
             try:
-                return await _ask(client, question.request(client, address), question)
+                return await _send(client, request.to_httpx(client, address), request)
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 if found := _tls_error(error):
-                    raise _tls_failure(found, question.name) from None
+                    raise _tls_failure(found, request.name) from None
                 kind = ErrorCode.TIMEOUT if isinstance(error, httpx.ConnectTimeout) else ErrorCode.CONNECTION_REFUSED
-            except ssl.SSLError as error:  # after hands were shaken: a certificate of ours is missed, say
-                raise _tls_failure(error, question.name) from None
-            except (httpx.InvalidURL, UnicodeError):  # the client looks at where a redirect leads, whatever it is told
-                raise question.misunderstood("answers with a redirect, which is not followed") from None
+            except ssl.SSLError as error:  # after the handshake, such as a missing client certificate
+                raise _tls_failure(error, request.name) from None
+            except (httpx.InvalidURL, UnicodeError):  # httpx parses the redirect's target even if told not to follow it
+                raise request.protocol_error("answers with a redirect, which is not followed") from None
             except httpx.HTTPError:
-                raise question.misunderstood("does not answer as an HTTPS server does") from None
+                raise request.protocol_error("does not answer as an HTTPS server does") from None
     raise MailFailure(
-        kind, f"{question.name} can't be reached.", hint="Check the name and the port, or try again later."
+        kind, f"{request.name} can't be reached.", hint="Check the name and the port, or try again later."
     )
 
 
-def _client(trust: Trust) -> httpx.AsyncClient:
-    """At its first use it reads every authority of the machine, which is long for an event loop."""
+def _new_client(trust: Trust) -> httpx.AsyncClient:
+    """Run in a thread: the first call loads every CA of the machine, too slow for the event loop."""
     timeout = httpx.Timeout(None, connect=HTTPS_CONNECT_SECONDS)
     return httpx.AsyncClient(verify=trust.https, trust_env=False, follow_redirects=False, timeout=timeout)
 
 
-async def _ask(client: httpx.AsyncClient, request: httpx.Request, question: _Question) -> tuple[int, bytes]:
-    response = await client.send(request, stream=True)
+async def _send(client: httpx.AsyncClient, outgoing: httpx.Request, request: _Request) -> tuple[int, bytes]:
+    response = await client.send(outgoing, stream=True)
     try:
         if 300 <= response.status_code < 400:
             raise _Redirected(response.headers.get("Location", ""))
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise question.misunderstood("compresses its answer without being asked to")
+            raise request.protocol_error("compresses its answer without being asked to")
         body = bytearray()
         async for piece in response.aiter_raw():
             body += piece
-            if len(body) > question.limit:
-                raise question.misunderstood("answers with more than is read")
+            if len(body) > request.limit:
+                raise request.protocol_error("answers with more than is read")
         return response.status_code, bytes(body)
     finally:
         await response.aclose()
 
 
 def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
-    """The reason that lies beneath what the HTTP client raised, where TLS is it."""
+    """Finds the TLS error in the chain of causes, if there is one."""
     while error is not None and not isinstance(error, ssl.SSLError):
         error = error.__cause__ or error.__context__
     return error
@@ -215,5 +215,5 @@ def _tls_failure(error: ssl.SSLError, name: str) -> MailFailure:
     return MailFailure(ErrorCode.CERTIFICATE_INVALID, f"The certificate of {name} {why}.", hint=hint)
 
 
-def _not_allowed(message: str, hint: str) -> MailFailure:
+def _host_not_allowed(message: str, hint: str) -> MailFailure:
     return MailFailure(ErrorCode.HOST_NOT_ALLOWED, message, hint=hint)

@@ -1,7 +1,7 @@
-"""A conversation with an IMAP server (RFC 9051, 3501, 2595, 7628), over IMAPClient. Knows no stage and no policy.
+"""An IMAP session (RFC 9051, 3501, 2595, 7628), over IMAPClient.
 
-IMAPClient blocks, so that each step runs in a thread; whoever closes the connection ends the step. What a server may
-send in one step is bounded: a line that never ends, or lines without end, cost no memory.
+IMAPClient blocks, so each step runs in a thread; closing the connection ends the step. The bytes that a server may send
+in one step are limited: an endless line or endless lines do not exhaust memory.
 """
 
 import asyncio
@@ -36,20 +36,20 @@ from models.errors import ErrorCode, MailFailure
 from models.secrets import Secret
 
 MAX_BYTES = 256 * 1024
-"""What a server may send in answer to one step."""
+"""The most bytes that a server may send in one step."""
 MIN_LINE_COST_BYTES = 64
-"""What a line counts for, however short it is: each is work."""
+"""The least that a line counts against MAX_BYTES: every line costs work, however short."""
 
 _NOT_UNDERSTOOD = re.compile(r"(command: \w+ => )?(unexpected |too long)")
-"""How imaplib begins when it can make nothing of an answer; all else that ends a connection is its end."""
+"""The start of imaplib's error for a response that it can't parse. Any other abort means a closed connection."""
 _BYE = re.compile(r"b['\"]\* BYE\b", re.IGNORECASE)
-"""How imaplib begins when that is the greeting."""
+"""The start of imaplib's error for a BYE as the greeting."""
 _CODE = re.compile(r"\[([A-Z]+)[\] ]")
 CODES = {"AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED", "PRIVACYREQUIRED", "CONTACTADMIN", "NOPERM", "INUSE",
          "LIMIT", "NONEXISTENT", "UNAVAILABLE", "SERVERBUG", "ALERT", "OVERQUOTA", "THROTTLED"}  # fmt: skip
-"""The response codes that are told (RFC 5530, 9208; THROTTLED is Google's)."""
+"""The response codes that a message may name (RFC 5530, 9208; THROTTLED is Google's)."""
 _BAD = re.compile(r"\w+ command error: BAD")
-"""How imaplib begins when the server knows no such command."""
+"""The start of imaplib's error for BAD: the server does not know the command."""
 
 
 class ImapSession:
@@ -75,7 +75,7 @@ class ImapSession:
     async def open(self, context: ssl.SSLContext | None, name: str) -> None:
         self._name = name
         self._connected.setblocking(True)
-        self._connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # imaplib sends a line in two pieces
+        self._connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # imaplib sends a line in two writes
         if context:
             tls = context.wrap_socket(self._connected, server_hostname=name, do_handshake_on_connect=False)
             self._connected = tls
@@ -84,30 +84,30 @@ class ImapSession:
 
     async def greet(self) -> None:
         with mail_failures():
-            self._client = await in_thread(_Client, self._connected, self._name, self._heard)
+            self._client = await in_thread(_Client, self._connected, self._name, self._on_data)
         self.was_greeted = True
         self.capabilities = safe_names(self._client.announced)
 
-    def _heard(self) -> None:
+    def _on_data(self) -> None:
         self.has_spoken = True
 
     async def start_tls(self, context: ssl.SSLContext, name: str) -> None:  # noqa: ARG002 - known since `open`
         with mail_failures(passing=ssl.SSLError):
             try:
-                await in_thread(self._opened.starttls, context)
+                await in_thread(self._live_client.starttls, context)
             except imaplib.IMAP4.abort:
                 raise
             except imaplib.IMAP4.error:
                 raise starttls_refused("IMAP", "NO") from None
         self.is_encrypted = True
-        self.capabilities = safe_names(self._opened.announced)
+        self.capabilities = safe_names(self._live_client.announced)
 
     def certificate(self) -> Certificate:
         connected = self._client.socket() if self._client else self._connected
         return read_certificate(connected if isinstance(connected, ssl.SSLSocket) else None)
 
     async def authenticate(self, username: str, password: Secret) -> None:
-        """A password that the server has refused is not sent again: where failures are counted, it counts once."""
+        """Logs in. A refused password is not sent again, so that a server that counts failures counts one."""
         if self.is_logged_in:
             raise no_login("IMAP", self.is_encrypted)
         attempts = self._attempts(username, password)
@@ -126,14 +126,14 @@ class ImapSession:
         return [name.removeprefix("AUTH=") for name in self.capabilities if name.startswith("AUTH=")]
 
     def _attempts(self, username: str, password: Secret) -> list[LoginAttempt]:
-        """AUTHENTICATE takes every character; the command LOGIN, which older servers have, takes ASCII alone."""
+        """Returns the login attempts, best first. AUTHENTICATE takes any text; LOGIN, for older servers, only ASCII."""
         mechanisms = sasl.by_password(self._mechanisms, is_encrypted=self.is_encrypted)
         attempts: list[LoginAttempt] = [
             partial(self._authenticate, At.PASSWORD, mechanism(username, password.reveal())) for mechanism in mechanisms
         ]
         if "LOGINDISABLED" in self.capabilities:
             return attempts
-        if (said := username + password.reveal()).isascii() and said.isprintable():
+        if (credentials := username + password.reveal()).isascii() and credentials.isprintable():
             better = {sasl.plain_mechanism} if self.is_encrypted else {sasl.plain_mechanism, sasl.cram_md5}
             attempts.insert(len(better.intersection(mechanisms)), partial(self._login, username, password))
         elif not attempts:
@@ -142,50 +142,50 @@ class ImapSession:
 
     async def _login(self, username: str, password: Secret) -> None:
         with mail_failures(At.PASSWORD):
-            await in_thread(self._opened.login, _quoted(username), password.reveal())
+            await in_thread(self._live_client.login, _quote(username), password.reveal())
 
     async def select_inbox(self) -> None:
-        """Opens INBOX to look at it: nothing is marked as seen."""
+        """Opens INBOX read-only: no message is marked as seen."""
         with mail_failures():
             if "ID" in self.capabilities:
-                await in_thread(self._opened.introduce)
+                await in_thread(self._live_client.introduce)
             with mail_failures(At.SELECT):
-                await in_thread(self._opened.select_folder, "INBOX", readonly=True)
-            found = await in_thread(self._opened.capabilities_now)
+                await in_thread(self._live_client.select_folder, "INBOX", readonly=True)
+            found = await in_thread(self._live_client.capabilities_now)
         self.capabilities = safe_names(name.decode("ascii", "replace") for name in found)
 
     async def leave(self) -> None:
         with mail_failures():
-            await in_thread(self._opened.logout)
+            await in_thread(self._live_client.logout)
 
     async def close(self) -> None:
         await asyncio.shield(in_thread(self._close))
 
     def _close(self) -> None:
-        """In a thread, because imaplib waits for another that still reads: which ends, as its connection has ended."""
+        """Runs in a thread: imaplib waits for a reading thread, which ends because the connection is shut down."""
         with suppress(OSError, imaplib.IMAP4.error):
             if self._client:
                 self._client.shutdown()
         self._connected.close()
 
     @property
-    def _opened(self) -> "_Client":
+    def _live_client(self) -> "_Client":
         if self._client is None:
             raise hung_up("IMAP")
         return self._client
 
     async def _authenticate(self, at: At, exchange: sasl.Exchange) -> None:
         with mail_failures(at):
-            await in_thread(self._opened.sasl_login, exchange.mechanism, exchange.answer)
+            await in_thread(self._live_client.sasl_login, exchange.mechanism, exchange.answer)
 
 
 class _Client(IMAPClient):  # type: ignore[misc]  # IMAPClient has no types
-    """A client of a connection that was made already."""
+    """An IMAPClient on an existing connection."""
 
-    def __init__(self, connected: socket.socket, name: str, heard: Callable[[], None]) -> None:
-        self._given, self._heard = connected, heard
+    def __init__(self, connected: socket.socket, name: str, on_data: Callable[[], None]) -> None:
+        self._connected, self._on_data = connected, on_data
         super().__init__(name, ssl=isinstance(connected, ssl.SSLSocket))
-        self._imap.debug = 0  # IMAPClient's is 5: all that the server says, for the log
+        self._imap.debug = 0  # IMAPClient sets 5, which logs all that the server sends
 
     @property
     def is_logged_in(self) -> bool:
@@ -193,12 +193,12 @@ class _Client(IMAPClient):  # type: ignore[misc]  # IMAPClient has no types
 
     @property
     def announced(self) -> tuple[str, ...]:
-        """What the server said that it can, when imaplib asked it: after the greeting, and once more under TLS."""
+        """The capabilities that imaplib requested: after the greeting, and again after STARTTLS."""
         found: tuple[str, ...] = self._imap.capabilities
         return found
 
     def introduce(self) -> None:
-        """Says what program we are (RFC 2971): NetEase lets nobody open a mailbox who did not. No answer is needed."""
+        """Sends ID (RFC 2971), without which NetEase lets no client open a mailbox. Ignores a refusal."""
         try:
             self._imap._simple_command("ID", '("name" "email-inbox-server")')
         except imaplib.IMAP4.abort:
@@ -207,27 +207,27 @@ class _Client(IMAPClient):  # type: ignore[misc]  # IMAPClient has no types
             return
 
     def capabilities_now(self) -> tuple[bytes, ...]:
-        """What the server can, asked anew: more is said to whoever is logged in."""
+        """Requests the capabilities again: servers announce more after login."""
         found: tuple[bytes, ...] = self._do_capabilites()
         return found
 
     def _create_IMAP4(self) -> imaplib.IMAP4:  # noqa: N802 - IMAPClient's name
-        return _Connection(self._given, self.host, self._heard)
+        return _Connection(self._connected, self.host, self._on_data)
 
 
 class _Connection(imaplib.IMAP4):
-    """imaplib's, with a bound on what it reads for one command."""
+    """An imaplib connection with a limit on the bytes that it reads for one command."""
 
-    def __init__(self, connected: socket.socket, name: str, heard: Callable[[], None]) -> None:
-        self._given, self._heard = connected, heard
-        self._left = MAX_BYTES
+    def __init__(self, connected: socket.socket, name: str, on_data: Callable[[], None]) -> None:
+        self._connected, self._on_data = connected, on_data
+        self._bytes_left = MAX_BYTES
         super().__init__(name)
 
-    def _create_socket(self, timeout: float | None = None) -> socket.socket:  # noqa: ARG002 - it is made already
-        return self._given
+    def _create_socket(self, timeout: float | None = None) -> socket.socket:  # noqa: ARG002 - already connected
+        return self._connected
 
     def _new_tag(self) -> bytes:
-        self._left = MAX_BYTES
+        self._bytes_left = MAX_BYTES
         tag: bytes = super()._new_tag()  # type: ignore[misc]
         return tag
 
@@ -240,21 +240,21 @@ class _Connection(imaplib.IMAP4):
             line = super().readline()
         except self.abort:
             raise
-        except self.error:  # what is too long for imaplib ends the connection, and is no refusal
+        except self.error:  # a line too long for imaplib ends the connection; it is no refusal
             raise self.abort("too long a line") from None
-        self._heard()
+        self._on_data()
         self._spend(max(len(line), MIN_LINE_COST_BYTES))
         return line
 
     def _spend(self, size: int) -> None:
-        self._left -= size
-        if self._left < 0:
+        self._bytes_left -= size
+        if self._bytes_left < 0:
             raise self.abort("too long an answer")
 
 
 @contextmanager
 def mail_failures(at: At = At.HELLO, passing: type[Exception] | tuple[()] = ()) -> Iterator[None]:
-    """Turns what goes wrong, but what is `passing`, into a MailFailure that repeats nothing that the server said."""
+    """Converts errors, except those in `passing`, into a MailFailure that repeats no text of the server."""
     try:
         yield
     except passing:
@@ -276,7 +276,7 @@ def _failure_of(error: BaseException, at: At) -> MailFailure:
         case imaplib.IMAP4.error() if _BYE.match(str(error)):
             return hung_up("IMAP")
         case IMAPClientError() if at is not At.HELLO and not isinstance(error, imaplib.IMAP4.abort):
-            code = _code_of(error)
+            code = _response_code(error)
             return of_imap(at, code, str(error)).failure("IMAP", code)
         case _:
             return not_understood("IMAP")
@@ -291,13 +291,13 @@ def _ascii_only() -> MailFailure:
     )
 
 
-def _quoted(text: str) -> str:
-    """A string as IMAP takes it (RFC 9051, 4.3): imaplib quotes the password of LOGIN, and not the user name."""
+def _quote(text: str) -> str:
+    """Quotes a string (RFC 9051, 4.3). For LOGIN, imaplib quotes the password but not the user name."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _code_of(error: BaseException) -> str:
-    """The response code within a refusal (RFC 5530), where it is one that may be told; else NO or BAD."""
+def _response_code(error: BaseException) -> str:
+    """Returns the response code of a refusal (RFC 5530) if it is in CODES, else NO or BAD."""
     if _BAD.match(str(error)):
         return "BAD"
     found = _CODE.search(str(error))

@@ -1,7 +1,7 @@
-"""Access tokens for mail servers: fetched with the grant of an inbox, kept while they are good (RFC 6749, 5 and 6).
+"""Access tokens for mail servers: fetched with an inbox's grant and cached while valid (RFC 6749, 5 and 6).
 
-Knows no inbox and no mail server. A grant that was withdrawn is told apart from everything that passes by itself: only
-the token endpoint can say the first. `mail/refusals/tokens.py` says what its refusals mean.
+A revoked grant is distinguished from temporary failures: only the token endpoint can report the former.
+`mail/refusals/tokens.py` interprets its refusals.
 """
 
 import asyncio
@@ -28,21 +28,21 @@ from models.errors import ErrorCode, MailFailure, where
 from models.secrets import Secret
 
 TOKEN_ENDPOINT_SECONDS = 6.0
-"""How long the token endpoint has: less than the stage of a check that waits for it, so that it is not blamed on a mail
-server."""
+"""Timeout of the token endpoint: shorter than the stage of a check that waits for it, so that the mail server is not
+blamed."""
 EXPIRY_MARGIN_SECONDS = 60.0
-"""A token is not used in its last minute: a login with it takes time."""
+"""A token is not used in its last minute: the login takes time."""
 DEFAULT_LIFETIME_SECONDS = 300.0
-"""How long a token is kept of which nothing is said."""
+"""Lifetime of a token without `expires_in`."""
 MAX_LIFETIME_SECONDS = 86_400.0
 MAX_TOKEN_CHARACTERS = 8_192
 GRANTS = 20_000
-"""How many grants are remembered, the longest unused is forgotten first."""
+"""How many grants are cached; the least recently used is evicted first."""
 
 OnRotation = Callable[[Grant, Secret], Awaitable[None]]
-"""Stores the new refresh token in place of the one in the grant. It may be told twice."""
+"""Stores the new refresh token in place of the one in the grant. It may be called twice with the same token."""
 Alone = Callable[[Grant], AbstractAsyncContextManager[Grant]]
-"""Keeps other processes from using the consent meanwhile, and gives the grant as it is stored by now."""
+"""Locks the consent against other processes, and yields the grant as it is now stored."""
 
 log = structlog.get_logger()
 
@@ -64,34 +64,34 @@ class AccessTokens:
         self._clock = clock
         self._salt = secrets.token_bytes(32)
         self._consents: LRUCache[bytes, _Consent] = LRUCache(GRANTS)
-        self._working: set[asyncio.Task[Secret]] = set()
+        self._tasks: set[asyncio.Task[Secret]] = set()
 
     async def token(self, grant: Grant) -> Secret:
-        """An access token that is good. Asked for by many at once, it is fetched once. Raises MailFailure.
+        """Returns a valid access token. Concurrent callers share one fetch. Raises MailFailure.
 
-        Where there is a newer refresh token than the one in `grant`, it is stored before this returns, whoever it was
-        fetched for: two inboxes may hold one consent, and what could not be stored before may be now.
+        If a newer refresh token than the one in `grant` is known, stores it before returning, even if it was fetched
+        for another caller: two inboxes may share a consent, and an earlier attempt to store it may have failed.
         """
         consent = self._consent(grant)
         if consent.token and self._clock() < consent.good_until and not consent.has_rotated(grant):
             return consent.token
-        # Whoever stops asking takes neither the token from the others, nor the refresh token from its inbox.
-        return await asyncio.shield(self._started(self._obtain(grant, consent)))
+        # A cancelled caller must neither cancel the fetch for the others nor lose the new refresh token.
+        return await asyncio.shield(self._start(self._obtain(grant, consent)))
 
     def kept(self, grant: Grant) -> Secret | None:
-        """The token that is at hand, if one is good still."""
+        """Returns the cached token, if it is still valid."""
         consent = self._consent(grant)
         return consent.token if self._clock() < consent.good_until else None
 
     def forget(self, grant: Grant, refused: Secret | None = None) -> None:
-        """The mail server refused the token: a new one is fetched next time, unless that has happened since."""
+        """Drops a token that the mail server refused, unless a newer one has replaced it."""
         consent = self._consent(grant)
         if refused is None or consent.token is refused:
             consent.token = None
 
     async def finish(self) -> None:
-        """Waits for what is being fetched and stored: a refresh token that is good for one time must not be lost."""
-        await asyncio.gather(*self._working, return_exceptions=True)
+        """Waits for running fetches and stores: a single-use refresh token must not be lost."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _consent(self, grant: Grant) -> "_Consent":
         key = self._key(grant)
@@ -101,55 +101,55 @@ class AccessTokens:
         return found
 
     def _key(self, grant: Grant) -> bytes:
-        """Refresh tokens are no keys of a table, where they would stand in clear."""
+        """Hashes the grant: refresh tokens must not be cache keys in cleartext."""
         secret = grant.client_secret.reveal() if grant.client_secret else None
         parts = [grant.token_url, grant.client_id, secret, grant.refresh_token.reveal(), grant.scope]
         return hashlib.blake2b(orjson.dumps(parts), key=self._salt, digest_size=32).digest()
 
-    def _started(self, work: Coroutine[None, None, Secret]) -> asyncio.Task[Secret]:
+    def _start(self, work: Coroutine[None, None, Secret]) -> asyncio.Task[Secret]:
         task = asyncio.create_task(work)
-        self._working.add(task)
-        task.add_done_callback(self._ended)
+        self._tasks.add(task)
+        task.add_done_callback(self._on_done)
         return task
 
-    def _ended(self, task: asyncio.Task[Secret]) -> None:
-        self._working.discard(task)
+    def _on_done(self, task: asyncio.Task[Secret]) -> None:
+        self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # whoever asked may be gone: then asyncio would complain that nobody looked at it
+            task.exception()  # the caller may be gone: asyncio would log an exception never retrieved
 
     async def _obtain(self, grant: Grant, consent: "_Consent") -> Secret:
-        token, has_asked = consent.token, False
+        token, has_fetched = consent.token, False
         if token is None or self._clock() >= consent.good_until:
             if consent.fetching is None or consent.fetching.done():
-                consent.fetching, has_asked = self._started(self._renew(grant, consent)), True
+                consent.fetching, has_fetched = self._start(self._renew(grant, consent)), True
             token = await consent.fetching
-        if consent.has_rotated(grant) and not has_asked and not consent.is_stored_for(grant):
+        if consent.has_rotated(grant) and not has_fetched and not consent.is_stored_for(grant):
             await self._store(grant, consent)
         return token
 
     async def _renew(self, grant: Grant, consent: "_Consent") -> Secret:
-        """Asks, and stores what replaces the refresh token before another process may ask."""
+        """Fetches a token, and stores a rotated refresh token before another process may use the consent."""
         async with self.alone(grant) as stored:
-            # What is stored is older than what is known here, where that could not be stored.
+            # The stored token is older than the cached one if that could not be stored.
             newest = consent.grant if self._consents.get(self._key(stored)) is consent else stored
-            answer = await self._ask(newest)
-            token = _token(answer.get("access_token"))
+            answer = await self._request_token(newest)
+            token = _parse_token(answer.get("access_token"))
             if token is None or str(answer.get("token_type", "bearer")).lower() != "bearer":
                 raise NO_TOKEN.failure()
-            self._follow(consent, newest)
-            if rotated := _token(answer.get("refresh_token")):
-                self._follow(consent, replace(newest, refresh_token=rotated))
+            self._remember(consent, newest)
+            if rotated := _parse_token(answer.get("refresh_token")):
+                self._remember(consent, replace(newest, refresh_token=rotated))
             if consent.has_rotated(stored):
                 await self._store(stored, consent)
-            consent.token, consent.good_until = token, self._clock() + _lifetime(answer.get("expires_in"))
+            consent.token, consent.good_until = token, self._clock() + _parse_lifetime(answer.get("expires_in"))
         return token
 
-    def _follow(self, consent: "_Consent", newer: Grant) -> None:
-        """Asked with the old refresh token or with the new one, it is the same consent."""
+    def _remember(self, consent: "_Consent", newer: Grant) -> None:
+        """Adds the newer grant as a key, so that the old and the new refresh token find the same consent."""
         consent.grant = newer
         self._consents[self._key(newer)] = consent
 
-    async def _ask(self, grant: Grant) -> Mapping[str, Any]:
+    async def _request_token(self, grant: Grant) -> Mapping[str, Any]:
         await import_in_thread("mail.https")
         from mail.https import fetch
 
@@ -159,9 +159,9 @@ class AccessTokens:
             )
         except MailFailure as failure:
             raise MailFailure(failure.kind, str(failure), "oauth2", "tokenUrl", hint=failure.hint) from None
-        answer = _object(body)
+        answer = _parse_object(body)
         if status != 200 or "error" in answer:
-            raise _refused(status, answer, grant)
+            raise _refusal(status, answer, grant)
         return answer
 
     async def _store(self, grant: Grant, consent: "_Consent") -> None:
@@ -170,37 +170,37 @@ class AccessTokens:
         try:
             await self.on_rotation(grant, consent.grant.refresh_token)
             consent.stored = (grant, consent.grant)
-        except Exception as error:  # it works until the next start: better than not at all
+        except Exception as error:  # the new token works until the next start, which is better than failing
             log.error("refresh token not stored", error=type(error).__name__, where=where(error))
 
 
 @dataclass(slots=True)
 class _Consent:
-    """A consent with its newest refresh token, and the access token that came of it last."""
+    """A consent with its newest refresh token and its latest access token."""
 
     grant: Grant
     token: Secret | None = None
     good_until: float = 0.0
     fetching: asyncio.Task[Secret] | None = None
     stored: tuple[Grant, Grant] | None = None
-    """The last grant whose refresh token was replaced in the store, and what it was replaced with."""
+    """The last grant whose refresh token was replaced in the store, and its replacement."""
 
     def has_rotated(self, grant: Grant) -> bool:
-        """Whether the refresh token of the grant was replaced since."""
+        """Whether a newer refresh token has replaced the one in the grant."""
         return self.grant.refresh_token.reveal() != grant.refresh_token.reveal()
 
     def is_stored_for(self, grant: Grant) -> bool:
-        """Whether the newest refresh token was stored in place of the one of the grant."""
-        return self.stored is not None and _same(self.stored[0], grant) and _same(self.stored[1], self.grant)
+        """Whether the newest refresh token was stored in place of the one in the grant."""
+        return self.stored is not None and _is_same(self.stored[0], grant) and _is_same(self.stored[1], self.grant)
 
 
-def _same(grant: Grant, other: Grant) -> bool:
+def _is_same(grant: Grant, other: Grant) -> bool:
     ids = [each.origin.consent_id if each.origin else None for each in (grant, other)]
     return ids[0] == ids[1] and grant.refresh_token.reveal() == other.refresh_token.reveal()
 
 
 def _form(grant: Grant) -> dict[str, str]:
-    """RFC 6749, 6; the client names itself in the body (2.3.1), which Google and Microsoft want."""
+    """Builds the request (RFC 6749, 6). Client credentials are in the body (2.3.1), as Google and Microsoft require."""
     form = {
         "grant_type": "refresh_token",
         "refresh_token": grant.refresh_token.reveal(),
@@ -213,8 +213,8 @@ def _form(grant: Grant) -> dict[str, str]:
     return form
 
 
-def _object(body: bytes) -> Mapping[str, Any]:
-    """The JSON object of the answer, empty where there is none."""
+def _parse_object(body: bytes) -> Mapping[str, Any]:
+    """Parses the JSON object of the response; empty if there is none."""
     try:
         found = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -222,15 +222,15 @@ def _object(body: bytes) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _token(value: object) -> Secret | None:
-    """A token that may stand in a login (RFC 6750, 2.1): visible ASCII."""
+def _parse_token(value: object) -> Secret | None:
+    """Returns the token if it is safe in a login: visible ASCII (RFC 6750, 2.1), of limited length."""
     if not isinstance(value, str) or not 0 < len(value) <= MAX_TOKEN_CHARACTERS:
         return None
     return Secret(value) if all("!" <= character <= "~" for character in value) else None
 
 
-def _lifetime(expires_in: object) -> float:
-    """How long a token is used. Microsoft has spelled `expires_in` as a string."""
+def _parse_lifetime(expires_in: object) -> float:
+    """Returns for how many seconds a token is used. Microsoft has sent `expires_in` as a string."""
     try:
         seconds = float(expires_in)  # type: ignore[arg-type]
     except (TypeError, ValueError):
@@ -239,8 +239,8 @@ def _lifetime(expires_in: object) -> float:
     return max(seconds - EXPIRY_MARGIN_SECONDS, seconds / 2)
 
 
-def _refused(status: int, answer: Mapping[str, Any], grant: Grant) -> MailFailure:
-    """What the refusal means. What a paste has left in the value that is refused is told first."""
+def _refusal(status: int, answer: Mapping[str, Any], grant: Grant) -> MailFailure:
+    """Interprets the refusal. If the refused value looks badly pasted, the hint says so first."""
     failure = token_failure(status, answer, has_secret=grant.client_secret is not None)
     field = failure.field[-1] if failure.field else ""
     values = {
@@ -250,7 +250,9 @@ def _refused(status: int, answer: Mapping[str, Any], grant: Grant) -> MailFailur
         "scope": grant.scope or "",
     }
     if field in values and (odd := pasted.about(field, values[field])):
-        if failure.kind is ErrorCode.CONSENT_REQUIRED:  # a consent that was pasted wrongly has not ended
+        if (
+            failure.kind is ErrorCode.CONSENT_REQUIRED
+        ):  # a badly pasted refresh token does not mean that the consent ended
             failure = TOKEN_UNREADABLE.failure()
         failure.hint = f"{odd} {failure.hint}"
     return failure

@@ -1,7 +1,7 @@
-"""Runs what blocks in a thread that nobody has to wait for. Knows no protocol.
+"""Runs blocking work in daemon threads.
 
-The threads are daemons: a name server or a peer that hangs must hold up neither the event loop nor the end of the
-process. What runs in one is bounded by its own deadline, and how many there are by whoever lets the work in.
+A name server or peer that hangs must block neither the event loop nor the exit of the process. The work bounds its own
+duration; the callers bound the number of threads.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ _LOADED: set[str] = set()
 async def in_thread(
     work: Callable[_Arguments, _Result], *args: _Arguments.args, **kwargs: _Arguments.kwargs
 ) -> _Result:
-    """What `work` returns or raises. Cancelled, it leaves the thread to end by itself and drops what comes of it."""
+    """Runs `work` in a thread; returns or raises what it does. If cancelled, drops the result; the thread runs on."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[_Result] = loop.create_future()
 
@@ -35,9 +35,9 @@ async def in_thread(
         result, error = None, None
         try:
             result = work(*args, **kwargs)
-        except BaseException as raised:  # it is raised where the result is awaited
+        except BaseException as raised:  # raised where the result is awaited
             error = raised
-        with contextlib.suppress(RuntimeError):  # the loop may be closed by now
+        with contextlib.suppress(RuntimeError):  # the loop may be closed
             loop.call_soon_threadsafe(settle, result, error)
 
     threading.Thread(target=run, daemon=True, name=f"mail-{getattr(work, '__name__', 'work')}").start()
@@ -45,10 +45,9 @@ async def in_thread(
 
 
 async def import_in_thread(*modules: str) -> None:
-    """Imports the modules where that was not done before: with their libraries it takes longer than a loop may wait.
+    """Imports the modules once, in a thread: with their libraries they would block the event loop too long.
 
-    What talks to mail servers is a fifth of all that a server loads. It is left until somebody asks for it, and then
-    imported by whoever calls this first.
+    The mail code is a fifth of all that a server loads, so the first request that needs it imports it.
     """
     for module in modules:
         if module not in _LOADED:

@@ -1,12 +1,12 @@
-"""What a paste may have spoilt about a login that was refused. Tells nothing of a secret but that blanks are in it."""
+"""Detects what a paste may have spoilt in a refused login. Reveals nothing of a secret but that it has blanks."""
 
 from mail.hosts import ascii_name
 from models import blanks
 
 
 def hint(username: str, password: str) -> str | None:
-    """What to try first; None where the login looks as it should. For a login that was refused."""
-    found = [*_about("username", username), *_about("password", password)]
+    """Suggests what to try first after a refused login. None if the login looks normal."""
+    found = [*_describe("username", username), *_describe("password", password)]
     if not found and blanks.in_groups(password):
         found.append("The password is in groups with blanks between them: try it without the blanks.")
     international = _ascii_domain(username)
@@ -16,11 +16,11 @@ def hint(username: str, password: str) -> str | None:
 
 
 def about(name: str, value: str) -> str | None:
-    """The same for one value, whose field is called `name`."""
-    return " ".join(_about(name, value)) or None
+    """Suggests the same for one value, whose field is called `name`."""
+    return " ".join(_describe(name, value)) or None
 
 
-def _about(name: str, value: str) -> list[str]:
+def _describe(name: str, value: str) -> list[str]:
     if blanks.has_outer(value):
         return [f"The {name} begins or ends with a blank: set it without."]
     if blanks.has_hidden(value):
@@ -29,6 +29,6 @@ def _about(name: str, value: str) -> list[str]:
 
 
 def _ascii_domain(username: str) -> str:
-    """The username with its domain in IDNA's ASCII form, where it has one that is not."""
+    """Converts the domain of the username to IDNA's ASCII form."""
     local, at, domain = username.rpartition("@")
     return username if domain.isascii() else f"{local}{at}{ascii_name(domain)}"

@@ -1,4 +1,4 @@
-"""How long a mail server is given, stage by stage, and what is told where it takes longer. Knows no protocol."""
+"""The timeout of each stage of a session with a mail server, and the failure when one is exceeded."""
 
 from mail.report import StageName
 from models.account import Account
@@ -7,17 +7,17 @@ from models.errors import ErrorCode, MailFailure
 
 STAGE_SECONDS = 20.0
 SLOW_STAGES = {StageName.GREETING, StageName.AUTHENTICATE, StageName.SELECT_INBOX, StageName.SENDER}
-"""Stages in which servers take their time on purpose or look something up: they have twice as long.
+"""Stages in which servers delay on purpose or look something up: their timeout is doubled.
 
-RFC 5321, 4.5.3.2, asks for five minutes, which nobody waits for. postscreen greets after 6 s and more, and Dovecot
+RFC 5321, 4.5.3.2, requires five minutes, longer than any user waits. postscreen greets after 6 s and more, and Dovecot
 refuses a password after up to 17 s.
 """
 CHECK_SECONDS = 60.0
 MESSAGE_SECONDS = 60.0
-"""How long a server may think about a message: spam filters do. RFC 5321 asks for ten minutes."""
+"""Timeout for the reply to a message, which spam filters delay. RFC 5321 requires ten minutes."""
 
 _Explanation = tuple[str, str, str]
-"""The field to look at, what happened, and what to do."""
+"""The field at fault, what happened, and what to do."""
 _SLOW: _Explanation = (
     "server",
     "The server is slow: it did not answer",
@@ -29,7 +29,7 @@ _WAITS_FOR_TLS: _Explanation = (
     _NO_GREETING[1],
     "If TLS is spoken there from the first byte, the server waits for us: set secure to true. Otherwise it is slow.",
 )
-_OF_STAGE: dict[StageName, _Explanation] = {
+_BY_STAGE: dict[StageName, _Explanation] = {
     StageName.DNS: (
         "server",
         "The name server did not answer",
@@ -53,8 +53,8 @@ def seconds_for(stage: StageName) -> float:
 
 
 def timed_out(stage: StageName, account: Account, *, is_silent: bool, is_over: bool) -> MailFailure:
-    """What broke a stage that took too long. `is_silent`: nothing has come yet. `is_over`: no time is left at all."""
-    field, what, hint = _OF_STAGE.get(stage, _SLOW)
+    """The failure of a stage that timed out. `is_silent`: nothing was received. `is_over`: so did the whole check."""
+    field, what, hint = _BY_STAGE.get(stage, _SLOW)
     if stage is StageName.GREETING and is_silent:
         is_usual = account.port in IMPLICIT_TLS_PORTS | STARTTLS_PORTS
         field, what, hint = _NO_GREETING if is_usual else _WAITS_FOR_TLS

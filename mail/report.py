@@ -1,6 +1,6 @@
-"""What is told of a conversation with a mail server: its stages, the certificate, the reply. Knows no protocol.
+"""The report of a session with a mail server: stages, certificate, reply.
 
-Whoever tells it further needs nothing of what it takes to talk to a mail server.
+Importing it loads none of the mail protocol code.
 """
 
 from dataclasses import dataclass, field
@@ -10,11 +10,11 @@ from enum import StrEnum
 from models.errors import MailFailure
 
 GOOD, TEMPORARY, PERMANENT = 2, 4, 5
-"""What the first digit of a code says (RFC 5321, 4.2.1)."""
+"""The first digit of a reply code (RFC 5321, 4.2.1)."""
 
 
 class StageName(StrEnum):
-    """The stages of a check, in the order in which they come."""
+    """The stages of a check, in order."""
 
     POLICY = "POLICY"
     DNS = "DNS"
@@ -29,9 +29,9 @@ class StageName(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """What a server's certificate says. The fingerprint is its SHA-256 in 64 lower-case hexadecimal digits.
+    """A server's certificate. The fingerprint is its SHA-256 in 64 lower-case hexadecimal digits.
 
-    `is_alone`: the server sent no other with it, as far as that is known.
+    `is_alone`: the server is known to have sent no other certificate with it.
     """
 
     subject: str
@@ -48,7 +48,7 @@ class Certificate:
 
 @dataclass(slots=True)
 class Stage:
-    """One stage that was tried. The hint of one that passed is a warning."""
+    """One attempted stage. The hint of a successful stage is a warning."""
 
     stage: StageName
     success: bool = True
@@ -57,14 +57,14 @@ class Stage:
     hint: str | None = None
 
     def fail(self, failure: MailFailure) -> MailFailure:
-        """Notes what broke the stage, and returns it."""
+        """Marks the stage as failed, and returns the failure."""
         self.success, self.failure, self.hint = False, failure, failure.hint
         return failure
 
 
 @dataclass(slots=True)
 class ServerCheck:
-    """What came of the check of one server."""
+    """The result of checking one server."""
 
     stages: list[Stage] = field(default_factory=list)
     certificate: Certificate | None = None
@@ -72,7 +72,7 @@ class ServerCheck:
 
     @property
     def failure(self) -> MailFailure | None:
-        """What broke it, if anything did."""
+        """The failure of the first failed stage, if any."""
         return next((stage.failure for stage in self.stages if stage.failure), None)
 
     @property
@@ -82,7 +82,7 @@ class ServerCheck:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a server answered: its code, and the enhanced one (RFC 3463) where it gives one."""
+    """A reply: its code, and its enhanced status code (RFC 3463) if it has one."""
 
     code: int
     enhanced: str | None = None

@@ -1,14 +1,14 @@
-"""How to log in, as SMTP and IMAP share it (SASL: RFC 4422, 4616, 2195, 7628). Knows no protocol and no server."""
+"""The SASL mechanisms that SMTP and IMAP share (RFC 4422, 4616, 2195, 7628)."""
 
 import hmac
 from collections.abc import Callable, Iterable, Sequence
 
 Answer = Callable[[bytes], bytes]
-"""From a challenge of the server's to what is answered."""
+"""Maps a server challenge to the client response."""
 
 
 class Exchange:
-    """One attempt by one mechanism. After the last answer only an `end` is left: nothing secret is sent twice."""
+    """One attempt by one mechanism. After the last answer it sends only `end`: no secret is sent twice."""
 
     def __init__(self, mechanism: str, *answers: Answer, is_client_first: bool = False, end: bytes = b"") -> None:
         self.mechanism = mechanism
@@ -17,22 +17,22 @@ class Exchange:
         self._end = end
 
     def answer(self, challenge: bytes) -> bytes:
-        """Raises ValueError where the challenge is none."""
+        """Answers the challenge. Raises ValueError if the challenge is invalid."""
         found = next(self._answers, None)
         return found(challenge) if found else self._end
 
 
 def plain_mechanism(username: str, password: str) -> Exchange:
-    return Exchange("PLAIN", _say(f"\0{username}\0{password}"), is_client_first=True)
+    return Exchange("PLAIN", _respond(f"\0{username}\0{password}"), is_client_first=True)
 
 
 def login_mechanism(username: str, password: str) -> Exchange:
-    """Each is sent when it is asked for: many servers take no user name in the command (draft-murchison-sasl-login)."""
-    return Exchange("LOGIN", _say(username), _say(password))
+    """LOGIN (draft-murchison-sasl-login). Sends no initial response: many servers refuse a user name in the command."""
+    return Exchange("LOGIN", _respond(username), _respond(password))
 
 
 def cram_md5(username: str, password: str) -> Exchange:
-    """The password itself does not cross the network."""
+    """CRAM-MD5 (RFC 2195). The password itself is not sent."""
 
     def digest(challenge: bytes) -> bytes:
         if not challenge:
@@ -43,13 +43,13 @@ def cram_md5(username: str, password: str) -> Exchange:
 
 
 def xoauth2(username: str, token: str) -> Exchange:
-    return Exchange("XOAUTH2", _say(f"user={username}\x01auth=Bearer {token}\x01\x01"), is_client_first=True)
+    return Exchange("XOAUTH2", _respond(f"user={username}\x01auth=Bearer {token}\x01\x01"), is_client_first=True)
 
 
 def oauthbearer(username: str, token: str) -> Exchange:
     name = username.replace("=", "=3D").replace(",", "=2C")  # RFC 5801, 4
-    said = f"n,a={name},\x01auth=Bearer {token}\x01\x01"
-    return Exchange("OAUTHBEARER", _say(said), is_client_first=True, end=b"\x01")
+    message = f"n,a={name},\x01auth=Bearer {token}\x01\x01"
+    return Exchange("OAUTHBEARER", _respond(message), is_client_first=True, end=b"\x01")
 
 
 Mechanism = Callable[[str, str], Exchange]
@@ -62,20 +62,20 @@ BY_TOKEN: Sequence[tuple[str, Mechanism]] = (("XOAUTH2", xoauth2), ("OAUTHBEARER
 
 
 def by_password(offered: Iterable[str], *, is_encrypted: bool) -> list[Mechanism]:
-    """The mechanisms of those offered that take a password, the best first: in clear, a digest is."""
+    """Returns the offered password mechanisms, best first. Without TLS, a digest is best."""
     ordered = BY_PASSWORD if is_encrypted else (BY_PASSWORD[-1], *BY_PASSWORD[:-1])
-    return _of(offered, ordered)
+    return _select(offered, ordered)
 
 
 def by_token(offered: Iterable[str]) -> list[Mechanism]:
-    """The same for access tokens."""
-    return _of(offered, BY_TOKEN)
+    """Returns the offered access token mechanisms, best first."""
+    return _select(offered, BY_TOKEN)
 
 
-def _of(offered: Iterable[str], known: Iterable[tuple[str, Mechanism]]) -> list[Mechanism]:
+def _select(offered: Iterable[str], known: Iterable[tuple[str, Mechanism]]) -> list[Mechanism]:
     names = {name.upper() for name in offered}
     return [mechanism for name, mechanism in known if name in names]
 
 
-def _say(text: str) -> Answer:
+def _respond(text: str) -> Answer:
     return lambda _challenge: text.encode()

@@ -1,4 +1,4 @@
-"""The mail side of a server, made once: policy, trust, tokens and name servers. Knows no account."""
+"""The mail services of this server, created once: host policy, TLS trust, access tokens, name servers."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from models.errors import StartError
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """What every conversation with a mail server starts from."""
+    """The services that every session with a mail server uses."""
 
     hosts: HostPolicy
     trust: Trust
@@ -24,7 +24,7 @@ class Mail:
 
     @classmethod
     def of(cls, allowed: Iterable[str] = (), ports: Collection[int] | None = None, ca_file: Path | None = None) -> Self:
-        """The mail side as an operator set it. Raises StartError."""
+        """Creates the services from the operator's settings. Raises StartError."""
         try:
             hosts = HostPolicy(allowed, ports or MAIL_PORTS)
         except ValueError as error:

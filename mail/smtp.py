@@ -1,4 +1,4 @@
-"""A conversation with an SMTP server (RFC 5321, 3207, 4954, 7628), over aiosmtplib. Knows no stage and no policy."""
+"""An SMTP session (RFC 5321, 3207, 4954, 7628), over aiosmtplib."""
 
 import asyncio
 import base64
@@ -35,9 +35,9 @@ from models.secrets import Secret
 CHALLENGE = 334
 MAX_CHALLENGES = 4
 MAX_INITIAL = 480
-"""What an AUTH command holds beside its name within the 512 bytes of a command line (RFC 5321, 4.5.3.1.4)."""
+"""The longest initial response of AUTH that fits a 512-byte command line (RFC 5321, 4.5.3.1.4)."""
 CLOSING = 421
-"""What ends the connection in answer to any command, and refuses none (RFC 5321, 3.8)."""
+"""The reply code that closes the connection. It may answer any command and does not refuse it (RFC 5321, 3.8)."""
 
 MAY_BE_SENT = "It may have been sent, or not: look into the recipient's mailbox before you try again."
 NOT_RECEIVED_HERE = (
@@ -77,7 +77,7 @@ class SmtpSession:
         if reply.code // 100 != GOOD:
             raise _refusal(At.HELLO, reply.code, reply.message)
         self.was_greeted = True
-        await self._hello()
+        await self._say_hello()
 
     async def start_tls(self, context: ssl.SSLContext, name: str) -> None:
         with smtp_failures(passing=ssl.SSLError):
@@ -89,14 +89,14 @@ class SmtpSession:
                 code = str(Reply(error.code, enhanced_code(error.message)))
                 raise starttls_refused("SMTP", code) from None
         self.is_encrypted = True
-        await self._hello()
+        await self._say_hello()
 
     def certificate(self) -> Certificate:
         with smtp_failures():
             return read_certificate(self._client.get_transport_info("ssl_object"))
 
     async def authenticate(self, username: str, password: Secret) -> None:
-        """A password that the server has refused is not sent again: where failures are counted, it counts once."""
+        """Logs in. A refused password is not sent again, so that a server that counts failures counts one."""
         mechanisms = sasl.by_password(self._methods, is_encrypted=self.is_encrypted)
         if not mechanisms:
             raise no_login("SMTP", self.is_encrypted, self._methods)
@@ -110,10 +110,10 @@ class SmtpSession:
         await self._authenticate(At.TOKEN, mechanisms[0](username, token.reveal()))
 
     async def sender(self, address: str) -> str | None:
-        """Names the sender, and takes it back: whether this account may send as this address. A warning, or None.
+        """Checks that the account may send as this address, without sending mail. Returns a warning, or None.
 
-        Servers judge the sender when they are told a recipient (Postfix: smtpd_delay_reject). That is the address
-        itself: nothing is sent to anybody, and whether this server knows a mailbox for it is another matter.
+        Servers check the sender at RCPT TO (Postfix: smtpd_delay_reject), so the address is also the recipient. A
+        server that has no mailbox for it is no failure. RSET then drops the envelope.
         """
         warning = None
         await self._mail_from(address)
@@ -128,12 +128,12 @@ class SmtpSession:
         return warning
 
     async def envelope(self, sender: str, recipient: str) -> None:
-        """Names the sender and the recipient of a message."""
+        """Sends the envelope: MAIL FROM and RCPT TO."""
         await self._mail_from(sender, recipient)
         await self._rcpt_to(recipient)
 
     async def message(self, message: bytes) -> Reply:
-        """Hands over the message for the envelope, and returns the reply that takes it."""
+        """Sends the message for the envelope, and returns the reply that accepts it."""
         with smtp_failures(At.DATA):
             try:
                 return _reply(await self._client.data(message))
@@ -155,29 +155,29 @@ class SmtpSession:
         with smtp_failures(at):
             await self._client.auth(exchange)
 
-    async def _hello(self) -> None:
+    async def _say_hello(self) -> None:
         with smtp_failures():
             await self._client.ehlo()
-        # Kept here: what aiosmtplib knows of them is gone with the connection.
+        # Copied: aiosmtplib clears them when the connection closes.
         self._extensions, self._methods = self._client.esmtp_extensions, list(self._client.server_auth_methods)
         others = [name for name in self._extensions if name != "auth"]
         self.capabilities = safe_names([*others, *(f"AUTH={name}" for name in self._methods)])
 
     async def _mail_from(self, sender: str, *others: str) -> None:
-        international = not all(_envelope(address).isascii() for address in (sender, *others))
+        international = not all(_envelope_address(address).isascii() for address in (sender, *others))
         if international and "smtputf8" not in self._extensions:
             raise _ascii_only()
         with smtp_failures(At.MAIL):
             options = ["SMTPUTF8"] if international else []
-            await self._client.mail(_envelope(sender), options=options, encoding="utf-8")
+            await self._client.mail(_envelope_address(sender), options=options, encoding="utf-8")
 
     async def _rcpt_to(self, recipient: str) -> None:
         with smtp_failures(At.RCPT):
-            await self._client.rcpt(_envelope(recipient), encoding="utf-8")
+            await self._client.rcpt(_envelope_address(recipient), encoding="utf-8")
 
 
 class _Client(aiosmtplib.SMTP):
-    """A client of a connection that was made already, whose handshake and greeting are steps of their own."""
+    """An aiosmtplib client on an existing connection, with the handshake and the greeting as separate steps."""
 
     def __init__(self, connected: socket.socket) -> None:
         super().__init__(timeout=None)
@@ -188,7 +188,7 @@ class _Client(aiosmtplib.SMTP):
         assert self._connected is not None
         self.local_hostname = _address_literal(self._connected)
         self.transport, self.protocol = await asyncio.get_running_loop().create_connection(
-            self._taken, sock=self._connected, ssl=context, server_hostname=name if context else None
+            self._make_protocol, sock=self._connected, ssl=context, server_hostname=name if context else None
         )
 
     async def greeting(self) -> SMTPResponse:
@@ -197,14 +197,14 @@ class _Client(aiosmtplib.SMTP):
         return await self.protocol.read_response()
 
     async def auth(self, exchange: sasl.Exchange) -> None:
-        """What makes the command too long goes after it (RFC 4954, 4): Postfix cuts a line."""
-        said = [base64.b64encode(exchange.answer(b""))] if exchange.is_client_first else []
-        initial = [said.pop()] if said and len(said[0]) <= MAX_INITIAL else []
+        """Runs the exchange. A long initial response follows the command (RFC 4954, 4): Postfix cuts lines."""
+        unsent = [base64.b64encode(exchange.answer(b""))] if exchange.is_client_first else []
+        initial = [unsent.pop()] if unsent and len(unsent[0]) <= MAX_INITIAL else []
         reply = await self.execute_command(b"AUTH", exchange.mechanism.encode(), *initial)
         for _ in range(MAX_CHALLENGES):
             if reply.code != CHALLENGE:
                 break
-            answer = said.pop() if said else base64.b64encode(exchange.answer(_challenge(reply.message)))
+            answer = unsent.pop() if unsent else base64.b64encode(exchange.answer(_challenge(reply.message)))
             reply = await self.execute_command(answer)
         if reply.code // 100 != GOOD:
             raise aiosmtplib.SMTPAuthenticationError(reply.code, reply.message)
@@ -214,14 +214,14 @@ class _Client(aiosmtplib.SMTP):
         if self._connected:
             self._connected.close()
 
-    def _taken(self) -> SMTPProtocol:
-        """From now on the connection is a transport's, which closes it."""
+    def _make_protocol(self) -> SMTPProtocol:
+        """Creates the protocol. From here on, the transport owns the connection and closes it."""
         self._connected = None
         return _Protocol(self)
 
 
 class _Protocol(SMTPProtocol):
-    """aiosmtplib's, which notes that something came."""
+    """aiosmtplib's protocol, which records that the server has sent data."""
 
     def __init__(self, client: _Client) -> None:
         super().__init__(connection_lost_callback=client._on_connection_lost)
@@ -234,7 +234,7 @@ class _Protocol(SMTPProtocol):
 
 @contextmanager
 def smtp_failures(at: At = At.HELLO, passing: type[Exception] | tuple[()] = ()) -> Iterator[None]:
-    """Turns what goes wrong, but what is `passing`, into a MailFailure that repeats nothing that the server said."""
+    """Converts errors, except those in `passing`, into a MailFailure that repeats no text of the server."""
     try:
         yield
     except passing:
@@ -283,20 +283,20 @@ def _reply(response: SMTPResponse) -> Reply:
 
 
 def _challenge(text: str) -> bytes:
-    """What a challenge holds; nothing where it is not in base64, which matters to few mechanisms."""
+    """Decodes a challenge. Empty if it is not base64, which few mechanisms need."""
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         return b""
 
 
-def _envelope(address: str) -> str:
-    """The address as it is sent: its domain in ASCII (RFC 5891), so that most need no SMTPUTF8."""
+def _envelope_address(address: str) -> str:
+    """Converts the domain to ASCII (RFC 5891), so that most addresses need no SMTPUTF8."""
     local, _, domain = address.rpartition("@")
     return f"{local}@{ascii_name(domain)}"
 
 
 def _address_literal(connected: socket.socket) -> str:
-    """How we name ourselves (RFC 5321, 4.1.3): a host that may stand behind a router has no better name."""
+    """Returns the EHLO name, an address literal (RFC 5321, 4.1.3): a host behind NAT has no better name."""
     address = str(connected.getsockname()[0]).partition("%")[0]
     return f"[IPv6:{address}]" if ":" in address else f"[{address}]"

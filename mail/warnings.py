@@ -1,6 +1,6 @@
-"""What is odd about an inbox and can be seen without a network. It is saved all the same.
+"""Warns of unusual inbox settings, without network access. The inbox is saved all the same.
 
-Knows no stored inbox: a password that was left out is not judged.
+Reads only the input: a password that it omits is not checked.
 """
 
 import re
@@ -16,27 +16,27 @@ from models.oauth2 import OAuth2Provider
 from models.validation import sentence
 
 _Warning = tuple[tuple[str, ...], str]
-"""A field of the config, and how the sentence about it goes on."""
+"""A field of the config, and the rest of the sentence about it."""
 
 _FOREIGN_PORTS: Mapping[MailProtocol, Mapping[int, str]] = {
     "smtp": dict.fromkeys((143, 993), "is a port of IMAP: SMTP is on 465 or 587"),
     "imap": dict.fromkeys((25, 465, 587, 2525), "is a port of SMTP: IMAP is on 993 or 143"),
 }
-_UNLIKE: Mapping[MailProtocol, str] = {
+_OTHER_ADDRESS: Mapping[MailProtocol, str] = {
     "smtp": "is another address than the inbox's, which the server may refuse as the sender",
     "imap": "is another address than the inbox's: what is fetched is the mail of that account",
 }
 _CONSENT_OF = {"Google": OAuth2Provider.GOOGLE} | dict.fromkeys(
     ("Microsoft 365", "Outlook.com"), OAuth2Provider.MICROSOFT
 )
-_LEFT = "which pasting may have left: set it without, unless it belongs there"
+_PASTED = "which pasting may have left: set it without, unless it belongs there"
 _PRIVATE_NAMES = ("localhost", "local", "lan", "internal", "home.arpa", "test")
-# App passwords are made by a machine, of at least 16 letters and digits.
+# App passwords are generated, with at least 16 letters and digits.
 _APP_PASSWORD = re.compile("[A-Za-z0-9]{16,}")
 
 
 def warnings(config: InboxConfig, ports: Collection[int]) -> list[Problem]:
-    """At most one about each field. `ports` are those that this server connects to."""
+    """Returns at most one warning for each field. `ports` are those that this server connects to."""
     return [
         *_of_server("smtp", config.smtp, config.email, ports),
         *_of_server("imap", config.imap, config.email, ports),
@@ -47,7 +47,7 @@ def _of_server(protocol: MailProtocol, server: ServerConfig, email: str, ports: 
     provider = provider_of_server(server.server)
     found = [*_pasted(server), *_server(server), *_port(protocol, server, ports), *_secure(server)]
     found += [*_username(protocol, server, email, provider), *_login(server, provider)]
-    first = dict(reversed(found))  # about each field
+    first = dict(reversed(found))  # of each field
     for field, rest in ((field, first.pop(field)) for field, _ in found if field in first):
         path = ("input", protocol, *field)
         yield Problem(ErrorCode.UNUSUAL, sentence(path, rest), path)
@@ -61,9 +61,9 @@ def _pasted(server: ServerConfig) -> Iterator[_Warning]:
         values["oauth2", "refreshToken"] = consent.refresh_token
     for field, value in values.items():
         if value and has_outer(value):
-            yield field, f"begins or ends with a blank, {_LEFT}"
+            yield field, f"begins or ends with a blank, {_PASTED}"
         elif value and has_hidden(value):
-            yield field, f"holds a no-break space or another invisible character, {_LEFT}"
+            yield field, f"holds a no-break space or another invisible character, {_PASTED}"
 
 
 def _server(server: ServerConfig) -> Iterator[_Warning]:
@@ -109,8 +109,8 @@ def _username(
         yield ("username",), f"is to be the whole e-mail address at {provider.name}"
     elif provider and kind is UsernameKind.LOCAL_PART and is_address:
         yield ("username",), f"is to be the part before the @ alone at {provider.name}"
-    elif is_address and kind is not UsernameKind.OTHER and not _is_same(server.username, email):
-        yield ("username",), _UNLIKE[protocol]
+    elif is_address and kind is not UsernameKind.OTHER and not _is_same_address(server.username, email):
+        yield ("username",), _OTHER_ADDRESS[protocol]
 
 
 def _login(server: ServerConfig, provider: Provider | None) -> Iterator[_Warning]:
@@ -121,15 +121,19 @@ def _login(server: ServerConfig, provider: Provider | None) -> Iterator[_Warning
         yield ("oauth2", "provider"), f"does not go with the server, which is {provider.name}'s"
     elif server.password is not None and provider.login is MailLogin.OAUTH2:
         yield ("password",), f"is refused by {provider.name}, which wants a consent: give oauth2 in its place"
-    elif server.password is not None and provider.login is MailLogin.APP_PASSWORD and not _is_made(server.password):
+    elif (
+        server.password is not None
+        and provider.login is MailLogin.APP_PASSWORD
+        and not _is_app_password(server.password)
+    ):
         yield ("password",), f"is to be an app password: {provider.name} refuses the one of the account"
 
 
-def _is_made(password: str) -> bool:
+def _is_app_password(password: str) -> bool:
     return _APP_PASSWORD.fullmatch(re.sub("[ -]", "", password)) is not None
 
 
-def _is_same(username: str, email: str) -> bool:
+def _is_same_address(username: str, email: str) -> bool:
     try:
         return address_key(username) == address_key(email)
     except ValueError:

@@ -269,7 +269,7 @@ async def test_an_inbox_that_is_not_seen_takes_the_work_of_one_that_is_not_there
     await GraphQLApi(server.client).set_inbox(inbox_values(id="theirs", email="theirs@example.org", department="Legal"))
     seen = GraphQLApi(await caller(server, "member", READ, departments=["Sales"]))
     database, rows = server.context.database, []
-    directly = database._directly
+    directly = database._find_directly
 
     async def counting(text: str, arguments: Any) -> Any:
         found = await directly(text, arguments)
@@ -277,7 +277,7 @@ async def test_an_inbox_that_is_not_seen_takes_the_work_of_one_that_is_not_there
             rows.append(len(found))
         return found
 
-    monkeypatch.setattr(database, "_directly", counting)
+    monkeypatch.setattr(database, "_find_directly", counting)
     for inbox_id in ("theirs", "nothing"):
         assert await seen.inbox(inbox_id) is None
         assert await seen.inbox_by_email(f"{inbox_id}@example.org") is None

@@ -272,7 +272,7 @@ async def test_a_server_that_takes_tokens_in_the_standard_way_only(
     def without(names: Iterable[str]) -> list[str]:
         return [name for name in safe_names(names) if name != "AUTH=XOAUTH2"]
 
-    monkeypatch.setattr(mail.imap, "shown", without)
+    monkeypatch.setattr(mail.imap, "safe_names", without)
     mailing, login = mail_of(certificates), grant(dovecot.tokens, dovecot.tokens.consent(USER))
     assert outcome(await check_imap(mailing, account(dovecot.imaps, login=login))) == "SUCCESS"
     until(lambda: "method=OAUTHBEARER" in dovecot.log)

@@ -197,7 +197,7 @@ async def test_a_name_server_that_does_not_answer() -> None:
 
 
 async def test_only_so_many_names_are_looked_up_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mail.hosts, "_FREE", threading.Semaphore(0))
+    monkeypatch.setattr(mail.hosts, "_LOOKUP_SLOTS", threading.Semaphore(0))
     await no_answer(HostPolicy())
 
 
@@ -208,12 +208,12 @@ async def test_a_look_up_that_ends_makes_room(answer: list[object] | OSError, mo
             raise answer
         return answer
 
-    monkeypatch.setattr(mail.hosts, "_FREE", threading.Semaphore(1))
+    monkeypatch.setattr(mail.hosts, "_LOOKUP_SLOTS", threading.Semaphore(1))
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     for _ in range(3):
         with suppress(OSError):
             assert await system_lookup("mail.example.org") == [PUBLIC]
-        assert mail.hosts._FREE._value == 1
+        assert mail.hosts._LOOKUP_SLOTS._value == 1
 
 
 async def test_a_look_up_takes_its_room_as_long_as_it_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,7 +225,7 @@ async def test_a_look_up_takes_its_room_as_long_as_it_lasts(monkeypatch: pytest.
         answered.wait(10)
         return []
 
-    monkeypatch.setattr(mail.hosts, "_FREE", threading.Semaphore(1))
+    monkeypatch.setattr(mail.hosts, "_LOOKUP_SLOTS", threading.Semaphore(1))
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     asking = asyncio.create_task(system_lookup("mail.example.org"))
     assert await asyncio.to_thread(began.wait, 10)
@@ -233,7 +233,7 @@ async def test_a_look_up_takes_its_room_as_long_as_it_lasts(monkeypatch: pytest.
     await asyncio.gather(asking, return_exceptions=True)
     await no_answer(HostPolicy())
     answered.set()
-    await asyncio.to_thread(until, lambda: mail.hosts._FREE._value == 1, 10)
+    await asyncio.to_thread(until, lambda: mail.hosts._LOOKUP_SLOTS._value == 1, 10)
 
 
 # -------------------------------------------------------------------------------------------------------- connecting

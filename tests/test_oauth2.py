@@ -303,7 +303,7 @@ async def test_a_failure_that_nobody_waits_for_is_no_fault(world: World) -> None
     with pytest.raises(asyncio.CancelledError):
         await asking
     gate.opened.set()
-    await asyncio.wait(world.tokens._working)  # which retrieves nothing
+    await asyncio.wait(world.tokens._tasks)  # which retrieves nothing
     world.tokens._consents.clear()
     gc.collect()
     assert complaints == []

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mail.oauth2 import _refused
+from mail.oauth2 import _refusal
 from mail.refusals import token_meanings
 from mail.refusals.token_meanings import CONSENT_ENDED, Meaning
 from mail.refusals.tokens import ERRORS, NUMBERS, WORDS, token_failure
@@ -268,7 +268,7 @@ def test_only_what_a_new_consent_repairs_asks_for_one() -> None:
 def test_what_a_paste_has_left_is_told_first(error: str, values: dict[str, Any], kind: ErrorCode, part: str) -> None:
     """A refresh token that was pasted wrongly is no consent that has ended."""
     given = {"client_id": "c", "client_secret": Secret("s"), "refresh_token": Secret("1//token"), **values}
-    found = _refused(400, {"error": error}, Grant("https://token.example.org/", **given))
+    found = _refusal(400, {"error": error}, Grant("https://token.example.org/", **given))
     assert found.kind is kind
     assert part in f"{found} {found.hint}"
     assert "1//token" not in f"{found} {found.hint}"

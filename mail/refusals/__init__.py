@@ -1,1 +1,1 @@
-"""What the refusals of mail servers, of token endpoints and of the policy for hosts mean. Knows no connection."""
+"""Interprets the refusals of mail servers, of token endpoints and of the host policy. Opens no connection."""

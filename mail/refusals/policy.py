@@ -1,4 +1,4 @@
-"""What the policy for hosts refuses, in words. Judges nothing."""
+"""The failures of the host policy. `mail/hosts.py` decides when to raise them."""
 
 from collections.abc import Collection
 

@@ -1,7 +1,7 @@
-"""Which reply of a mail server means what: by the code, the enhanced code (RFC 3463, 5248) and the words.
+"""Interprets the replies of mail servers by reply code, enhanced code (RFC 3463, 5248) and text.
 
-The words are read here and told nowhere. The rows are tried from the top, and the first that fits holds: what is
-certain comes before what is usual. `tests/test_refusals.py` has the replies of real servers.
+The text is matched here and never repeated to the client. The first row that matches wins: certain meanings come before
+usual ones. `tests/test_refusals.py` has the replies of real servers.
 """
 
 import re
@@ -17,7 +17,7 @@ class At(Flag):
     """What the server refused."""
 
     HELLO = auto()
-    """To talk at all: the greeting, EHLO, RSET."""
+    """The session itself: the greeting, EHLO, RSET."""
     PASSWORD = auto()
     TOKEN = auto()
     MAIL = auto()
@@ -32,8 +32,8 @@ _SENDING = At.MAIL | At.RCPT | At.DATA
 _ANY = ~At(0)
 
 MAX_WORDS = 1000
-"""How much of a reply is read."""
-# Words, in whatever case.
+"""How many characters of a reply are matched."""
+# Patterns of the text, in any case.
 _APP_PASSWORD = r"app(lication)?[- ](specific[- ])?password|authori[sz]ation code"  # noqa: S105 - words
 _BROWSER = r"web ?browser|web login"
 _CREDENTIALS = r"credentials were incorrect|invalid credentials"
@@ -73,7 +73,7 @@ _BLOCKED = (
 )
 
 _Row = tuple[At, str, str, Verdict]
-"""What was refused, the reply as it is told (`550 5.7.1`, `550`; of IMAP, the response code), words; the verdict."""
+"""What was refused; patterns of the reply (`550 5.7.1`, `550`; in IMAP, the response code) and text; the verdict."""
 
 SMTP: Sequence[_Row] = (
     (At.PASSWORD | At.TOKEN, "421.*", "", verdicts.LOGIN_LATER),
@@ -102,7 +102,7 @@ SMTP: Sequence[_Row] = (
     (At.PASSWORD, "535.*", "", verdicts.PASSWORD),
     (At.PASSWORD, ".*", "", verdicts.BARRED),
     (At.TOKEN, ".*", "", verdicts.TOKEN),
-    # Who may send, and as whom.
+    # The right to send, and the sender.
     (_SENDING, "5.*", r"starttls|must use tls", verdicts.TLS_FIRST),
     (_SENDING, r"530.*|5.. 5\.7\.57", "", verdicts.LOGIN_WANTED),
     (_SENDING, "5.*", _NO_LOGIN, verdicts.LOGIN_WANTED),
@@ -111,13 +111,13 @@ SMTP: Sequence[_Row] = (
     (_SENDING, "4.*", _SENDER, verdicts.SENDER_LATER),
     (_SENDING, r"5.. 5\.(1\.[78]|2\.252|7\.60)", "", verdicts.SENDER),
     (_SENDING, "5.*", _SENDER, verdicts.SENDER),
-    (At.MAIL | At.RCPT, r"553 5\.7\.1", "", verdicts.SENDER),  # Postfix says so of nothing but the sender
+    (At.MAIL | At.RCPT, r"553 5\.7\.1", "", verdicts.SENDER),  # Postfix uses it for the sender only
     # The recipient's mailbox.
     (At.RCPT, r"4.. 4\.[12]\..*", "", verdicts.RECIPIENT_LATER),
     (At.RCPT, r"5.. 5\.(1\.([0-46]|10)|2\.\d+|4\.1|7\.1(24|29|33|34))", "", verdicts.RECIPIENT),
     (At.DATA, r"5.. 5\.1\.([1-46]|10)", "", verdicts.RECIPIENT),
     (At.RCPT, ".*", r"(mailbox|user).{0,40}quota|over quota", verdicts.RECIPIENT),
-    # Limits, and what is wrong with the server or with us.
+    # Limits, and faults of the server or of this client.
     (_SENDING, r"5.. 5\.3\.4", "", verdicts.TOO_LARGE),
     (_SENDING, "552.*", r"\bsize\b|too (large|big)", verdicts.TOO_LARGE),
     (At.DATA, "5.*", _SPAM, verdicts.SPAM),
@@ -132,7 +132,7 @@ SMTP: Sequence[_Row] = (
     (At.RCPT, "4..", "", verdicts.RECIPIENT_LATER),
     (_ANY, "4.*", "", verdicts.TRY_LATER),
     (At.RCPT, "5.*", _POLICY, verdicts.POLICY),
-    (At.RCPT, "55[0-3]", "", verdicts.RECIPIENT),  # RFC 5321, 4.2.2: what 55x means of a mailbox, 554 aside
+    (At.RCPT, "55[0-3]", "", verdicts.RECIPIENT),  # RFC 5321, 4.2.2: 55x concerns a mailbox, except 554
     (At.RCPT, ".*", "", verdicts.POLICY),
     (At.MAIL | At.DATA, r"50.*|5.. 5\.[345]\..*", "", verdicts.TURNED_AWAY),
     (At.MAIL, ".*", "", verdicts.SENDER),
@@ -140,7 +140,7 @@ SMTP: Sequence[_Row] = (
     (_ANY, ".*", "", verdicts.TURNED_AWAY),
 )
 PUT_OFF = "UNAVAILABLE|LIMIT|INUSE|SERVERBUG|OVERQUOTA|THROTTLED"
-"""Response codes that say nothing against the account (RFC 5530, 9208; THROTTLED is Google's)."""
+"""Response codes of temporary failures, which do not concern the account (RFC 5530, 9208; THROTTLED is Google's)."""
 IMAP: Sequence[_Row] = (
     (_LOGIN, "PRIVACYREQUIRED", "", verdicts.TLS_FIRST),
     (_LOGIN, ".*", _CLEAR, verdicts.TLS_FIRST),
@@ -167,21 +167,21 @@ IMAP: Sequence[_Row] = (
 
 
 def of_smtp(at: At, code: str, text: str) -> Verdict:
-    """What it means that an SMTP server refused with this code (`550 5.7.1`) and these words."""
-    return _first(SMTP, at, code, text)
+    """Interprets the refusal of an SMTP server with this code (`550 5.7.1`) and text."""
+    return _first_match(SMTP, at, code, text)
 
 
 def of_imap(at: At, code: str, text: str) -> Verdict:
-    """The same of an IMAP server: the code is a response code, NO or BAD."""
-    return _first(IMAP, at, code, text)
+    """Interprets the refusal of an IMAP server. The code is a response code, NO or BAD."""
+    return _first_match(IMAP, at, code, text)
 
 
-def _first(rows: Iterable[_Row], at: At, code: str, text: str) -> Verdict:
+def _first_match(rows: Iterable[_Row], at: At, code: str, text: str) -> Verdict:
     flat = " ".join(text[:MAX_WORDS].split())
-    return next(verdict for row in rows if (verdict := _fits(row, at, code, flat)))
+    return next(verdict for row in rows if (verdict := _match(row, at, code, flat)))
 
 
-def _fits(row: _Row, at: At, code: str, text: str) -> Verdict | None:
+def _match(row: _Row, at: At, code: str, text: str) -> Verdict | None:
     refused, reply, words, verdict = row
     fits = at in refused and _pattern(reply).fullmatch(code) and _pattern(words).search(text)
     return verdict if fits else None

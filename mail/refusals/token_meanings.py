@@ -1,6 +1,6 @@
-"""What the refusal of a token endpoint can mean: the field of a consent that is wrong, and what to do about it.
+"""The possible meanings of a token endpoint's refusal: the field at fault, and the fix.
 
-CONSENT_REQUIRED is for what a new consent repairs, and for nothing else.
+CONSENT_REQUIRED is only for what a new consent repairs.
 """
 
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ from models.errors import ErrorCode, MailFailure
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """The code, the field of `oauth2` (none: ""), the sentence without its full stop, and the fix."""
+    """The code, the field of `oauth2` ("" for none), the message without its full stop, and the fix."""
 
     kind: ErrorCode
     field: str
     message: str
     hint: str
 
-    def failure(self, told: str = "") -> MailFailure:
-        """`told` is what was understood of the answer, such as `AADSTS50076`."""
+    def failure(self, detail: str = "") -> MailFailure:
+        """Builds the failure. `detail` is what was recognized in the response, such as `AADSTS50076`."""
         where = ("oauth2", self.field) if self.field else ("oauth2",)
-        return MailFailure(self.kind, f"{self.message}{told and f' ({told})'}.", *where, hint=self.hint)
+        return MailFailure(self.kind, f"{self.message}{detail and f' ({detail})'}.", *where, hint=self.hint)
 
 
 _AGAIN = "Let the mailbox's owner consent again, and set the new refresh token."

@@ -1,10 +1,8 @@
-"""Which refusal of a token endpoint means what (RFC 6749, 5.2).
+"""Interprets the refusals of a token endpoint (RFC 6749, 5.2).
 
-`error` alone says too little: Microsoft answers `invalid_grant` to an ended consent, to a blocked account and to
-requests that come too often, and tells them apart by a number beside it (AADSTS, in `error_codes`); Google does so by a
-sentence. The endpoint's own text is never passed on: only what was understood of it.
-
-Knows no network and no grant.
+`error` alone is too coarse: Microsoft answers `invalid_grant` to an ended consent, to a blocked account and to
+throttled requests, and distinguishes them by a number (AADSTS, in `error_codes`); Google does so by a sentence. The
+endpoint's own text never reaches the client: only what was recognized in it.
 """
 
 import re
@@ -52,7 +50,7 @@ from models.errors import MailFailure
 
 TEXT_FIELDS = ("error_description", "error_subtype")
 MAX_READ_LENGTH = 1_000
-"""How many characters of either are looked at."""
+"""How many characters of each are read."""
 _NUMBER = re.compile(r"AADSTS([1-9][0-9]{4,7})\b")
 
 ERRORS: Mapping[str, Meaning] = {
@@ -83,7 +81,7 @@ ERRORS: Mapping[str, Meaning] = {
     "invalid_code": CONSENT_ENDED,
     "INVALID_REFRESH_TOKEN": CONSENT_ENDED,
 }
-"""What `error` means where nothing beside it says more."""
+"""The meaning of `error` if no number or sentence is more specific."""
 
 ANY = "*"
 WORDS: Sequence[tuple[str, str, Meaning]] = (
@@ -94,10 +92,10 @@ WORDS: Sequence[tuple[str, str, Meaning]] = (
     ("invalid_client", r"client secret is (invalid|wrong)", SECRET_WRONG),
     ("invalid_request", r"client_secret is missing", SECRET_MISSING),
     ("invalid_request", r"could not determine client id", CLIENT_UNKNOWN),
-    # Whoever throttles without a status that says so: Zoho.
+    # Zoho throttles without status 429.
     (ANY, r"too many requests", ENDPOINT_BUSY),
 )
-"""What a sentence of `error_description` means beside its `error`, for providers that give no numbers."""
+"""The meaning of a sentence in `error_description` with its `error`, for providers without numbers."""
 
 INVALID_GRANT = 70_000
 
@@ -106,8 +104,8 @@ _GROUPS: Sequence[tuple[Meaning, tuple[int, ...]]] = (
         CONSENT_ENDED,
         (
             INVALID_GRANT,
-            *(50085, 50089, 50132, 50133, 50139, 50173),  # a session that was ended or revoked
-            *(70008, 700082, 700020),  # expired, by time or by disuse
+            *(50085, 50089, 50132, 50133, 50139, 50173),  # session ended or revoked
+            *(70008, 700082, 700020),  # expired, by age or by disuse
         ),
     ),
     (SINGLE_PAGE, (700084,)),
@@ -143,20 +141,20 @@ _GROUPS: Sequence[tuple[Meaning, tuple[int, ...]]] = (
     (ENDPOINT_BUSY, (50033, 50087, 50196, 70012, 90006, 90012, 90024, 90033, 90055, 90090, 90091)),
 )
 NUMBERS: Mapping[int, Meaning] = {number: meaning for meaning, numbers in _GROUPS for number in numbers}
-"""What Microsoft's numbers mean (Microsoft Entra authentication and authorization error codes)."""
+"""The meanings of Microsoft's numbers (Microsoft Entra authentication and authorization error codes)."""
 
 
 def token_failure(status: int, answer: Mapping[str, Any], *, has_secret: bool) -> MailFailure:
-    """The failure that this answer means; `answer` is its JSON, empty where there was none.
+    """Interprets a response; `answer` is its JSON object, empty if there was none.
 
-    `has_secret`: whether the request held a client secret. Where it did not, its absence is no reason to compare it.
+    `has_secret`: whether the request sent a client secret. If not, the failure does not suggest to compare it.
     """
     error = answer["error"] if isinstance(answer.get("error"), str) else ""
     if status >= 500 or status == 429:
         return ENDPOINT_BUSY.failure(f"status {status}")
-    said = " ".join(text[:MAX_READ_LENGTH] for name in TEXT_FIELDS if isinstance(text := answer.get(name), str))
-    number = _number(answer.get("error_codes"), said)
-    meaning = _by_number(number, said) or _by_words(error, said) or ERRORS.get(error)
+    description = " ".join(text[:MAX_READ_LENGTH] for name in TEXT_FIELDS if isinstance(text := answer.get(name), str))
+    number = _number(answer.get("error_codes"), description)
+    meaning = _by_number(number, description) or _by_words(error, description) or ERRORS.get(error)
     if meaning is None:
         return NOT_UNDERSTOOD.failure(f"AADSTS{number}" if number else f"status {status}")
     if meaning is CREDENTIALS_REFUSED and not has_secret:
@@ -165,22 +163,22 @@ def token_failure(status: int, answer: Mapping[str, Any], *, has_secret: bool) -
     return meaning.failure(f"AADSTS{number}" if number else known)
 
 
-def _number(codes: object, said: str) -> int | None:
-    """The number that Microsoft gives: the first that is known, else the first."""
+def _number(codes: object, description: str) -> int | None:
+    """Returns Microsoft's number: the first known one, else the first."""
     given = codes if isinstance(codes, list) else []
     numbers = [code for code in given[:10] if isinstance(code, int) and 10_000 <= code < 100_000_000]
-    numbers += [int(found) for found in _NUMBER.findall(said)[:1]]
+    numbers += [int(found) for found in _NUMBER.findall(description)[:1]]
     return next((number for number in numbers if number in NUMBERS), next(iter(numbers), None))
 
 
-def _by_number(number: int | None, said: str) -> Meaning | None:
-    if number == INVALID_GRANT and "scopes requested are unauthorized" in said:
+def _by_number(number: int | None, description: str) -> Meaning | None:
+    if number == INVALID_GRANT and "scopes requested are unauthorized" in description:
         return SCOPE_NOT_GRANTED
     return NUMBERS.get(number) if number else None
 
 
-def _by_words(error: str, said: str) -> Meaning | None:
+def _by_words(error: str, description: str) -> Meaning | None:
     for code, words, meaning in WORDS:
-        if code in (error, ANY) and re.search(words, said, re.IGNORECASE):
+        if code in (error, ANY) and re.search(words, description, re.IGNORECASE):
             return meaning
     return None

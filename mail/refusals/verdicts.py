@@ -1,7 +1,6 @@
-"""What the refusal of a mail server can mean: the code, the field to change, the message and what to do.
+"""The possible meanings of a mail server's refusal: the error code, the field to change, the message and the fix.
 
-`mail/refusals/replies.py` says which reply means which. A message holds the code of the reply, and no word of the
-server's.
+`mail/refusals/replies.py` maps replies to them. A message contains the code of the reply, and no text of the server.
 """
 
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ _SERVER = ErrorCode.PROTOCOL_ERROR
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`message` has places for the `protocol` and for the `code` of the reply."""
+    """`message` has placeholders for the `protocol` and the `code` of the reply; `hint`, for the `protocol`."""
 
     kind: ErrorCode
     field: FieldPath
@@ -28,11 +27,11 @@ class Verdict:
 
 
 class Unjudged(MailFailure):
-    """The server did not judge username and password: another mechanism may be tried."""
+    """The server did not check the username and password: another mechanism may be tried."""
 
 
 class NotAllowed(MailFailure):
-    """The account, or whoever sends without a login, lacks the right to send this mail."""
+    """The account, or a sender without a login, lacks the right to send this mail."""
 
 
 # -------------------------------------------------------------------------------------------------------------- logins

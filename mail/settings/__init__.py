@@ -1,1 +1,1 @@
-"""Servers found from an address. A proposal is not proof: a check is."""
+"""Proposes mail settings for an address. Only a check proves them."""

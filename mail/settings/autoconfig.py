@@ -1,6 +1,6 @@
-"""The XML in which a domain says how its mail is reached, as Thunderbird reads it. Knows no network.
+"""Parses the autoconfig XML in which a domain publishes its mail servers, as Thunderbird does. Fetches nothing.
 
-It is written by whoever runs the domain: nothing of it is passed on that is not a host, a port or the address itself.
+The file is untrusted: only hosts, ports and usernames built from the address are used.
 """
 
 import re
@@ -19,18 +19,18 @@ PLACES = (
     "https://autoconfig.{domain}/mail/config-v1.1.xml",
     "https://{domain}/.well-known/autoconfig/mail/config-v1.1.xml",
 )
-"""Where a domain keeps it. Thunderbird adds the address, which is nobody's business: the answer has places for it."""
+"""Where a domain publishes it. Unlike Thunderbird, sends no address, for privacy: the file has placeholders for it."""
 MAX_OFFERS = 5
-"""How many servers of a kind are looked at."""
+"""The most servers of a kind that are used."""
 
 _PLACEHOLDER = re.compile("(%EMAIL(?:ADDRESS|LOCALPART|DOMAIN)%)")
-_BETWEEN = re.compile("[.@+%_=-]{0,2}")
+_SEPARATOR = re.compile("[.@+%_=-]{0,2}")
 _HOST, _PORT = TypeAdapter(Host), TypeAdapter(Port)
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A server that the domain names. It speaks TLS. Without a username: the one that is usual."""
+    """A server that the domain names, with TLS. An empty username stands for the usual one."""
 
     server: str
     port: int
@@ -39,7 +39,7 @@ class Offer:
 
 
 def offer(server: object, port: object, username: str = "", login: MailLogin = MailLogin.PASSWORD) -> Offer | None:
-    """What a domain offers, where host and port are such as an inbox may be set with; else nothing, told to nobody."""
+    """Returns the offer if its host and port are valid in an inbox, else None."""
     try:
         return Offer(_HOST.validate_python(server), _PORT.validate_python(port), username, login)
     except ValidationError:
@@ -48,14 +48,14 @@ def offer(server: object, port: object, username: str = "", login: MailLogin = M
 
 @dataclass(frozen=True, slots=True)
 class Offers:
-    """The servers that the domain names, in its order."""
+    """The servers that the domain names, in the order of the file."""
 
     smtp: list[Offer]
     imap: list[Offer]
 
 
 def parse(body: bytes, email: str) -> Offers:
-    """What of the file can be used; nothing where it is none. A server without TLS is left out."""
+    """Returns the usable servers of the file, none if it is invalid. Skips servers without TLS."""
     try:
         root: Element = fromstring(body, forbid_dtd=True)
     except (ParseError, ValueError, LookupError):
@@ -80,16 +80,16 @@ def _text(server: Element, name: str) -> str:
 
 
 def _username(template: str, email: str) -> str | None:
-    """What the template makes of the address; None where it is not made of the address."""
+    """Fills the template from the address. None if the template uses anything else."""
     local, _, domain = email.rpartition("@")
     values = {"%EMAILADDRESS%": email, "%EMAILLOCALPART%": local, "%EMAILDOMAIN%": domain}
     parts = _PLACEHOLDER.split(template or "%EMAILADDRESS%")
-    if len(parts) == 1 or not all(_BETWEEN.fullmatch(text) for text in parts[::2]):
+    if len(parts) == 1 or not all(_SEPARATOR.fullmatch(text) for text in parts[::2]):
         return None
     return "".join(values.get(part, part) for part in parts)
 
 
 def _login(server: Element) -> MailLogin:
-    """OAuth 2.0 where nothing else is offered."""
+    """Returns OAUTH2 only if nothing else is offered."""
     ways = {(way.text or "").strip().upper() for way in server.iterfind("authentication")}
     return MailLogin.OAUTH2 if ways == {"OAUTH2"} else MailLogin.PASSWORD

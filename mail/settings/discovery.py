@@ -1,7 +1,7 @@
-"""SMTP and IMAP settings from an address alone: what is known of its domain, and what the domain says itself.
+"""Finds SMTP and IMAP settings for an address: from known providers, DNS records and autoconfig files.
 
-Knows no inbox, and logs in nowhere: a proposal is not proof. What the policy for hosts forbids is never proposed. The
-domain is asked, and its name servers; the address itself is told to nobody.
+It does not log in, so a proposal is not proof. It never proposes what the host policy forbids. It contacts the domain
+and the name servers, and sends the address itself to neither.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from models.errors import MailFailure, where
 from models.fields import address_key
 
 DISCOVERY_SECONDS = 10.0
-"""How long all sources together are waited for. What is found by then is the answer."""
+"""Timeout of all sources together. What they found by then is the result."""
 AUTOCONFIG_SECONDS = 6.0
 MAX_AUTOCONFIG_BYTES = 16_384
 SERVICES = {"smtp": ("_submissions", "_submission"), "imap": ("_imaps", "_imap")}
@@ -41,7 +41,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class _Mailbox:
-    """Whose settings are looked for. `domain` is in IDNA's ASCII form."""
+    """The mailbox to find settings for. `domain` is in IDNA's ASCII form."""
 
     email: str
     domain: str
@@ -56,17 +56,21 @@ class _Mailbox:
 
 
 async def settings_for(mail: Mail, email: str) -> Proposals:
-    """Proposals for the address, which is valid. Nothing found: empty lists, and a hint."""
-    box = _Mailbox(email, address_key(email).rpartition("@")[2])
-    known = provider_of_domain(box.domain)
+    """Proposes settings for a valid address. If nothing is found, returns empty lists and a hint."""
+    mailbox = _Mailbox(email, address_key(email).rpartition("@")[2])
+    known = provider_of_domain(mailbox.domain)
     if known:
-        return _of_provider(mail.hosts, box, known, ProposalSource.PROVIDER, Confidence.HIGH)
-    sources = [_from_mx(mail, box), _from_srv(mail, box), *(_from_autoconfig(mail, box, place) for place in PLACES)]
-    return _merge(box.domain, await _side_by_side(sources))
+        return _from_provider(mail.hosts, mailbox, known, ProposalSource.PROVIDER, Confidence.HIGH)
+    sources = [
+        _from_mx(mail, mailbox),
+        _from_srv(mail, mailbox),
+        *(_from_autoconfig(mail, mailbox, place) for place in PLACES),
+    ]
+    return _merge(mailbox.domain, await _gather(sources))
 
 
-async def _side_by_side(sources: Sequence[Coroutine[None, None, Proposals]]) -> list[Proposals]:
-    """What the sources found in time, in their order. One that fails spoils no other."""
+async def _gather(sources: Sequence[Coroutine[None, None, Proposals]]) -> list[Proposals]:
+    """Runs the sources concurrently. Returns what they found in time, in order. A failure affects no other source."""
     tasks = [asyncio.create_task(source) for source in sources]
     try:
         await asyncio.wait(tasks, timeout=DISCOVERY_SECONDS)
@@ -80,75 +84,75 @@ async def _side_by_side(sources: Sequence[Coroutine[None, None, Proposals]]) -> 
     return [found for found in ended if isinstance(found, Proposals)]
 
 
-async def _from_mx(mail: Mail, box: _Mailbox) -> Proposals:
-    for host in await mail.names.mx(box.domain):
+async def _from_mx(mail: Mail, mailbox: _Mailbox) -> Proposals:
+    for host in await mail.names.mx(mailbox.domain):
         if provider := provider_of_mx(host):
-            return _of_provider(mail.hosts, box, provider, ProposalSource.MX, Confidence.MEDIUM)
+            return _from_provider(mail.hosts, mailbox, provider, ProposalSource.MX, Confidence.MEDIUM)
     return Proposals()
 
 
-async def _from_srv(mail: Mail, box: _Mailbox) -> Proposals:
-    """Name servers can be lied for, so that a server elsewhere is proposed with little confidence (RFC 6186, 6)."""
+async def _from_srv(mail: Mail, mailbox: _Mailbox) -> Proposals:
+    """DNS can be spoofed, so a server outside the domain gets low confidence (RFC 6186, 6)."""
 
     async def of(protocol: str) -> list[Proposal]:
-        asked = (mail.names.srv(service, box.domain) for service in SERVICES[protocol])
-        services = chain.from_iterable(await asyncio.gather(*asked))
+        lookups = (mail.names.srv(service, mailbox.domain) for service in SERVICES[protocol])
+        services = chain.from_iterable(await asyncio.gather(*lookups))
         offers = [found for service in services if (found := offer(service.target, service.port))]
-        return await _connectable(mail.hosts, box, offers, ProposalSource.SRV)
+        return await _propose_connectable(mail.hosts, mailbox, offers, ProposalSource.SRV)
 
     smtp, imap = await asyncio.gather(of("smtp"), of("imap"))
     return Proposals(smtp=smtp, imap=imap)
 
 
-async def _from_autoconfig(mail: Mail, box: _Mailbox, place: str) -> Proposals:
-    url = place.format(domain=box.domain)
+async def _from_autoconfig(mail: Mail, mailbox: _Mailbox, place: str) -> Proposals:
+    url = place.format(domain=mailbox.domain)
     status, body = await fetch(
         mail.hosts, mail.trust, url, seconds=AUTOCONFIG_SECONDS, limit=MAX_AUTOCONFIG_BYTES, redirects=1
     )
     if status != 200:
         return Proposals()
-    offers = await in_thread(autoconfig.parse, body, box.email)
+    offers = await in_thread(autoconfig.parse, body, mailbox.email)
     smtp, imap = await asyncio.gather(
-        _connectable(mail.hosts, box, offers.smtp, ProposalSource.AUTOCONFIG),
-        _connectable(mail.hosts, box, offers.imap, ProposalSource.AUTOCONFIG),
+        _propose_connectable(mail.hosts, mailbox, offers.smtp, ProposalSource.AUTOCONFIG),
+        _propose_connectable(mail.hosts, mailbox, offers.imap, ProposalSource.AUTOCONFIG),
     )
     return Proposals(smtp=smtp, imap=imap)
 
 
-async def _connectable(
-    hosts: HostPolicy, box: _Mailbox, offers: Sequence[Offer], source: ProposalSource
+async def _propose_connectable(
+    hosts: HostPolicy, mailbox: _Mailbox, offers: Sequence[Offer], source: ProposalSource
 ) -> list[Proposal]:
-    """Proposals of the offers that the policy lets through and that have an address."""
+    """Proposes the offers that the policy allows and that resolve to an address."""
 
-    async def judged(offered: Offer) -> Proposal | None:
+    async def propose(offered: Offer) -> Proposal | None:
         try:
             hosts.permit(offered.server, offered.port)
             await hosts.resolve(offered.server)
         except MailFailure:
             return None
-        return _proposal(box, offered, source)
+        return _build_proposal(mailbox, offered, source)
 
-    return [found for found in await asyncio.gather(*map(judged, offers)) if found]
+    return [found for found in await asyncio.gather(*map(propose, offers)) if found]
 
 
-def _proposal(box: _Mailbox, offered: Offer, source: ProposalSource) -> Proposal:
+def _build_proposal(mailbox: _Mailbox, offered: Offer, source: ProposalSource) -> Proposal:
     server, provider = canonical(offered.server), provider_of_server(offered.server)
-    is_sure = source is ProposalSource.AUTOCONFIG or box.is_at_home(server)
+    is_sure = source is ProposalSource.AUTOCONFIG or mailbox.is_at_home(server)
     return Proposal(
         server,
         offered.port,
         secure=True,
-        username=offered.username or box.username(provider),
+        username=offered.username or mailbox.username(provider),
         login=provider.login if provider else offered.login,
         source=source,
         confidence=Confidence.MEDIUM if is_sure else Confidence.LOW,
     )
 
 
-def _of_provider(
-    hosts: HostPolicy, box: _Mailbox, provider: Provider, source: ProposalSource, confidence: Confidence
+def _from_provider(
+    hosts: HostPolicy, mailbox: _Mailbox, provider: Provider, source: ProposalSource, confidence: Confidence
 ) -> Proposals:
-    """The servers of a provider. Their names are ours, so that only the policy is asked, and no name server."""
+    """Proposes the servers of a provider. Their names come from our table, so they are not resolved."""
 
     def of(endpoint: ServerAddress | None) -> list[Proposal]:
         if endpoint is None:
@@ -157,14 +161,14 @@ def _of_provider(
             hosts.permit(endpoint.server, endpoint.port)
         except MailFailure:
             return []
-        username = box.username(provider)
+        username = mailbox.username(provider)
         return [Proposal(endpoint.server, endpoint.port, endpoint.secure, username, provider.login, source, confidence)]
 
     return Proposals(provider.name, provider.hint, of(provider.smtp), of(provider.imap))
 
 
 def _merge(domain: str, found: Sequence[Proposals]) -> Proposals:
-    """All of it, each server once, the best first."""
+    """Merges the proposals: each server once, best first."""
     smtp = _best(chain.from_iterable(each.smtp for each in found))
     imap = _best(chain.from_iterable(each.imap for each in found))
     named = next((each for each in found if each.provider), None)

@@ -1,4 +1,4 @@
-"""Settings that were found for an address: what is proposed, and where it comes from. Knows no source."""
+"""The settings proposed for an address, with their source and confidence."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -7,7 +7,7 @@ from mail.settings.providers import MailLogin
 
 
 class ProposalSource(StrEnum):
-    """Where a proposal comes from, in the order in which equals are shown."""
+    """The source of a proposal. Proposals of equal confidence are listed in this order."""
 
     PROVIDER = "PROVIDER"
     MX = "MX"
@@ -16,7 +16,7 @@ class ProposalSource(StrEnum):
 
 
 class Confidence(StrEnum):
-    """How likely a proposal is right, the best first."""
+    """How likely a proposal is right, highest first."""
 
     HIGH = "HIGH"
     MEDIUM = "MEDIUM"
@@ -38,7 +38,7 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Proposals:
-    """What was found, the best first. `provider` and `hint` are written by us, never by the domain."""
+    """The proposals, best first. `provider` and `hint` come from our table, never from the domain."""
 
     provider: str | None = None
     hint: str | None = None

@@ -1,8 +1,7 @@
-"""Well-known mail providers: their servers, how they let one log in, and what to know first. Knows no network.
+"""A table of well-known mail providers: their servers, their login method, and a hint for the user.
 
-Only what is certain is written down: a row without servers is one whose servers differ from customer to customer, or
-that has none. A server or an MX host belongs to a row by its ending, the longest one where several
-fit; a domain is looked up as it is.
+It has only what is certain: a provider without servers in the table has none, or has different ones for each customer.
+Servers and MX hosts match by suffix, the longest first; domains match exactly.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,7 +11,7 @@ from functools import lru_cache
 
 
 class MailLogin(StrEnum):
-    """How to log in to a mail server."""
+    """The login method of a mail server."""
 
     PASSWORD = "PASSWORD"  # noqa: S105 - the name of a kind
     APP_PASSWORD = "APP_PASSWORD"  # noqa: S105 - the name of a kind
@@ -20,7 +19,7 @@ class MailLogin(StrEnum):
 
 
 class UsernameKind(StrEnum):
-    """What a mail server takes for a username. OTHER: a name that it gives out, or more than one form."""
+    """The form of a username. OTHER: assigned by the server, or of more than one form."""
 
     FULL_ADDRESS = "FULL_ADDRESS"
     LOCAL_PART = "LOCAL_PART"
@@ -29,7 +28,7 @@ class UsernameKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ServerAddress:
-    """Where a server is reached."""
+    """The host and port of a server."""
 
     server: str
     port: int
@@ -38,7 +37,7 @@ class ServerAddress:
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """A provider. `domains` are those of its users' addresses, `mx` and `servers` the endings of its hosts' names."""
+    """A provider. `domains` are those of its users' addresses; `mx` and `servers` are suffixes of its host names."""
 
     name: str
     domains: tuple[str, ...]
@@ -52,22 +51,22 @@ class Provider:
 
 
 def provider_of_domain(domain: str) -> Provider | None:
-    """The provider of the addresses at this domain, which is in IDNA's ASCII form."""
+    """Returns the provider of the addresses at this domain, given in IDNA's ASCII form."""
     return _BY_DOMAIN.get(domain.lower().removesuffix("."))
 
 
 def provider_of_mx(host: str) -> Provider | None:
-    """The provider that takes mail at this host."""
-    return _longest(_BY_MX, host)
+    """Returns the provider of this MX host."""
+    return _longest_match(_BY_MX, host)
 
 
 @lru_cache(256)
 def provider_of_server(server: str) -> Provider | None:
-    """The provider that this SMTP or IMAP server is of."""
-    return _longest(_BY_SERVER, server)
+    """Returns the provider of this SMTP or IMAP server."""
+    return _longest_match(_BY_SERVER, server)
 
 
-def _longest(rows: Mapping[str, Provider], name: str) -> Provider | None:
+def _longest_match(rows: Mapping[str, Provider], name: str) -> Provider | None:
     labels = name.lower().removesuffix(".").split(".")
     endings = (".".join(labels[start:]) for start in range(len(labels)))
     return next((rows[ending] for ending in endings if ending in rows), None)
@@ -85,7 +84,7 @@ def _row(
     login: MailLogin = MailLogin.PASSWORD,
     hint: str | None = None,
 ) -> Provider:
-    """A row of the table, whose lists are written with spaces and whose servers as `host:port`."""
+    """Builds a row of the table. Lists are separated by spaces; servers are `host:port`."""
     out, into = _server_address(smtp), _server_address(imap)
     own = tuple(endpoint.server for endpoint in (out, into) if endpoint)
     known = tuple(dict.fromkeys((*servers.split(), *own)))
@@ -98,12 +97,12 @@ def _server_address(text: str) -> ServerAddress | None:
 
 
 def _sending(name: str, smtp: str, hint: str, servers: str = "") -> Provider:
-    """A service that sends mail and has no mailboxes."""
+    """Builds a row for a service that sends mail and has no mailboxes."""
     return _row(name, servers=servers, smtp=smtp, username=UsernameKind.OTHER, hint=hint)
 
 
 def _zoho(ending: str) -> tuple[Provider, Provider]:
-    """Zoho keeps each region apart, and domains of its customers on servers of their own."""
+    """Zoho has separate servers for each region, and for domains of its customers."""
     private = _row(
         "Zoho Mail",
         domains=f"zoho.{ending} zohomail.{ending}",
@@ -430,14 +429,14 @@ PROVIDERS: tuple[Provider, ...] = (
 )
 
 
-def _by(pairs: Iterable[tuple[str, Provider]]) -> dict[str, Provider]:
-    """The first row that names an ending has it."""
+def _index(pairs: Iterable[tuple[str, Provider]]) -> dict[str, Provider]:
+    """Indexes the rows by suffix. The first row that names a suffix wins."""
     rows: dict[str, Provider] = {}
     for ending, provider in pairs:
         rows.setdefault(ending, provider)
     return rows
 
 
-_BY_DOMAIN = _by((domain, provider) for provider in PROVIDERS for domain in provider.domains)
-_BY_MX = _by((host, provider) for provider in PROVIDERS for host in provider.mx)
-_BY_SERVER = _by((server, provider) for provider in PROVIDERS for server in provider.servers)
+_BY_DOMAIN = _index((domain, provider) for provider in PROVIDERS for domain in provider.domains)
+_BY_MX = _index((host, provider) for provider in PROVIDERS for host in provider.mx)
+_BY_SERVER = _index((server, provider) for provider in PROVIDERS for server in provider.servers)

@@ -1,8 +1,8 @@
-"""The seam to SQLite and PostgreSQL: `find(prepared)`, `read(statement)` and `write(unit)`. Knows no table.
+"""The interface to SQLite and PostgreSQL: `find(prepared)`, `read(statement)` and `write(unit)`. Knows no table.
 
-Nothing else begins, commits or retries. A unit is a function that runs its statements in one transaction; its result is
-handed back only after the commit is on disk. There is one writer, which commits together what waits at the same time,
-and several readers. Readers have connections of their own, so that reading goes on while writers wait for a lock.
+No other code begins, commits or retries a transaction. A unit is a function that runs its statements in one
+transaction; `write` returns its result only after the commit is durable. One writer commits waiting units in batches.
+Readers have separate connections, so that reads continue while the writer waits for a lock.
 """
 
 import asyncio
@@ -31,19 +31,19 @@ _Columns = TypeVarTuple("_Columns")
 Unit = Callable[[Transaction], _Result]
 
 MAX_ATTEMPTS = 5
-"""How often a unit is run that loses a race each time."""
+"""How often a unit is run before a conflict with another writer is raised."""
 MAX_WAITING_UNITS = 64
-"""How many units may wait or write: fewer than the requests that are worked on, to leave room for reading."""
+"""The most units that may wait or run: fewer than the concurrent requests, to leave room for reads."""
 QUEUE_WAIT_SECONDS = 1.0
-"""How long a unit waits for a place among them."""
+"""How long a unit waits for a place in the queue."""
 CLOSE_SECONDS = 1.0
 
 
 class Database:
-    """One database. `path` is its file where it is SQLite."""
+    """One database. `path` is its file if it is SQLite, else None."""
 
     def __init__(self, url: str, observer: Observer | None = None) -> None:
-        """Raises StartError where the URL names no database that this server runs on."""
+        """Raises StartError if the URL is not of a supported database."""
         self.path = sqlite_path(url)
         self._observer = observer or Observer()
         open_url = postgresql.open_postgresql
@@ -53,24 +53,24 @@ class Database:
                 tracing.follow(engine, self._observer)
 
     async def find(self, prepared: Prepared[_Result], **values: Any) -> list[_Result]:
-        """The rows of a statement that looks something up by a key, or reads a page in an index. Raises Unavailable."""
+        """Returns the rows of a statement that looks up a key or reads a page of an index. Raises Unavailable."""
         compiled = prepared.compiled(self._backend.pool.dialect)
         arguments = compiled.arguments(values)
         try:
-            found = await self._directly(compiled.text, arguments)
-        except Exception as error:  # the pool waits for a lock or a connection, or says what is wrong
+            found = await self._find_directly(compiled.text, arguments)
+        except Exception as error:  # the pool waits for a lock or connection, or raises the real error
             if was_interrupted(error):
                 self._observer.slow_read()
-            found = await self._through_the_pool(compiled.text, arguments)
+            found = await self._find_through_pool(compiled.text, arguments)
         return compiled.rows(found)
 
-    async def _directly(self, text: str, arguments: tuple[Any, ...]) -> Sequence[tuple[Any, ...]]:
+    async def _find_directly(self, text: str, arguments: tuple[Any, ...]) -> Sequence[tuple[Any, ...]]:
         if not self._observer.follows_statements:
             return await self._backend.reader.rows(text, arguments)
         with tracing.traced(self._observer, self._backend.pool.dialect.name, text):
             return await self._backend.reader.rows(text, arguments)
 
-    async def _through_the_pool(self, text: str, arguments: tuple[Any, ...]) -> Sequence[tuple[Any, ...]]:
+    async def _find_through_pool(self, text: str, arguments: tuple[Any, ...]) -> Sequence[tuple[Any, ...]]:
         with translated(self._observer):
             async with self._backend.pool.connect() as connection:
                 return [tuple(row) for row in await connection.exec_driver_sql(text, arguments)]
@@ -80,19 +80,19 @@ class Database:
     @overload
     async def read(self, statement: Select[*_Columns]) -> Sequence[tuple[*_Columns]]: ...
     async def read(self, statement: Any) -> Sequence[Any]:
-        """The rows of any other statement. Raises Unavailable."""
+        """Returns the rows of any other statement. Raises Unavailable."""
         with translated(self._observer):
             async with AsyncSession(self._backend.pool) as session:
                 return await session.run_sync(lambda sync: sync.exec(statement).all())  # type: ignore[attr-defined]
 
     async def write(self, unit: Unit[_Result]) -> _Result:
-        """Runs the unit in one transaction, again where it lost a race, and returns its result once that is durable.
+        """Runs the unit in one transaction, retries it after a conflict, and returns its result once that is durable.
 
-        A caller that goes away does not cut the unit short. Raises Unavailable where nothing could be written, and
-        Unauthenticated where the unit refers to a user that was deleted meanwhile: rows refer to nothing else.
+        Cancelling the caller does not cancel the unit. Raises Unavailable if nothing could be written, and
+        Unauthenticated if the unit refers to a user who was deleted meanwhile: rows refer to nothing else.
         """
         if self._is_full():
-            await asyncio.sleep(QUEUE_WAIT_SECONDS)  # a caller that is refused at once comes back at once
+            await asyncio.sleep(QUEUE_WAIT_SECONDS)  # a client refused at once would retry at once
             if self._is_full():
                 raise Unavailable("Too many changes are waiting to be written. Try again.")
         return await self._write(unit)
@@ -120,20 +120,20 @@ class Database:
 
     @property
     def notifies(self) -> bool:
-        """Whether `listen` can hear of writes by other processes."""
+        """Whether `listen` is notified of writes by other processes."""
         return self.path is None
 
     @property
     def engine(self) -> AsyncEngine:
-        """An engine that writes, for the schema."""
+        """The engine that writes the schema."""
         return self._backend.engine
 
     def migrating(self) -> AbstractAsyncContextManager[AsyncConnection]:
-        """A transaction whose statements take the time that they need: an index of a large table takes minutes."""
+        """Begins a transaction without a statement timeout: an index of a large table takes minutes."""
         return self._backend.migrating()
 
     async def close(self) -> None:
-        """Waits a moment for what is being written, then closes every connection."""
+        """Waits up to CLOSE_SECONDS for queued units, then closes every connection."""
         await self._backend.writer.stop(CLOSE_SECONDS)
         await self._backend.reader.close()
         for engine in (self._backend.engine, self._backend.pool):
@@ -144,7 +144,7 @@ class Database:
 
 @asynccontextmanager
 async def open_database(url: str, observer: Observer | None = None) -> AsyncIterator[Database]:
-    """Raises StartError where the URL names no database that this server runs on."""
+    """Opens the database, and closes it at the end of the block. Raises StartError if the URL is not supported."""
     database = Database(url, observer)
     try:
         yield database
@@ -153,7 +153,7 @@ async def open_database(url: str, observer: Observer | None = None) -> AsyncIter
 
 
 def sqlite_path(url: str) -> Path | None:
-    """The file of an SQLite URL; None for PostgreSQL. Raises StartError for anything else."""
+    """Returns the file of an SQLite URL, None for PostgreSQL. Raises StartError for anything else."""
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
@@ -167,7 +167,7 @@ def sqlite_path(url: str) -> Path | None:
 
 
 def describe_missing(url: str) -> str:
-    """Where the database was looked for, and that there was none, in words that hold no secret."""
+    """Describes where the database is missing, without the secrets of the URL."""
     if path := sqlite_path(url):
         return f"{path.absolute()} is {'empty' if path.exists() else 'missing'}"
     parsed = make_url(url)

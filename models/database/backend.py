@@ -1,4 +1,4 @@
-"""What SQLite and PostgreSQL each bring: a writer, a reader, and SQLAlchemy's engines beside them. Knows no table."""
+"""What SQLite and PostgreSQL each implement: a writer and a reader, beside SQLAlchemy's engines."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -11,57 +11,57 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from models.database.transaction import Transaction
 
 READER_CONNECTIONS = 4
-"""Connections of the pool: for what the reader leaves to it."""
+"""Connections of the pool, for statements that the reader does not run."""
 LOCK_SECONDS = 5.0
-"""How long a statement waits for a lock, and for a connection."""
+"""Timeout for a lock, and for a connection."""
 
 Rows = Sequence[tuple[Any, ...]]
-"""A row is a tuple, or what is read like one."""
+"""A row is a tuple, or is indexed like one."""
 
 
 class Reader(Protocol):
-    """Where statements are sent that change nothing."""
+    """Runs statements that change nothing."""
 
     async def rows(self, text: str, arguments: tuple[Any, ...]) -> Rows:
-        """The rows as the driver gives them. Raises what the driver raises."""
+        """Returns the driver's rows. Raises the driver's errors."""
         ...
 
     async def close(self) -> None: ...
 
 
 class Writer(Protocol):
-    """Where units are committed, in the order in which they come."""
+    """Commits units in the order in which they arrive."""
 
     waiting: int
-    """Units whose result was not handed back yet."""
+    """The number of units that are queued or running."""
 
     async def write(self, unit: Callable[[Transaction], Any]) -> Any:
-        """The unit's result, once it is durable. Raises what the unit and the driver raise.
+        """Returns the unit's result once it is durable. Raises what the unit and the driver raise.
 
-        A caller that goes away does not cut the unit short.
+        Cancelling the caller does not cancel the unit.
         """
         ...
 
     async def stop(self, seconds: float) -> None:
-        """Ends after what waits; what takes longer is given up."""
+        """Finishes the queued units, and gives up what takes longer than `seconds`."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """One database, ready to be used."""
+    """The parts of one open database."""
 
     writer: Writer
     reader: Reader
     engine: AsyncEngine
-    """It writes, for the schema."""
+    """Writes the schema."""
     pool: AsyncEngine
-    """It reads: any statement, however long it takes."""
+    """Runs any read, however long it takes."""
     migrating: Callable[[], AbstractAsyncContextManager[AsyncConnection]]
-    """A transaction whose statements take the time that they need: an index of a large table takes minutes."""
+    """Begins a transaction without a statement timeout: an index of a large table takes minutes."""
     others: Sequence[Engine] = ()
 
     @property
     def engines(self) -> Sequence[Engine]:
-        """All that statements of SQLAlchemy's go through."""
+        """Every engine that SQLAlchemy runs statements on."""
         return [self.engine.sync_engine, self.pool.sync_engine, *self.others]

@@ -1,4 +1,4 @@
-"""A consistent copy of the database while it is in use. The secret keys are not in it. Knows no table."""
+"""Makes a consistent copy of a database in use. The copy does not contain the secret keys."""
 
 import os
 import shutil
@@ -26,9 +26,9 @@ _LIBPQ = {
     "krbsrvname": "PGKRBSRVNAME",
     "gsslib": "PGGSSLIB",
 }
-"""What the driver takes of a URL, and the variable that tells libpq the same."""
-_OVERRULING = ("PGSERVICE", "PGSERVICEFILE", "PGHOSTADDR")
-"""Variables that win over `PGHOST`: libpq would not go where the URL leads."""
+"""Connection options of the driver, and the libpq variables that set the same."""
+_OVERRIDES = ("PGSERVICE", "PGSERVICEFILE", "PGHOSTADDR")
+"""Variables that override `PGHOST`: libpq would connect to another server than the URL names."""
 
 
 class BackupError(ProductError):
@@ -36,12 +36,12 @@ class BackupError(ProductError):
 
 
 def back_up(url: str, target: Path) -> None:
-    """Writes the copy: an SQLite file, or on PostgreSQL what `pg_dump --format=custom` gives. Mode 0600.
+    """Writes the copy: an SQLite file, or the output of `pg_dump --format=custom`. Mode 0600.
 
-    The target appears when it is whole. Raises BackupError where it exists already or can't be written.
+    The target appears only when it is complete. Raises BackupError if it exists already or can't be written.
     """
     if target.exists():
-        raise _exists(target)
+        raise _already_exists(target)
     path = sqlite_path(url)
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
@@ -53,19 +53,19 @@ def back_up(url: str, target: Path) -> None:
         finally:
             partial.unlink(missing_ok=True)
     except FileExistsError:
-        raise _exists(target) from None
+        raise _already_exists(target) from None
     except OSError as error:
         raise BackupError(f"The backup {target} can't be written: {error.strerror}.") from None
     except sqlite3.Error as error:
         raise BackupError(f"The backup can't be made: {error}.") from None
 
 
-def _exists(target: Path) -> BackupError:
+def _already_exists(target: Path) -> BackupError:
     return BackupError(f"{target} already exists: choose another file.")
 
 
 def _publish(partial: Path, target: Path) -> None:
-    """Gives the file its name, which must not be taken; where a disk knows no links, such as FAT, by moving it."""
+    """Links the file to its name, which must not exist. If the file system has no links, such as FAT, renames it."""
     try:
         os.link(partial, target)
     except FileExistsError:
@@ -101,18 +101,18 @@ def _dump_postgresql(url: URL, target: Path) -> None:
 
 
 def _libpq_environment(url: URL) -> dict[str, str]:
-    """The environment in which a program of PostgreSQL connects to where the server does.
+    """Builds the environment in which a PostgreSQL program connects to the database of the URL.
 
-    Nothing of the URL becomes an argument, which every user of the machine can see: a password may be in its query too.
+    The URL, whose query may hold a password too, is not passed as an argument: every user of the machine can see those.
     """
     _, options = url.set(drivername="postgresql+asyncpg").get_dialect()().create_connect_args(url)
     options.setdefault("ssl", options.pop("sslmode", None))
     given = {variable: options.get(name) for name, variable in _LIBPQ.items()}
-    overruling = _OVERRULING if "host" in options else ()
-    inherited = {name: value for name, value in os.environ.items() if name not in overruling}
+    overrides = _OVERRIDES if "host" in options else ()
+    inherited = {name: value for name, value in os.environ.items() if name not in overrides}
     return inherited | {name: _join_arguments(value) for name, value in given.items() if value is not None}
 
 
 def _join_arguments(value: Any) -> str:
-    """Of several hosts, their names or ports."""
+    """Joins the names or ports of several hosts."""
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

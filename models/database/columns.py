@@ -1,4 +1,4 @@
-"""Column types whose values are the same on SQLite and PostgreSQL. Knows no table."""
+"""Column types whose values are the same on SQLite and PostgreSQL."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,7 +10,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 
 def now() -> datetime:
-    """The present in UTC, to the millisecond: what is stored is what is printed."""
+    """Returns the current time in UTC, to the millisecond, so that a stored time equals the one that clients see."""
     present = datetime.now(UTC)
     return present.replace(microsecond=present.microsecond // 1_000 * 1_000)
 
@@ -31,7 +31,7 @@ ZONE = len("+00:00")
 
 
 class _TextInUTC(DATETIME):
-    """How SQLite, which knows no time zones, is given one, and gives it: `2030-01-31 12:00:00.000000`."""
+    """Stores a point in time as text in UTC, since SQLite has no time zones: `2030-01-31 12:00:00.000000`."""
 
     def bind_processor(self, dialect: Dialect) -> Callable[[datetime | None], str | None]:  # noqa: ARG002
         return lambda value: None if value is None else value.astimezone(UTC).isoformat(" ", "microseconds")[:-ZONE]
@@ -45,17 +45,17 @@ class _TextInUTC(DATETIME):
 
 
 def sortable(length: int) -> Any:
-    """Text that sorts by code point everywhere, so that a cursor made on one database's order holds on it."""
+    """Returns a text type that sorts by code point everywhere, so that a cursor does not depend on a collation."""
     return String(length).with_variant(String(length, collation="C"), "postgresql")
 
 
 class Json(TypeDecorator[Any]):
-    """What JSON may hold; JSONB on PostgreSQL, of which a server on SQLite loads nothing."""
+    """Any JSON value; JSONB on PostgreSQL, whose dialect a server on SQLite does not import."""
 
     impl = JSON
     cache_ok = True
 
-    # By the name of a positional parameter, SQLAlchemy's cache tells one such type from another.
+    # SQLAlchemy's cache key includes the positional parameters, by name.
     def __init__(self, none_as_null: bool) -> None:
         super().__init__(none_as_null=none_as_null)
         self.none_as_null = none_as_null
@@ -70,10 +70,10 @@ class Json(TypeDecorator[Any]):
 
 
 def json_list() -> Any:
-    """A list of strings."""
+    """Returns the type of a list of strings."""
     return Json(none_as_null=False)
 
 
 def json_object() -> Any:
-    """An object, or NULL."""
+    """Returns the type of an object or NULL."""
     return Json(none_as_null=True)

@@ -1,6 +1,6 @@
-"""What an error of a database is: a fault of the machine, a race that was lost, or the statement's own. Knows no table.
+"""Classifies database errors: outage, conflict with another writer, or error of the statement.
 
-SQLAlchemy wraps what a driver raises in its DBAPIError; errors of the `sqlite3` module come here as they are as well.
+An error is SQLAlchemy's DBAPIError, which wraps the driver's, or a bare error of the `sqlite3` module.
 """
 
 import sqlite3
@@ -15,12 +15,12 @@ from models.errors import Unavailable
 from models.observer import Observer
 
 SQLITE_BUSY = 5
-# SQLITE_BUSY, LOCKED, READONLY, IOERR, CORRUPT, FULL, CANTOPEN, NOTADB: a matter of the machine, not of the statement.
+# SQLITE_BUSY, LOCKED, READONLY, IOERR, CORRUPT, FULL, CANTOPEN, NOTADB: faults of the machine, not of the statement.
 _SQLITE_OUTAGES = {5, 6, 8, 10, 11, 13, 14, 26}
-# Connection exceptions, insufficient resources (disk full), operator intervention, a read-only replica, a lock, damage;
-# a login or a database that is refused or gone; a transaction that was left alone for too long.
+# Connection exceptions, insufficient resources (disk full), operator intervention, read-only replica, lock timeout,
+# corrupted data; login refused; database missing or closed to connections; idle transaction timeout.
 _POSTGRESQL_OUTAGES = ("08", "53", "57", "25006", "55P03", "XX001", "XX002", "28", "3D", "55000", "25P03")
-# Serialization failure, deadlock: what lost a race is tried again.
+# Serialization failure, deadlock: the unit is retried.
 _POSTGRESQL_RACES = ("40001", "40P01")
 _POSTGRESQL_REFERENCE = "23503"
 
@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 @contextmanager
 def translated(observer: Observer) -> Iterator[None]:
-    """A fault of the machine becomes Unavailable; everything else stays what it is."""
+    """Converts an outage to Unavailable, and logs it. Passes every other error on."""
     try:
         yield
     except (DBAPIError, sqlite3.Error, PoolTimeout, OSError) as error:
@@ -41,7 +41,7 @@ def translated(observer: Observer) -> Iterator[None]:
 
 
 def is_outage(error: Exception) -> bool:
-    """Whether it is a fault of the machine: a disk, a lock, a connection. The same unit may pass once it is gone."""
+    """Whether it is a fault of the machine: disk, lock or connection. The same unit may succeed later."""
     if (code := sqlite_code(error)) is not None:
         return code in _SQLITE_OUTAGES
     if not isinstance(error, DBAPIError):
@@ -50,23 +50,23 @@ def is_outage(error: Exception) -> bool:
 
 
 def lost_a_race(error: DBAPIError | sqlite3.IntegrityError) -> bool:
-    """Whether another writer was faster: run again, the unit sees what that one wrote."""
+    """Whether the unit conflicted with another writer. A retry sees what that one wrote."""
     return isinstance(error, IntegrityError | sqlite3.IntegrityError) or _sqlstate(error) in _POSTGRESQL_RACES
 
 
 def is_missing_reference(error: DBAPIError | sqlite3.IntegrityError) -> bool:
-    """Whether a row was to refer to one that is not there: to try again would help nobody."""
+    """Whether a foreign key refers to a missing row. A retry does not help."""
     name: str | None = getattr(getattr(error, "orig", error), "sqlite_errorname", None)
     return name == "SQLITE_CONSTRAINT_FOREIGNKEY" or _sqlstate(error) == _POSTGRESQL_REFERENCE
 
 
 def was_interrupted(error: Exception) -> bool:
-    """Whether SQLite broke a statement off because it took too long."""
+    """Whether SQLite interrupted a statement that took too long."""
     return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT
 
 
 def sqlite_code(error: Exception) -> int | None:
-    """The primary code of an error of SQLite, whichever library raised it."""
+    """Returns the primary code of an SQLite error, raised by either library."""
     code: int | None = getattr(getattr(error, "orig", error), "sqlite_errorcode", None)
     return None if code is None else code & 0xFF
 
@@ -76,6 +76,6 @@ def _sqlstate(error: DBAPIError | sqlite3.IntegrityError) -> str:
 
 
 def reason(error: Exception) -> str:
-    """What the driver says, in one line and without the statement."""
+    """Returns the driver's message, in one line and without the statement."""
     lines = str(getattr(error, "orig", None) or error).splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__

@@ -1,8 +1,8 @@
-"""Brings a database to the schema of this code, and refuses one that it must not touch. Knows no table.
+"""Migrates a database to the schema of this code, and refuses one that it must not touch.
 
-`inspect` reads and changes not a byte; `migrate` runs Alembic in one transaction, under a lock that lets one process
-in at a time. A migration that is interrupted has changed nothing. An empty SQLite database is made from what the
-migrations were printed into, because Alembic takes a seventh of a first start.
+`inspect` changes not a byte. `migrate` runs Alembic in one transaction, under a lock that admits one process at a time;
+an interrupted migration changes nothing. An empty SQLite database is created from a generated SQL file, because Alembic
+would take a seventh of a first start.
 """
 
 import sqlite3
@@ -22,24 +22,24 @@ from models.files import make_file
 from models.secrets import Keyring
 
 HEAD = "0004"
-"""The newest revision in `migrations/versions/`; a test holds it against Alembic's."""
+"""The newest revision in `migrations/versions/`; a test compares it with Alembic's."""
 
 SCRIPTS = Path(__file__).parents[2] / "migrations"
 STRUCTURE = SCRIPTS / "sqlite.sql"
-"""What the migrations make of an empty SQLite database: printed by `migrations/structure.py`, held to it by a test."""
+"""The migrated schema of an empty SQLite database. `migrations/structure.py` generates it; a test compares both."""
 _LOCK = 0x696E626F78
 _CHECK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class DatabaseState:
-    """What a database is found to be: its revision (None: empty), and the key ids and check values that it holds."""
+    """The revision of a database (None if it is empty), and its encryption key ids with their check values."""
 
     revision: str | None
     keys: list[tuple[str, bytes]]
 
     def must_exist(self, url: str, data_folder: Path) -> None:
-        """Raises StartError where there is no database, or one without tables."""
+        """Raises StartError if there is no database, or one without tables."""
         if self.revision is None:
             raise StartError(
                 f"No database was found: {describe_missing(url)} (data folder: {data_folder.absolute()}). To use "
@@ -49,18 +49,18 @@ class DatabaseState:
 
 
 async def inspect(database: Database) -> DatabaseState:
-    """Reads how the database stands. Raises StartError where it is damaged, foreign, too new or out of reach."""
+    """Reads the state of a database. Raises StartError if it is damaged, foreign, too new or unreachable."""
     return _inspect_sqlite(database.path) if database.path else await _inspect_postgresql(database)
 
 
 async def migrate(database: Database, keyring: Keyring) -> None:
-    """Runs the migrations that are missing. Raises StartError where that fails; nothing is changed then.
+    """Runs the pending migrations. If one fails, raises StartError and changes nothing.
 
-    The keys are for a migration that encrypts anew.
+    The keyring is for migrations that re-encrypt.
     """
     try:
         if database.path:
-            make_file(database.path)  # SQLite itself would let others read it, where the umask does
+            make_file(database.path)  # SQLite itself would create it readable to others if the umask allows
         async with database.migrating() as connection:
             await connection.run_sync(_migrate, keyring)
     except (DBAPIError, OSError) as error:
@@ -68,13 +68,13 @@ async def migrate(database: Database, keyring: Keyring) -> None:
 
 
 async def probe(database: Database) -> None:
-    """Writes what is written already: the only way to know that a disk has room. Raises Unavailable."""
+    """Writes a value that is already stored: only a write proves that the disk has room. Raises Unavailable."""
     statement = text("UPDATE alembic_version SET version_num = version_num")
     await database.write(lambda session: session.connection().execute(statement))
 
 
 def revisions() -> list[str]:
-    """The revisions that this code knows, oldest first."""
+    """Returns the revisions that this code knows, oldest first."""
     return sorted(path.name.partition("_")[0] for path in (SCRIPTS / "versions").glob("[0-9]*.py"))
 
 
@@ -86,7 +86,7 @@ def _migrate(connection: Connection, keyring: Keyring) -> None:
 
 
 def _create_at_once(connection: Connection) -> bool:
-    """Makes what is to be in an empty SQLite database. False, and nothing is done, where that is Alembic's work."""
+    """Creates the schema of an empty SQLite database. Returns False, and changes nothing, if Alembic must do it."""
     if connection.dialect.name != "sqlite" or connection.dialect.get_table_names(connection):
         return False
     first, *statements = STRUCTURE.read_text("utf-8").split("\n\n")
@@ -97,19 +97,19 @@ def _create_at_once(connection: Connection) -> bool:
             for statement in statements:
                 connection.exec_driver_sql(statement)
             connection.execute(text("INSERT INTO alembic_version VALUES (:head)"), {"head": HEAD})
-    except DBAPIError:  # the migration that it comes from says what is in the way
+    except DBAPIError:  # Alembic then fails at the migration that is the cause
         return False
     return True
 
 
 def heading() -> str:
-    """The first line of `STRUCTURE` where it is of the newest revision."""
+    """Returns the first line that `STRUCTURE` has if it is of the newest revision."""
     return f"-- What the migrations up to {HEAD} make of an empty SQLite database. Printed by `make schema`."
 
 
 def upgrade(connection: Connection, keyring: Keyring) -> None:
-    """Runs the migrations that are missing, in the transaction of the connection."""
-    # Alembic takes a fifth of a second to import: only a database that is behind needs it.
+    """Runs the pending migrations in the transaction of the connection."""
+    # Alembic takes a fifth of a second to import; only an outdated database needs it.
     from alembic import command
     from alembic.config import Config
 
@@ -126,8 +126,8 @@ def _revision(connection: Connection) -> str | None:
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
-def _judge(revision: str | None, tables: Collection[str]) -> None:
-    """Raises StartError where this is the database of another program, or of a newer version of this one."""
+def _require_known(revision: str | None, tables: Collection[str]) -> None:
+    """Raises StartError if another program, or a newer version of this one, made the database."""
     if revision is None and set(tables) - {"alembic_version"}:
         raise StartError("The database has tables of another application: choose another database.")
     if revision is not None and revision not in revisions():
@@ -139,10 +139,10 @@ def _judge(revision: str | None, tables: Collection[str]) -> None:
 
 async def _inspect_postgresql(database: Database) -> DatabaseState:
     def read(connection: Connection) -> DatabaseState:
-        # In this order: between the two, another process may commit the migration of an empty database.
+        # Tables first: another process may commit the migration of an empty database in between.
         tables = connection.dialect.get_table_names(connection)
         revision = _revision(connection)
-        _judge(revision, tables)
+        _require_known(revision, tables)
         keys = connection.execute(text("SELECT id, check_value FROM encryption_key")).all() if revision else []
         return DatabaseState(revision, [(key_id, bytes(value)) for key_id, value in keys])
 
@@ -158,7 +158,7 @@ def _inspect_sqlite(path: Path) -> DatabaseState:
     try:
         if not path.exists() or path.stat().st_size == 0:
             return DatabaseState(None, [])
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={_mode(path)}", uri=True, timeout=3)
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={_open_mode(path)}", uri=True, timeout=3)
         _check_pages(connection)
         return _read_sqlite(connection)
     except sqlite3.DatabaseError as error:
@@ -173,18 +173,18 @@ def _inspect_sqlite(path: Path) -> DatabaseState:
             connection.close()
 
 
-def _mode(path: Path) -> str:
-    """How to open the file so that not a byte changes.
+def _open_mode(path: Path) -> str:
+    """Returns the mode that opens the file without changing a byte.
 
-    Closing the last writing connection would fold a write-ahead log into the file; closing the last reading one would
-    leave an empty log behind.
+    Closing the last read-write connection would checkpoint a write-ahead log into the file; closing the last read-only
+    one would leave an empty log behind.
     """
     log = path.with_name(f"{path.name}-wal")
     return "ro" if log.exists() and log.stat().st_size else "rw"
 
 
 def _check_pages(connection: sqlite3.Connection) -> None:
-    """Looks for damage for as long as a start may take; a database too large for that is checked in part."""
+    """Checks for damage within _CHECK_SECONDS; a database too large for that is checked in part."""
     deadline = time.monotonic() + _CHECK_SECONDS
     connection.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
     try:
@@ -204,6 +204,6 @@ def _read_sqlite(connection: sqlite3.Connection) -> DatabaseState:
     versions = "SELECT version_num FROM alembic_version" if "alembic_version" in tables else "SELECT NULL"
     row = connection.execute(versions).fetchone()
     revision: str | None = row[0] if row else None
-    _judge(revision, tables)
+    _require_known(revision, tables)
     keys: list[Any] = connection.execute("SELECT id, check_value FROM encryption_key").fetchall() if revision else []
     return DatabaseState(revision, keys)

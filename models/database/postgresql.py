@@ -1,9 +1,8 @@
-"""PostgreSQL: one writer, a reader with connections of its own, a pool, and listening. Knows no table.
+"""The PostgreSQL backend: one writer, a reader with separate connections, a pool, and notifications.
 
-The writer commits together what waits at the same time, over one connection. Writers of several processes take turns by
-a lock, which each has from the beginning of its transaction to the end: so they commit one after the other, and none
-waits for a row of another. Statements go to the driver, past SQLAlchemy and its pool; its session is there for the
-units that use it.
+The writer commits waiting units in batches, over one connection. Each transaction holds an advisory lock from begin to
+end, so that the writers of several processes commit one after another and never wait for each other's rows. Prepared
+statements go straight to the driver, past SQLAlchemy and its pool; a unit may still use its session.
 """
 
 import asyncio
@@ -30,14 +29,14 @@ from models.database.unit import BATCH_SIZE, Job, UnitTimer
 from models.observer import Observer
 
 WRITER_CONNECTIONS = 2
-"""That of the writer, and one for the schema."""
+"""One for the writer, and one for the schema."""
 LOOKUP_CONNECTIONS = 4
-"""How many look-ups are answered at once."""
+"""How many look-ups run at once."""
 LISTENER_CONNECTIONS = 1
 LOOKUP_WAIT_SECONDS = 1.0
-"""How long a look-up waits for a connection before it goes to the pool."""
+"""How long a look-up waits for a connection before it falls back to the pool."""
 HANG_SECONDS = 30
-"""How long a statement may take, and how long a transaction may stand still."""
+"""Timeout of a statement, and of a transaction that is idle."""
 CONNECT_SECONDS = 3.0
 _WRITERS_LOCK = 0x656D61696C
 _BEGIN = f"BEGIN; SELECT pg_advisory_xact_lock({_WRITERS_LOCK})"
@@ -46,7 +45,7 @@ _Row = TypeVar("_Row")
 
 
 def open_postgresql(url: str, observer: Observer) -> Backend:
-    """The database of the URL. No connection is made before it is used."""
+    """Opens the database of the URL. Connects on first use."""
     parsed = make_url(url).set(drivername="postgresql+asyncpg")
     if "sslmode" in parsed.query:  # libpq's name for it
         parsed = parsed.difference_update_query(["sslmode"]).update_query_dict({"ssl": parsed.query["sslmode"]})
@@ -60,26 +59,26 @@ def open_postgresql(url: str, observer: Observer) -> Backend:
 
 
 class PostgresqlReader:
-    """A few connections, kept by themselves: to check one out of the pool takes longer than a look-up."""
+    """Keeps a few connections outside the pool: checking one out takes longer than a look-up."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._free: list[tuple[AsyncConnection, Any]] = []
-        self._places = asyncio.Semaphore(LOOKUP_CONNECTIONS)
+        self._slots = asyncio.Semaphore(LOOKUP_CONNECTIONS)
 
     async def rows(self, text: str, arguments: tuple[Any, ...]) -> Rows:
-        if self._places.locked():
+        if self._slots.locked():
             async with asyncio.timeout(LOOKUP_WAIT_SECONDS):
-                await self._places.acquire()
+                await self._slots.acquire()
         else:
-            await self._places.acquire()
+            await self._slots.acquire()
         try:
             connection, driver = self._free.pop() if self._free else await connect_driver(self._engine)
-            return await self._ask(connection, driver, text, arguments)
+            return await self._fetch(connection, driver, text, arguments)
         finally:
-            self._places.release()
+            self._slots.release()
 
-    async def _ask(self, connection: AsyncConnection, driver: Any, text: str, arguments: tuple[Any, ...]) -> Rows:
+    async def _fetch(self, connection: AsyncConnection, driver: Any, text: str, arguments: tuple[Any, ...]) -> Rows:
         try:
             found: Rows = await driver.fetch(text, *arguments)
         except BaseException:
@@ -94,13 +93,13 @@ class PostgresqlReader:
 
 
 async def connect_driver(engine: AsyncEngine) -> tuple[AsyncConnection, Any]:
-    """A connection, and what its driver calls one."""
+    """Returns a connection, and the driver's own connection beneath it."""
     connection = await engine.connect()
     return connection, (await connection.get_raw_connection()).driver_connection
 
 
 async def discard(connection: AsyncConnection) -> None:
-    """Closes a connection whose state is not known, so that it is not used again."""
+    """Closes a connection in an unknown state, so that it is not reused."""
     with suppress(Exception):
         await connection.invalidate()
     with suppress(Exception):
@@ -108,20 +107,20 @@ async def discard(connection: AsyncConnection) -> None:
 
 
 class WriterConnection:
-    """A connection and its driver, whose errors are raised as SQLAlchemy raises them."""
+    """A connection of the driver that raises SQLAlchemy's errors."""
 
     def __init__(self, connection: AsyncConnection, driver: Any) -> None:
         self.connection = connection
         self._driver = driver
 
     async def begin(self) -> None:
-        """Begins a transaction once no other process is in one."""
+        """Begins a transaction once no other process has one open."""
         await self.execute(_BEGIN)
 
     async def commit(self, channels: Iterable[str]) -> None:
-        """Ends it, and wakes the listeners of the channels."""
+        """Commits, and notifies the listeners of the channels. Raises RuntimeError if PostgreSQL rolled back."""
         notifies = "".join(f"NOTIFY {channel}; " for channel in channels)
-        # To commit what was aborted is no error: it is rolled back without a word.
+        # COMMIT of an aborted transaction is no error: PostgreSQL rolls it back silently.
         if await self.execute(f"{notifies}COMMIT") != "COMMIT":
             raise RuntimeError("A unit went on after a statement of its own had failed.")
 
@@ -161,7 +160,7 @@ class PostgresqlTransaction(Transaction):
         self._observer = observer
         self._channels = channels
         self.is_untouched = True
-        """Whether nothing was sent but prepared SELECTs, which PostgreSQL answered."""
+        """Whether only prepared SELECTs were sent, and all succeeded."""
 
     def run(self, prepared: Prepared[_Row], /, **values: Any) -> list[_Row]:
         compiled = prepared.compiled(self._dialect)
@@ -180,24 +179,24 @@ class PostgresqlTransaction(Transaction):
 
 
 @event.listens_for(PostgresqlTransaction, "after_begin")
-def _touched(transaction: PostgresqlTransaction, *_: Any) -> None:
+def _mark_touched(transaction: PostgresqlTransaction, *_: Any) -> None:
     transaction.is_untouched = False
 
 
 class PostgresqlWriter:
-    """Commits units over one connection, in the order in which they come."""
+    """Commits units over one connection, in the order in which they arrive."""
 
     def __init__(self, engine: AsyncEngine, observer: Observer) -> None:
-        # BEGIN and COMMIT are sent here: of SQLAlchemy's, which a session calls for, nothing is to be left.
+        # This class sends BEGIN and COMMIT itself; AUTOCOMMIT suppresses those of SQLAlchemy's session.
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._observer = observer
         self._jobs: deque[Job] = deque()
         self._task: asyncio.Task[None] | None = None
-        self._kept: WriterConnection | None = None
+        self._idle: WriterConnection | None = None
         self.waiting = 0
 
     async def write(self, unit: Callable[[Transaction], Any]) -> Any:
-        """As `Writer` says. Raises what the unit raises, DBAPIError, OSError and PoolTimeout."""
+        """Implements `Writer.write`. Raises what the unit raises, DBAPIError, OSError and PoolTimeout."""
         job = Job(unit, UnitTimer(self._observer), asyncio.get_running_loop().create_future())
         self.waiting += 1
         self._jobs.append(job)
@@ -206,7 +205,7 @@ class PostgresqlWriter:
         return await job.done
 
     async def stop(self, seconds: float) -> None:
-        """Ends after what waits; what takes longer is given up."""
+        """Finishes the queued units, and gives up what takes longer than `seconds`."""
         if self._task:
             await asyncio.wait({self._task}, timeout=seconds)
         if self._task:
@@ -214,8 +213,8 @@ class PostgresqlWriter:
             await asyncio.gather(self._task, return_exceptions=True)
         for job in self._jobs:
             job.done.cancel()
-        if self._kept:
-            await discard(self._kept.connection)
+        if self._idle:
+            await discard(self._idle.connection)
 
     async def _run(self) -> None:
         try:
@@ -229,40 +228,38 @@ class PostgresqlWriter:
             self._task = None
 
     async def _commit(self, batch: list[Job]) -> None:
-        """A unit that fails has seldom written anything. Where one has, and is not alone, all are run again, each in a
-        savepoint.
-        """
+        """Commits the batch. If one of several units fails after it wrote, which is rare, reruns all in savepoints."""
         try:
             if not await self._transaction(batch, self._work) and len(batch) > 1:
                 await self._transaction(batch, self._work_in_savepoint)
-        except BaseException as error:  # it is raised where the result is awaited
+        except BaseException as error:  # raised where the result is awaited
             for job in batch:
                 job.error = job.error or error
             if not isinstance(error, Exception):
                 raise
 
     async def _transaction(self, batch: list[Job], work: Callable[[WriterConnection, Job, set[str]], bool]) -> bool:
-        """Whether the units were committed; False where one failed that had written something."""
+        """Runs the units. Commits and returns True; rolls back and returns False if one failed after it wrote."""
         link = await self._begin_transaction()
         try:
             channels: set[str] = set()
-            is_whole = await greenlet_spawn(self._run_all, link, batch, work, channels)
-            if is_whole:
+            is_complete = await greenlet_spawn(self._run_all, link, batch, work, channels)
+            if is_complete:
                 await link.commit(channels)
             else:
                 await link.execute("ROLLBACK")
         except BaseException:
             await asyncio.shield(discard(link.connection))
             raise
-        self._kept = link
-        return is_whole
+        self._idle = link
+        return is_complete
 
     async def _begin_transaction(self) -> WriterConnection:
-        """A connection that holds the lock: the one that was kept, or a new one where that is dead."""
-        kept, self._kept = self._kept, None
-        if kept:
+        """Begins a transaction on the idle connection, or on a new one if that is dead."""
+        idle, self._idle = self._idle, None
+        if idle:
             try:
-                return await self._begin(kept)
+                return await self._begin(idle)
             except DBAPIError as error:
                 if not error.connection_invalidated:
                     raise
@@ -291,7 +288,7 @@ class PostgresqlWriter:
         return True
 
     def _work(self, link: WriterConnection, job: Job, channels: set[str]) -> bool:
-        """Runs one unit: False where it failed after it had written something. Raises what is in the way of all."""
+        """Runs one unit. Returns False if it failed after it wrote. Raises outages, which concern the whole batch."""
         transaction = PostgresqlTransaction(link, self._observer, channels)
         try:
             job.result = job.unit(transaction)
@@ -332,28 +329,28 @@ async def _migrating(url: URL) -> AsyncIterator[AsyncConnection]:
 
 
 async def listen(pool: AsyncEngine, channel: str, wake: Callable[[], None]) -> None:
-    """Calls `wake` at each notification on the channel, until the connection is lost."""
+    """Calls `wake` on each notification of the channel, until the connection is lost."""
     lost = asyncio.Event()
     async with pool.connect() as connection:
         driver = (await connection.get_raw_connection()).driver_connection
         assert driver is not None
-        notified = lambda *_: wake()  # noqa: E731
+        on_notification = lambda *_: wake()  # noqa: E731
         driver.add_termination_listener(lambda *_: lost.set())
-        await driver.add_listener(channel, notified)
+        await driver.add_listener(channel, on_notification)
         try:
             await lost.wait()
         finally:
             with suppress(Exception):
-                await driver.remove_listener(channel, notified)
+                await driver.remove_listener(channel, on_notification)
 
 
 def _engine(url: URL, size: int, hang_seconds: float | None, **settings: str) -> AsyncEngine:
     settings |= {"application_name": "email-inbox", "lock_timeout": f"{backend.LOCK_SECONDS}s"}
-    if hang_seconds:  # a process that stands still while it writes keeps the others waiting no longer than this
+    if hang_seconds:  # a process that hangs in a transaction blocks the others no longer
         settings["idle_in_transaction_session_timeout"] = f"{hang_seconds}s"
     return create_async_engine(
         url,
-        # A server that hangs answers neither yes nor no.
+        # A hung server refuses nothing: only a timeout ends the wait.
         connect_args={"timeout": CONNECT_SECONDS, "command_timeout": hang_seconds, "server_settings": settings},
         hide_parameters=True,
         pool_pre_ping=True,

@@ -1,6 +1,6 @@
-"""How common a text is, judged by a few rows that are kept in memory. Knows no noun, and no statistics of a database.
+"""Estimates how common a text is, from a sample of rows cached in memory.
 
-A judgement decides how a search is carried out, never what it finds: an old one costs time, no truth.
+The estimate chooses how a search runs, never what it finds: a stale sample costs time, not correctness.
 """
 
 import random
@@ -32,7 +32,7 @@ _samples: WeakKeyDictionary[Database, dict[str, _Sample]] = WeakKeyDictionary()
 
 
 async def share(database: Database, table: Any, text: str) -> float:
-    """The part of the rows whose `search_key` holds the text, from 0 to 1."""
+    """Estimates the share of rows whose `search_key` contains the text, from 0 to 1."""
     known = _samples.setdefault(database, {})
     sample = known.get(table.__tablename__)
     if sample is None or sample.until < time.monotonic():

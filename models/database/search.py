@@ -1,8 +1,8 @@
-"""Lists that are searched for a part of a text, through an index. Knows no noun, and no caller.
+"""Substring search in a list of rows, through a trigram index.
 
-A searched table has a `search_key`; migration 0002 makes its indexes. They only name candidates: what is found always
-holds the text itself. A text that many rows hold is found by reading the list from its cursor on, any other one through
-an index, because neither way is fast for both: docs/decisions/0010-search-is-a-trigram-index.md.
+A searched table has a `search_key`; migration 0002 creates its indexes. They only name candidates: every row is also
+checked for the text. A common text is searched by scanning the list from the cursor, any other one through the index,
+because neither way is fast for both: docs/decisions/0010-search-is-a-trigram-index.md.
 """
 
 import re
@@ -28,21 +28,21 @@ Conditions = Sequence[ColumnElement[bool]]
 
 
 class Listed(Protocol[_Row_co]):
-    """A table whose rows are listed: the columns that are read of it."""
+    """A table whose rows are listed. `read` names the columns to select."""
 
     read: ClassVar[Sequence[str]]
 
     @classmethod
     def of_row(cls, values: Iterable[Any]) -> _Row_co:
-        """What is handed on of a row."""
+        """Builds the listed object from the values of a row."""
         ...
 
 
 COMMON_SHARE = 0.005
-"""From this share of the rows on, a text is common: to read the list until a page is full takes less than to sort what
-an index names."""
+"""A text in at least this share of the rows is common: scanning the list until a page is full is faster than sorting
+the candidates of the index."""
 READ_MARGIN = 3
-"""So many times the rows that should fill a page are read, before the index is asked after all."""
+"""How many times the rows expected to fill a page are scanned before the index is used instead."""
 
 _LAST_CHARACTERS = "\U0010ffff\U0010ffff"
 _THREE_IN_A_WORD = re.compile("[0-9a-z]{3}")
@@ -57,15 +57,15 @@ async def search_page(
     field: Paged,
     order: Order,
 ) -> CountedPage[_Row]:
-    """A page of the rows that pass the filters and hold the text, if there is one. Raises BadRequest."""
+    """Returns a page of the rows that pass the filters and contain the text, if there is one. Raises BadRequest."""
     window.check()
     text, conditions, common = folded(search or ""), list(filters), True
     rows: Sequence[Any] | None
     if text:
-        conditions.append(_holds(database, table, text))
-        part = await share(database, table, text)
-        common = part >= COMMON_SHARE
-        rows = await _read_on(database, table, part, conditions, window, field, order) if common else None
+        conditions.append(_contains(database, table, text))
+        fraction = await share(database, table, text)
+        common = fraction >= COMMON_SHARE
+        rows = await _scan(database, table, fraction, conditions, window, field, order) if common else None
         if rows is None:
             rows = await _look_up(database, table, text, conditions, window, field, order)
         rows = [table.of_row(row) for row in rows]
@@ -75,7 +75,7 @@ async def search_page(
 
     async def count() -> int:
         everything: Any = select(func.count()).select_from(table).where(*conditions)
-        counted: SelectOfScalar[int] = everything if common else _indexed(database, everything, table, text)
+        counted: SelectOfScalar[int] = everything if common else _restrict(database, everything, table, text)
         return (await database.read(counted))[0]
 
     return CountedPage(page_of(rows, window, field), count)
@@ -85,59 +85,59 @@ async def search_page(
 def _page(
     table: type[Listed[_Row]], filters: tuple[ColumnElement[bool], ...], shape: Window, field: Paged, order: Order
 ) -> Prepared[_Row]:
-    """The statement for every window of the shape."""
-    return Prepared(parametrize(_rows(table).where(*filters), table, shape, field, order), table.of_row)
+    """Returns the statement for every window of the shape."""
+    return Prepared(parametrize(_select_rows(table).where(*filters), table, shape, field, order), table.of_row)
 
 
-async def _read_on(
-    database: Database, table: Any, part: float, conditions: Conditions, window: Window, field: Paged, order: Order
+async def _scan(
+    database: Database, table: Any, fraction: float, conditions: Conditions, window: Window, field: Paged, order: Order
 ) -> Sequence[Any] | None:
-    """The rows for the page, from the list; None where they are not among those that were to hold them."""
+    """Scans the list for the page. None if the scanned rows do not fill it."""
     key = (getattr(table, field.value), table.id)
     keys: Any = select(*key)
-    end: Any = window_of(keys, table, window, field, order).limit(1).offset(int(READ_MARGIN * window.size / part))
+    end: Any = window_of(keys, table, window, field, order).limit(1).offset(int(READ_MARGIN * window.size / fraction))
     last: Sequence[Any] = await database.read(end)
     upwards = (order is Order.ASC) is not window.backward
-    stretch = [tuple_(*key) < tuple(row) if upwards else tuple_(*key) > tuple(row) for row in last]
-    rows = await database.read(window_of(_rows(table).where(*conditions, *stretch), table, window, field, order))
-    return None if stretch and len(rows) <= window.size else rows
+    bound = [tuple_(*key) < tuple(row) if upwards else tuple_(*key) > tuple(row) for row in last]
+    rows = await database.read(window_of(_select_rows(table).where(*conditions, *bound), table, window, field, order))
+    return None if bound and len(rows) <= window.size else rows
 
 
 async def _look_up(
     database: Database, table: Any, text: str, conditions: Conditions, window: Window, field: Paged, order: Order
 ) -> Sequence[Any]:
-    """Finds everything before it sorts: a planner could take the order's index instead, and read all of it."""
-    keys = _indexed(database, select_columns(table.id, getattr(table, field.value)).where(*conditions), table, text)
+    """Looks the page up in the index. MATERIALIZED keeps the planner from scanning the order's index instead."""
+    keys = _restrict(database, select_columns(table.id, getattr(table, field.value)).where(*conditions), table, text)
     found = keys.cte("found").prefix_with("MATERIALIZED")
     ids: Any = select_columns(found.c.id)
     page = window_of(ids, found.c, window, field, order)
-    found = window_of(_rows(table).where(table.id.in_(page)), table, window, field, order)
+    found = window_of(_select_rows(table).where(table.id.in_(page)), table, window, field, order)
     rows: Sequence[Any] = await database.read(found)
     return rows
 
 
-def _rows(table: Any) -> Any:
-    """By columns: what is found is read, and followed by nobody."""
+def _select_rows(table: Any) -> Any:
+    """Selects columns, not entities, so that the session does not track the rows."""
     columns = SQLModel.metadata.tables[table.__tablename__].columns
     return select_columns(*(columns[name] for name in table.read))
 
 
-def _holds(database: Database, table: Any, text: str) -> ColumnElement[bool]:
+def _contains(database: Database, table: Any, text: str) -> ColumnElement[bool]:
     position = func.instr if database.path else func.strpos
     return position(table.search_key, text) > 0
 
 
-def _indexed(database: Database, statement: Any, table: Any, text: str) -> Any:
-    """The statement, for those rows only that an index names."""
+def _restrict(database: Database, statement: Any, table: Any, text: str) -> Any:
+    """Restricts the statement to the candidates of the index."""
     if database.path is None:
-        return statement.where(_in_postgresql(table, text))
-    numbers = _in_sqlite(table.__tablename__, text).subquery()
+        return statement.where(_match_in_postgresql(table, text))
+    numbers = _match_in_sqlite(table.__tablename__, text).subquery()
     rows = table_named(f"{table.__tablename__}_search", column("number"), column("row_id"))
     return statement.join(rows, rows.c.row_id == table.id).join(numbers, numbers.c.number == rows.c.number)
 
 
-def _in_sqlite(name: str, text: str) -> Any:
-    """Every trigram of the text; of a shorter one, the trigrams that begin with it (a key ends in two line ends)."""
+def _match_in_sqlite(name: str, text: str) -> Any:
+    """Matches every trigram of the text; of a shorter one, trigrams that begin with it (keys end in two line ends)."""
     if len(text) < 3:
         term: ColumnElement[str] = column("term")
         within = and_(term >= text, term <= text + _LAST_CHARACTERS)
@@ -150,9 +150,9 @@ def _in_sqlite(name: str, text: str) -> Any:
     return select_columns(column("rowid").label("number")).select_from(table_named(grams)).where(matches)
 
 
-def _in_postgresql(table: Any, text: str) -> ColumnElement[bool]:
-    """Trigrams where there are some: pg_trgm makes none of short words and punctuation, nor, in some locales, of
-    other scripts.
+def _match_in_postgresql(table: Any, text: str) -> ColumnElement[bool]:
+    """Matches trigrams if the text has any, else bigrams: pg_trgm makes none of short words and punctuation, nor, in
+    some locales, of other scripts.
     """
     if _THREE_IN_A_WORD.search(text):
         like: ColumnElement[bool] = table.search_key.contains(text, autoescape=True)

@@ -1,8 +1,8 @@
-"""SQLite: a writer with a thread of its own, a reader on the event loop, and a pool. Knows no table.
+"""The SQLite backend: a writer in its own thread, a reader on the event loop, and a pool.
 
-The one writer commits together what waits at the same time (BEGIN IMMEDIATE, WAL, synchronous=FULL). A unit that fails
-takes nothing of the others with it. Results are handed back after the one COMMIT is on disk: what costs most about a
-commit is the waiting for the disk, and it is shared. In the thread a statement costs no hop to another one.
+The writer commits waiting units in batches (BEGIN IMMEDIATE, WAL, synchronous=FULL), and returns their results after
+the COMMIT is on disk: the batch shares the wait for the disk, the largest cost of a commit. A unit that fails does not
+affect the others. Inside the thread, statements need no thread switch.
 """
 
 import asyncio
@@ -33,12 +33,12 @@ from models.database.unit import BATCH_SIZE, Job, UnitTimer
 from models.observer import Observer
 
 MAX_BLOCKING_SECONDS = 0.005
-"""How long the reader may hold up the event loop."""
+"""How long the reader may block the event loop."""
 PROGRESS_STEPS = 8_000
-"""Steps of SQLite's machine between two looks at the clock: twice what a page of 100 takes that is read in an index, so
-that such a page is never broken off, however long this process waits for a processor meanwhile."""
+"""SQLite VM steps between two checks of the clock: twice what a page of 100 rows of an index takes, so that such a page
+is never interrupted, however long this process waits for a CPU meanwhile."""
 CACHE_KIBIBYTES = 32_768
-"""What a reader may keep of the file in memory. A search looks into many pages; 2 MiB is the usual."""
+"""Page cache of a reader. A search reads many pages; SQLite's default is 2 MiB."""
 LOCK_RETRY_SECONDS = 0.01
 _DURABLE = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "PRAGMA foreign_keys=ON")
 _READ_ONLY = ("PRAGMA query_only=ON", f"PRAGMA cache_size=-{CACHE_KIBIBYTES}")
@@ -48,29 +48,29 @@ _Row = TypeVar("_Row")
 
 
 def open_sqlite(path: Path, observer: Observer) -> Backend:
-    """The database in the file. Nothing is opened before it is used."""
+    """Opens the database in the file. Connects on first use."""
     engine, pool, unit_engine = _schema_engine(path), _pool(path), _unit_engine(path)
     return Backend(SqliteWriter(unit_engine, observer), SqliteReader(path), engine, pool, engine.begin, [unit_engine])
 
 
 class SqliteReader:
-    """One connection, on the event loop. It waits for no lock: in WAL mode there is hardly one."""
+    """One connection, on the event loop. It does not wait for locks, which are rare in WAL mode."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connection: sqlite3.Connection | None = None
         self._ends_at = 0.0
-        self._looks = 0
+        self._checks = 0
 
     async def rows(self, text: str, arguments: tuple[Any, ...]) -> Rows:
         connection = self._connection or self._open()
-        self._ends_at, self._looks = time.perf_counter() + MAX_BLOCKING_SECONDS, 0
+        self._ends_at, self._checks = time.perf_counter() + MAX_BLOCKING_SECONDS, 0
         return connection.execute(text, arguments).fetchall()
 
     def _is_late(self) -> bool:
-        """Asked at every look. The first is no measure: SQLite counts on from the last run of the statement."""
-        self._looks += 1
-        return self._looks > 1 and time.perf_counter() > self._ends_at
+        """The progress handler. Ignores its first call: SQLite keeps counting from the last run of the statement."""
+        self._checks += 1
+        return self._checks > 1 and time.perf_counter() > self._ends_at
 
     def _open(self) -> sqlite3.Connection:
         address = f"{self._path.absolute().as_uri()}?mode=rw"  # never a new file
@@ -92,7 +92,7 @@ class SqliteReader:
 
 
 class SqliteTransaction(Transaction):
-    """The same in the transaction of SQLite's one writer, past SQLAlchemy, which would take ten times as long."""
+    """One unit's part of the writer's transaction. Bypasses SQLAlchemy, which would take ten times as long."""
 
     def __init__(self, connection: Connection, driver: sqlite3.Connection, observer: Observer) -> None:
         super().__init__(connection, expire_on_commit=False, join_transaction_mode="create_savepoint")
@@ -110,41 +110,41 @@ class SqliteTransaction(Transaction):
 
 
 class _PartlyWritten(Exception):
-    """A unit failed after it had written something."""
+    """A unit failed after it wrote something."""
 
 
 class SqliteWriter:
-    """Commits units over the one connection of the engine, in the order in which they come."""
+    """Commits units over the one connection of the engine, in the order in which they arrive."""
 
     def __init__(self, engine: Engine, observer: Observer) -> None:
         self._engine = engine
         self._observer = observer
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._asked: list[Job] = []
+        self._submitted: list[Job] = []
         self.waiting = 0
 
     async def write(self, unit: Callable[[Transaction], Any]) -> Any:
-        """As `Writer` says. Raises what the unit raises, DBAPIError and sqlite3.Error."""
+        """Implements `Writer.write`. Raises what the unit raises, DBAPIError and sqlite3.Error."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, daemon=True, name="writer")
             self._thread.start()
         loop = asyncio.get_running_loop()
         job = Job(unit, UnitTimer(self._observer), loop.create_future())
         self.waiting += 1
-        if not self._asked:
+        if not self._submitted:
             loop.call_soon(self._hand_over)
-        self._asked.append(job)
+        self._submitted.append(job)
         return await job.done
 
     def _hand_over(self) -> None:
-        """Wakes the thread for what was asked in one turn of the event loop: one by one, it would commit one by one."""
-        asked, self._asked = self._asked, []
-        for job in asked:
+        """Passes the units of one event loop iteration to the thread together, so that it commits them together."""
+        submitted, self._submitted = self._submitted, []
+        for job in submitted:
             self._jobs.put(job)
 
     async def stop(self, seconds: float) -> None:
-        """Ends after what waits. A thread that still waits for a lock by then is left behind: it holds up no end."""
+        """Finishes the queued units. After `seconds`, leaves the thread behind: a daemon does not block the exit."""
         self._hand_over()
         self._jobs.put(None)
         if self._thread:
@@ -153,12 +153,12 @@ class SqliteWriter:
     def _run(self) -> None:
         while batch := self._batch():
             self._commit(batch)
-            with suppress(RuntimeError):  # the loop may be closed by now
+            with suppress(RuntimeError):  # the loop may be closed
                 batch[0].done.get_loop().call_soon_threadsafe(self._hand_back, batch)
         self._engine.dispose()
 
     def _batch(self) -> list[Job]:
-        """What waits, and where nothing does, what comes next. Empty: this is the end."""
+        """Returns the waiting units, or else the next one. An empty list ends the thread."""
         batch: list[Job] = []
         while len(batch) < BATCH_SIZE and not (batch and self._jobs.empty()):
             job = self._jobs.get()
@@ -170,15 +170,16 @@ class SqliteWriter:
         return batch
 
     def _commit(self, batch: list[Job]) -> None:
-        """A unit that fails has seldom written anything. Where one has, all are run again, each in a savepoint, which
-        costs as much as the rest: a search index writes what it has gathered at each of them.
+        """Commits the batch. If a unit fails after it wrote, which is rare, runs all again in savepoints.
+
+        Savepoints double the cost: the search index flushes its changes at each.
         """
         try:
             try:
                 self._run_all(batch, self._work)
             except _PartlyWritten:
                 self._run_all(batch, self._work_in_savepoint)
-        except BaseException as error:  # it is raised where the result is awaited
+        except BaseException as error:  # raised where the result is awaited
             for job in batch:
                 job.error = job.error or error
 
@@ -192,7 +193,7 @@ class SqliteWriter:
                 job.context.run(work, connection, driver, job)
 
     def _work(self, connection: Connection, driver: sqlite3.Connection, job: Job) -> None:
-        """Runs one unit. Raises _PartlyWritten, and what made SQLite give the transaction up, as a full disk does."""
+        """Runs one unit. Raises _PartlyWritten, and any error on which SQLite rolled back, such as a full disk."""
         before = driver.total_changes
         try:
             job.result = _run_unit(job.unit, SqliteTransaction(connection, driver, self._observer))
@@ -218,7 +219,7 @@ class SqliteWriter:
 
 
 def _run_unit(unit: Callable[[Transaction], Any], transaction: Transaction) -> Any:
-    """The session within the transaction is seldom used, and ends only where it was begun."""
+    """Runs the unit, and ends its session if the unit began it, which is rare."""
     try:
         result = unit(transaction)
         if transaction.in_transaction():
@@ -226,12 +227,12 @@ def _run_unit(unit: Callable[[Transaction], Any], transaction: Transaction) -> A
         return result
     finally:
         if transaction.in_transaction():
-            with suppress(DBAPIError):  # where everything was given up, there is no savepoint any more
+            with suppress(DBAPIError):  # after a rollback of everything, the savepoint is gone
                 transaction.close()
 
 
 def _unit_engine(path: Path) -> Engine:
-    """One connection without a pool's care, for the thread that writes units."""
+    """Creates the engine of the writer's thread: one connection, without a pool."""
     engine = create_engine(
         URL.create("sqlite", database=str(path)),
         connect_args={"isolation_level": None, "check_same_thread": False},
@@ -268,9 +269,9 @@ def _async_engine(path: Path, size: int) -> AsyncEngine:
 
 
 def _begin(connection: Connection, sleep: Callable[[float], object]) -> None:
-    """Begins a transaction once no other process is in one.
+    """Begins a transaction once no other process has one open.
 
-    SQLite itself would wait up to a tenth of a second between two looks, in a thread that can't be stopped.
+    SQLite's own busy handler would wait up to a tenth of a second between attempts, in a thread that can't be stopped.
     """
     deadline = time.monotonic() + backend.LOCK_SECONDS
     while True:

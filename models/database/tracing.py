@@ -1,4 +1,4 @@
-"""Tells an observer of every statement that is sent: its text, which holds no values. Knows no table."""
+"""Reports the text of every statement, which contains no values, to an observer."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ _ENDED = "statement_ended"
 
 @contextmanager
 def traced(observer: Observer, system: str, text: str) -> Iterator[None]:
-    """The block sends this statement to a database of this kind."""
+    """Reports the statement that the block sends; `system` is the kind of database."""
     end = observer.statement(system, text)
     try:
         yield
@@ -25,7 +25,7 @@ def traced(observer: Observer, system: str, text: str) -> Iterator[None]:
 
 
 def follow(engine: Engine, observer: Observer) -> None:
-    """Tells of what goes through the engine. Its parameters are told to nobody: they hold what was typed."""
+    """Reports the statements of the engine. Never their parameters, which contain user input."""
 
     def began(
         _connection: Any, _cursor: Any, statement: str, _parameters: Any, context: ExecutionContext, _many: bool

@@ -1,6 +1,6 @@
-"""What a unit of the database works with: a session of SQLAlchemy's, and prepared statements beside it.
+"""The transaction passed to a unit: a SQLAlchemy session that also runs prepared statements.
 
-Knows no table. A prepared statement does not see what the session has not flushed.
+A prepared statement does not see what the session has not flushed.
 """
 
 from abc import abstractmethod
@@ -14,11 +14,11 @@ _Row = TypeVar("_Row")
 
 
 class Transaction(Session):
-    """One unit's part of a transaction."""
+    """One unit's part of a database transaction."""
 
     @abstractmethod
     def run(self, prepared: Prepared[_Row], /, **values: Any) -> list[_Row]:
         """Sends the statement, and returns its rows."""
 
     def notify(self, channel: str) -> None:
-        """Wakes the listeners of the channel, once the transaction is committed. PostgreSQL alone has channels."""
+        """Notifies the listeners of the channel after the commit. Only PostgreSQL has channels."""

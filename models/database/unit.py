@@ -1,4 +1,4 @@
-"""A unit from its being asked for to its end, on whichever database. Knows no connection."""
+"""A queued unit and its timing, for both databases."""
 
 import asyncio
 import time
@@ -11,39 +11,39 @@ from models.database.transaction import Transaction
 from models.observer import Observer, UnitState
 
 BATCH_SIZE = 32
-"""How many units are committed together, at most: the first of them waits for the last."""
+"""The most units committed together: the first of them waits for the last."""
 
 
 class UnitTimer:
-    """Tells an observer how long a unit waits for a connection and its lock, and how long it works."""
+    """Reports to an observer how long a unit waits for a connection and its lock, and how long it runs."""
 
-    __slots__ = ("_begun", "_observer", "_since", "_state")
+    __slots__ = ("_began_at", "_observer", "_queued_at", "_state")
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
-        self._since = self._begun = time.perf_counter()
+        self._queued_at = self._began_at = time.perf_counter()
         self._state: UnitState = "waiting"
         observer.unit(self._state, 1)
 
     def begin(self) -> None:
-        """It waits no longer. Counts once, also where the unit is run again."""
+        """Marks the end of the wait. Only the first call counts: the unit may be run again."""
         if self._state == "writing":
             return
-        self._begun = time.perf_counter()
+        self._began_at = time.perf_counter()
         self._observer.unit(self._state, -1)
         self._state = "writing"
         self._observer.unit(self._state, 1)
 
     def end(self) -> None:
-        """It is committed, or rolled back."""
+        """Marks the commit or rollback."""
         self._observer.unit(self._state, -1)
         if self._state == "writing":
-            self._observer.wrote(self._begun - self._since, time.perf_counter() - self._begun)
+            self._observer.wrote(self._began_at - self._queued_at, time.perf_counter() - self._began_at)
 
 
 @dataclass(slots=True)
 class Job:
-    """A unit that waits, and runs in the context of its caller."""
+    """A queued unit, which runs in the context of its caller."""
 
     unit: Callable[[Transaction], Any]
     timer: UnitTimer
@@ -53,7 +53,7 @@ class Job:
     error: BaseException | None = None
 
     def hand_back(self) -> None:
-        """Gives the result, or the error, to the caller, where it still waits."""
+        """Passes the result or the error to the caller, if it still waits."""
         self.timer.end()
         if self.done.done():
             return
