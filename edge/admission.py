@@ -1,8 +1,8 @@
-"""How many requests are worked on at once, and what is too much. Knows no noun.
+"""Limits how many requests this process works on at once, and refuses the rest.
 
-A request counts while the server works on it: not while its client sends the body or takes the answer, so that slow
-clients and subscriptions keep nobody out; nor while it waits for a password to be hashed or a mail server to be asked,
-of which only so much is done at once (`resolvers/mail_limits.py`).
+A request counts while the server works on it. It does not count while the client sends the body or reads the response,
+so that slow clients and subscriptions block no one else. Nor does it count while it waits for a password hash or a mail
+server: these have limits of their own (`resolvers/mail_limits.py`).
 """
 
 import functools
@@ -30,7 +30,7 @@ log = structlog.get_logger()
 
 
 class Load:
-    """What this process works on."""
+    """The number of requests that this process works on."""
 
     def __init__(self) -> None:
         self.observer = Observer()
@@ -39,7 +39,7 @@ class Load:
         self._logged, self._logged_at = 0, 0.0
 
     def is_too_much_for(self, scope: Scope) -> bool:
-        """Whether one more request is too much. Those that ask how the server is are always answered."""
+        """Whether to refuse this request. Health checks and metrics are always answered."""
         return self.is_full and not scope["path"].startswith(ALWAYS_ANSWERED)
 
     @property
@@ -47,11 +47,11 @@ class Load:
         return self.working + self.starting >= MAX_ACTIVE_REQUESTS
 
     def has_started(self) -> None:
-        """One request that was about to be worked on counts itself now."""
+        """Records that a request counted in `starting` now counts itself in `working`."""
         self.starting -= 1
 
     def refusal(self, scope: Scope) -> bytes:
-        """The answer to one request too many, as it goes over the wire."""
+        """Counts the refusal of a request and returns the response in wire format."""
         self.refused += 1
         self.observer.overloaded()
         if time.monotonic() - self._logged_at > LOG_INTERVAL_SECONDS:
@@ -64,7 +64,7 @@ class Load:
 
 @functools.cache
 def _refusal(path: str) -> bytes:
-    """The answer with a place for the request id: to make it anew each time would cost what is to be saved."""
+    """The response with a placeholder for the request id. Cached, because a refusal must cost little."""
     answer = fault_response(
         {"path": path, "request_id": REQUEST_ID_PLACEHOLDER.decode()}, Unavailable(OVERLOADED_MESSAGE)
     )
@@ -73,11 +73,11 @@ def _refusal(path: str) -> bytes:
 
 
 LOAD = Load()
-"""That of this process: its connections and its applications share one processor."""
+"""One for the whole process, whose connections and applications share one processor."""
 
 
 class Admission:
-    """ASGI middleware that counts what is worked on."""
+    """ASGI middleware that counts the requests in progress."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -97,7 +97,7 @@ class Admission:
 
 
 class ActiveRequest:
-    """One request's part in the load: left while its client is waited for, and ended by the start of the answer."""
+    """Counts one request in the load, except while it waits for its client. Ends when the response starts."""
 
     __slots__ = ("_counted", "_ended", "_receive", "_send")
 
@@ -120,7 +120,7 @@ class ActiveRequest:
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Within, the request waits for slow work, or has it done, where there is a bound of its own."""
+        """Stops counting the request while it waits for, or does, slow work that has its own limit."""
         self.leave()
         try:
             yield

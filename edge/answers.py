@@ -1,4 +1,4 @@
-"""JSON answers, and the headers that every one of them has. Knows no path."""
+"""JSON responses and their common header fields."""
 
 import json
 import re
@@ -22,7 +22,7 @@ _COMMON = [(name.lower().encode(), value.encode()) for name, value in COMMON_HEA
 
 
 def to_json(value: Any) -> bytes:
-    """The value as JSON; a lone surrogate, which UTF-8 can't hold, is escaped."""
+    """The value as JSON. Escapes lone surrogates, which UTF-8 can't encode."""
     try:
         return orjson.dumps(value)
     except TypeError:
@@ -32,13 +32,13 @@ def to_json(value: Any) -> bytes:
 def to_iso(moment: datetime) -> str:
     """RFC 3339 in UTC with milliseconds, such as 2026-01-31T12:00:00.000Z."""
     utc = moment.astimezone(UTC)
-    # Lists are full of them, and isoformat() takes three times as long.
+    # Lists hold many timestamps, and isoformat() takes three times as long.
     date = (utc.year, utc.month, utc.day, utc.hour, utc.minute, utc.second, utc.microsecond // 1_000)
     return "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ" % date  # noqa: UP031 - format() takes twice as long
 
 
 class JsonAnswer(Response):
-    """An answer that no cache keeps. Its header fields are made here, since Starlette takes longer for them."""
+    """A JSON response that is not cached. Builds its own header fields, because Starlette takes longer."""
 
     background = None
 
@@ -64,21 +64,21 @@ class JsonAnswer(Response):
 
 
 def graphql_error(message: str, code: str, request_id: str) -> dict[str, Any]:
-    """An error in the form that GraphQL clients know, for what never reaches the schema."""
+    """An error in GraphQL's format, for a request that never reaches the schema."""
     return {"message": without_long_names(message), "extensions": {"code": code, "requestId": request_id}}
 
 
 def without_long_names(message: str) -> str:
-    """The message, with no more than the beginning of a name that was sent, such as that of a field: it may be 1 MB."""
+    """The message with long names, such as field names, shortened: a client may send a name of 1 MB."""
     return shortened(_NAME.sub(lambda found: shortened(found[0]), message), MESSAGE_LENGTH)
 
 
 def fault_response(scope: Scope, error: ProductError) -> JsonAnswer:
-    """The answer to a request that its API could not be asked, in the words of that API."""
+    """The response to a request that fails before it reaches its API, in that API's format."""
     if scope["path"] == GRAPHQL_PATH:
         body: dict[str, Any] = {"errors": [graphql_error(str(error), error.code, scope["request_id"])]}
     else:
-        # Old clients know a refusal by this word.
+        # Old clients expect this word.
         body = {"success": False, "error": "unauthorized" if isinstance(error, Forbidden) else str(error)}
         if error.status == HTTPStatus.INTERNAL_SERVER_ERROR:
             body["requestId"] = scope["request_id"]
@@ -86,25 +86,25 @@ def fault_response(scope: Scope, error: ProductError) -> JsonAnswer:
 
 
 def unread(status: HTTPStatus, request_id: str) -> JsonAnswer:
-    """The answer to what is no request, in the words of both APIs. The connection is closed."""
+    """The response to an unreadable request, in the formats of both APIs. It closes the connection."""
     message = f"{status.phrase}."
     body = {"success": False, "error": message, "errors": [graphql_error(message, "BAD_USER_INPUT", request_id)]}
     return JsonAnswer(body, status, {"Connection": "close", "X-Request-Id": request_id})
 
 
 async def http_error(_request: Request, error: Exception) -> Response:
-    """The answer where no route takes the path or the method."""
+    """The response if no route matches the path or the method."""
     assert isinstance(error, HTTPException)
     return JsonAnswer({"success": False, "error": error.detail}, error.status_code, dict(error.headers or {}))
 
 
 def retry_headers(error: ProductError) -> dict[str, str]:
-    """When to come back, where the error knows it."""
+    """The `Retry-After` header field, if the error has a delay."""
     return {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
 
 
 def raw(answer: JsonAnswer) -> bytes:
-    """The answer as it goes over the wire, for where there is no request to answer through ASGI (RFC 9112, 4)."""
+    """The response in wire format (RFC 9112, 4), for requests that are not answered through ASGI."""
     status = HTTPStatus(answer.status_code)
     lines = [b"%b: %b" % header for header in answer.raw_headers]
     head = b"\r\n".join([f"HTTP/1.1 {status.value} {status.phrase}".encode(), *lines])

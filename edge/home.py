@@ -1,4 +1,4 @@
-"""The page at `/`: where to go from here, for people and for programs. Knows no noun."""
+"""The page at `/`: links to the APIs and the documentation, as HTML or JSON."""
 
 import base64
 import hashlib
@@ -37,7 +37,7 @@ _PAGES = {
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A path of this server. `name` is for programs, `title` for people."""
+    """A link to a path of this server. JSON shows `name`, HTML shows `title`."""
 
     name: str
     title: str
@@ -45,7 +45,7 @@ class Link:
 
 
 def links(*, graphiql: bool, documented: bool) -> list[Link]:
-    """Where the page leads. `graphiql`: whether it is served; `documented`: whether the pages of docs/ are."""
+    """The links of the page. `graphiql`: GraphiQL is served; `documented`: the pages of docs/ are served."""
     found = [
         Link("graphql", "GraphiQL: the GraphQL API in the browser" if graphiql else "The GraphQL API", "/graphql"),
         Link("openapi", "The REST API, as OpenAPI", "/api/v1/openapi.json"),
@@ -57,7 +57,7 @@ def links(*, graphiql: bool, documented: bool) -> list[Link]:
 
 
 class Home:
-    """Answers with links: a page where a browser asks, JSON otherwise."""
+    """Answers with links: HTML for a browser, JSON otherwise."""
 
     def __init__(self, links: Sequence[Link]) -> None:
         paths = {link.name: link.path for link in links}
@@ -71,7 +71,7 @@ class Home:
 
 
 class Documentation(StaticFiles):
-    """The pages of documentation as they are written, which browsers show as text."""
+    """Serves the documentation in Markdown, as plain text, which browsers display."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(directory=folder)

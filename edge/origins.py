@@ -1,4 +1,4 @@
-"""Origins and public URLs, as operators write them and browsers send them (RFC 6454). Knows no request."""
+"""Parses and formats web origins (RFC 6454), as operators configure and browsers send them."""
 
 import re
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ _ORIGIN = re.compile(r"(https?)://(\[[0-9A-Fa-f:.]{2,45}\]|[^\s/?#@:\[\]\\]{1,25
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Scheme, host and port. Prints itself as browsers send it: in lower case, without the port of the scheme."""
+    """Scheme, host and port. `str` gives the form that browsers send: lower case, without a default port."""
 
     scheme: str
     host: str
@@ -20,7 +20,7 @@ class Origin:
 
     @classmethod
     def parse(cls, text: str) -> "Origin":
-        """Raises ValueError, whose text goes on after the name of what is wrong, and does not repeat `text`."""
+        """Raises ValueError, whose message continues the name of the setting and does not quote `text`."""
         found = _ORIGIN.fullmatch(text)
         if not found:
             raise ValueError(
@@ -39,7 +39,7 @@ class Origin:
 
 
 def _ascii(host: str) -> str:
-    """The host as browsers send it (UTS 46)."""
+    """The host in the ASCII form that browsers send (UTS 46)."""
     try:
         return host if host.isascii() else idna.encode(host, uts46=True).decode("ascii")
     except UnicodeError:
