@@ -1,4 +1,4 @@
-"""The document: an inbox as the REST path shows it, without its secrets."""
+"""The REST representation of an inbox, without its secrets."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal, NotRequired
@@ -77,7 +77,7 @@ class Shown(Document):
 
 
 def document(inbox: StoredInbox, creators: Mapping[str, User]) -> Document:
-    """The inbox in the field names of Rocket.Chat. `creators` are the users by id."""
+    """Converts an inbox to the field names of Rocket.Chat. `creators` maps user ids to users."""
     creator = creators.get(inbox.created_by_id or "")
     return {
         "_id": inbox.id,
@@ -96,7 +96,7 @@ def document(inbox: StoredInbox, creators: Mapping[str, User]) -> Document:
 
 
 def _server(server: StoredServer) -> Server:
-    """What old clients do not know is there only where it is set."""
+    """Omits the fields that old clients do not know, unless they are set."""
     found: Server = {
         "server": server.server,
         "port": server.port,

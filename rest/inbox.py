@@ -1,4 +1,4 @@
-"""The `email-inbox` endpoints. Each parses, calls the resolver that GraphQL calls, and shapes the answer."""
+"""The `email-inbox` endpoints. Each parses the request, calls the resolver that GraphQL uses, and builds the body."""
 
 from typing import Literal
 
