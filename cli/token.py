@@ -19,7 +19,7 @@ from resolvers.context import Context
 
 
 def token_commands(open_context: OpenContext) -> typer.Typer:
-    """The commands about access tokens."""
+    """The commands for access tokens."""
     app = typer.Typer(help="Create, list and revoke access tokens.", no_args_is_help=True)
 
     @app.command()

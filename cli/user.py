@@ -19,7 +19,7 @@ UsernameArgument = Annotated[str, typer.Argument(help="Username, email address o
 
 
 def user_commands(open_context: OpenContext) -> typer.Typer:
-    """The commands about users."""
+    """The commands for users."""
     app = typer.Typer(help="Create, list and disable users.", no_args_is_help=True)
 
     @app.command()
@@ -71,14 +71,14 @@ def _row(user: User) -> Sequence[str]:
 
 
 def ask_password() -> str:
-    """The password that is typed twice, or the first line of a pipe: never an argument, which other users can see."""
+    """Prompts twice for a password, or reads a line from a pipe. It is never an argument, which other users can see."""
     if sys.stdin.isatty():
         return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
     return sys.stdin.readline().rstrip("\n")
 
 
 async def find(context: Context, name: str) -> User:
-    """The user with this username, address or id. Raises Refused."""
+    """Finds the user with this username, address or id. Raises Refused."""
     found = [*await context.database.read(rows.by_login(name)), *await context.database.read(rows.by_id(name))]
     if not found:
         raise Refused.because(ErrorCode.NOT_FOUND, f"There is no user {shortened(name)!r}.", "user")

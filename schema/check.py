@@ -1,4 +1,4 @@
-"""Checks of mail servers and test mails in the GraphQL language. Says nothing about how."""
+"""GraphQL types and resolvers for checks of mail servers and test mails."""
 
 from datetime import datetime
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""What the fields of one GraphQL request share: the resolvers' context, and the loaders that gather their look-ups."""
+"""The context of one GraphQL request: the resolvers' context, and the loaders that batch look-ups."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,10 +15,10 @@ from resolvers.user import users_by_id
 
 @dataclass
 class GraphQLContext:
-    """All but `context` and `users` is for a WebSocket alone.
+    """The context of a request or a WebSocket. All fields but `context` and `users` are for WebSockets only.
 
-    `connection_params` is what the client sent when it connected. `admit` lets larger messages in, `identified` says
-    that the client is known; `anonymous` is true where the client has connected without credentials.
+    `connection_params` is the payload of `connection_init`. `admit` raises the message size limit, `identified` reports
+    that the client has credentials; `anonymous` is true if it connected without any.
     """
 
     context: Context
@@ -30,11 +30,11 @@ class GraphQLContext:
     users: DataLoader[str, User | None] = field(init=False)
 
     def __post_init__(self) -> None:
-        # Kept within one look-up only: a WebSocket's context outlives what a cache would hold.
+        # No cache: a WebSocket's context lives so long that cached users would become stale.
         self.users = DataLoader(self._load_users, cache=False)
 
     def admitted(self, *, anonymous: bool) -> None:
-        """The connection is acknowledged."""
+        """Runs the callbacks of an acknowledged connection."""
         self.anonymous = anonymous
         if self.admit:
             self.admit()
