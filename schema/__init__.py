@@ -130,7 +130,7 @@ class Schema(strawberry.Schema):
             config=StrawberryConfig(scalar_map={datetime: DATE_TIME}, disable_field_suggestions=not introspection),
             extensions=[ObservationExtension, cache.extension(), *extensions],
         )
-        _drop_null_defaults(self)
+        _tell_null_from_absent(self)
         self._plans = None if extensions else Plans(self, cache)
 
     def _warn_for_federation_directives(self) -> None:
@@ -178,7 +178,7 @@ def build_schema(*, introspection: bool = True) -> Schema:
     return Schema(introspection=introspection)
 
 
-def _drop_null_defaults(schema: Schema) -> None:
+def _tell_null_from_absent(schema: Schema) -> None:
     """Drops the defaults `= null`, so that an omitted field differs from one that is set to null."""
     for kind in schema._schema.type_map.values():
         if isinstance(kind, GraphQLObjectType):
