@@ -55,9 +55,7 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
     table = Table(*headers)
     for row in rows:
-        table.add_row(
-            *(Text("\n".join(map(printable, cell.split("\n")))) for cell in row)
-        )  # Text, so that rich ignores markup
+        table.add_row(*(Text("\n".join(map(printable, cell.split("\n")))) for cell in row))  # Text ignores markup
     Console().print(table)
 
 
