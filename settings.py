@@ -76,19 +76,19 @@ def _parse_ports(value: object) -> object:
     if not isinstance(value, str):
         return value
     parts = list(filter(None, map(str.strip, value.split(","))))
-    found = set().union(*(_parse_range(part.removeprefix("+")) for part in parts))
-    if not found or 0 in found:
+    ports = set().union(*(_parse_range(part.removeprefix("+")) for part in parts))
+    if not ports or 0 in ports:
         raise invalid(
             "must be ports from 1 to 65535 and ranges of them, such as 25,587,2525-2530; a plus before the first adds "
             "them to the default ones: +2526"
         )
-    return frozenset(found | MAIL_PORTS if parts[0].startswith("+") else found)
+    return frozenset(ports | MAIL_PORTS if parts[0].startswith("+") else ports)
 
 
 def _parse_range(part: str) -> set[int]:
     """The ports of a range or of a single port; 0 if they are invalid."""
-    found = _PORTS.fullmatch(part.strip())
-    first, last = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    match = _PORTS.fullmatch(part.strip())
+    first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
     return set(range(first, last + 1)) if 1 <= first <= last <= 65_535 else {0}
 
 
@@ -235,14 +235,14 @@ def _read_file(file: Path) -> dict[str, str]:
     try:
         if file.is_dir() or not file.exists():  # pydantic-settings would treat it as empty
             raise StartError(f"--env-file: there is no file {file}.")
-        found = DotEnvSettingsSource(Settings, env_file=file, case_sensitive=True).env_vars
+        variables = DotEnvSettingsSource(Settings, env_file=file, case_sensitive=True).env_vars
     except OSError as error:
         raise StartError(f"--env-file: {file} can't be read: {error.strerror}.") from None
     except UnicodeError:
         raise StartError(f"--env-file: {file} is not text in UTF-8.") from None
     return {
         (name.upper() if name.upper().startswith(ENV_PREFIX) else name): value
-        for name, value in found.items()
+        for name, value in variables.items()
         if value is not None
     }
 
@@ -252,7 +252,7 @@ def read_settings() -> Settings:
     try:
         settings = Settings()
     except ValidationError as error:
-        wrong = [f"{ENV_PREFIX}{str(found['loc'][0]).upper()}: {found['msg']}" for found in error.errors()]
+        wrong = [f"{ENV_PREFIX}{str(problem['loc'][0]).upper()}: {problem['msg']}" for problem in error.errors()]
         raise StartError("; ".join(wrong) + ".") from None
     except (OSError, UnicodeError) as error:
         raise StartError(f"The settings file .env can't be read: {error}.") from None

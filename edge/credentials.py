@@ -48,10 +48,10 @@ def _header_credentials(scope: Scope) -> Credentials | None:
 
 def authenticate_of(scope: Scope) -> FindCaller:
     """Returns the function that finds the caller of the request: on its first call, and only once."""
-    found: FindCaller | None = scope.get(_AUTHENTICATE)
-    if found is None:
-        found = scope[_AUTHENTICATE] = _find_caller(scope)
-    return found
+    find_caller: FindCaller | None = scope.get(_AUTHENTICATE)
+    if find_caller is None:
+        find_caller = scope[_AUTHENTICATE] = _find_caller(scope)
+    return find_caller
 
 
 def _find_caller(scope: Scope, seconds: float = math.inf) -> FindCaller:

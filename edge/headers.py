@@ -5,7 +5,7 @@ from starlette.types import Scope
 
 def header(scope: Scope, name: bytes) -> str | None:
     """The first field with this lower-case name; None if there is none."""
-    for found, value in scope["headers"]:
-        if found == name:
+    for field, value in scope["headers"]:
+        if field == name:
             return str(value, "latin-1")
     return None

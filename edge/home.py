@@ -46,14 +46,14 @@ class Link:
 
 def links(*, graphiql: bool, documented: bool) -> list[Link]:
     """The links of the page. `graphiql`: GraphiQL is served; `documented`: the pages of docs/ are served."""
-    found = [
+    page_links = [
         Link("graphql", "GraphiQL: the GraphQL API in the browser" if graphiql else "The GraphQL API", "/graphql"),
         Link("openapi", "The REST API, as OpenAPI", "/api/v1/openapi.json"),
         Link("health", "Whether the server is ready", "/health/ready"),
     ]
     if documented:
-        found += [Link(f"docs/{name}", title, f"/docs/{name}") for name, title in _PAGES.items()]
-    return found
+        page_links += [Link(f"docs/{name}", title, f"/docs/{name}") for name, title in _PAGES.items()]
+    return page_links
 
 
 class Home:

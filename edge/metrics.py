@@ -284,10 +284,10 @@ class _Processes(Collector):
         self._folder = folder
 
     def collect(self) -> Iterable[Metric]:
-        found: dict[str, Metric] = {}
+        metrics: dict[str, Metric] = {}
         for pid in sorted(map(_pid_of, self._folder.glob("gauge_live*.db"))):
             for metric in ProcessCollector(pid=lambda pid=pid: pid, registry=None).collect():  # type: ignore[misc]
-                whole = found.setdefault(metric.name, Metric(metric.name, metric.documentation, metric.type))
+                merged = metrics.setdefault(metric.name, Metric(metric.name, metric.documentation, metric.type))
                 for sample in metric.samples:
-                    whole.add_sample(sample.name, {**sample.labels, "pid": pid}, sample.value)
-        return found.values()
+                    merged.add_sample(sample.name, {**sample.labels, "pid": pid}, sample.value)
+        return metrics.values()

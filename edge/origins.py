@@ -21,12 +21,12 @@ class Origin:
     @classmethod
     def parse(cls, text: str) -> "Origin":
         """Raises ValueError, whose message continues the name of the setting and does not quote `text`."""
-        found = _ORIGIN.fullmatch(text)
-        if not found:
+        match = _ORIGIN.fullmatch(text)
+        if not match:
             raise ValueError(
                 "must be a scheme and a host, such as https://app.example.org, without a path or trailing slash"
             )
-        scheme, host, port = found[1].lower(), found[2].lower().strip("[]"), int(found[3]) if found[3] else None
+        scheme, host, port = match[1].lower(), match[2].lower().strip("[]"), int(match[3]) if match[3] else None
         if port == DEFAULT_PORTS[scheme]:
             raise ValueError(f"must not contain the default port {port} of {scheme}")
         if port is not None and not 0 < port <= 65_535:

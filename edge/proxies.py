@@ -37,9 +37,9 @@ class Proxies:
             return
         headers = [(name, value) for name, value in scope["headers"] if name.startswith(b"x-forwarded-")]
         hops = b",".join(value for name, value in headers if name == b"x-forwarded-for")
-        found = self._client_of(hops[-MAX_FORWARDED_BYTES:].decode("latin-1"))
-        if found:
-            scope["client"] = (str(found), None)
+        address = self._client_of(hops[-MAX_FORWARDED_BYTES:].decode("latin-1"))
+        if address:
+            scope["client"] = (str(address), None)
         schemes = [value for name, value in headers if name == b"x-forwarded-proto"]
         if len(schemes) == 1 and (scheme := SCHEMES.get(schemes[0].strip().lower())):
             scope["scheme"] = scheme[scope["type"] == "websocket"]
@@ -64,7 +64,7 @@ def _address(text: str) -> IPAddress | None:
     elif bare.count(":") == 1:
         bare = bare.partition(":")[0]
     try:
-        found = ip_address(bare)
+        address = ip_address(bare)
     except ValueError:
         return None
-    return getattr(found, "ipv4_mapped", None) or found
+    return getattr(address, "ipv4_mapped", None) or address

@@ -69,10 +69,10 @@ class SameOrigin:
 
     def _judge(self, host: bytes, address: str) -> bool:
         """Whether the Host is one of the server's names, or the `address` that the client connected to."""
-        found = _HOST.fullmatch(host.decode("latin-1"))
-        if not found:
+        match = _HOST.fullmatch(host.decode("latin-1"))
+        if not match:
             return False
-        name = (found[1] or found[2]).lower()
+        name = (match[1] or match[2]).lower()
         return name in (self._hosts or ()) or (name == address.lower() and is_address(name))
 
     def _is_trusted(self, origins: list[bytes], host: bytes) -> bool:

@@ -17,13 +17,13 @@ class StaticRoutes:
                 self._routes.setdefault((method, root + route.path), (route, root))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        found = None
+        match = None
         if scope["type"] == "http" and not scope.get("root_path"):
-            found = self._routes.get((scope["method"], scope["path"]))
-        if found is None:
+            match = self._routes.get((scope["method"], scope["path"]))
+        if match is None:
             await self.app(scope, receive, send)
             return
-        route, root = found
+        route, root = match
         # The scope entries that Starlette's router sets, as far as this server reads them.
         scope["route"], scope["root_path"], scope["app_root_path"] = route, root, ""
         await route.app(scope, receive, send)

@@ -97,7 +97,7 @@ def document(inbox: StoredInbox, creators: Mapping[str, User]) -> Document:
 
 def _server(server: StoredServer) -> Server:
     """Omits the fields that old clients do not know, unless they are set."""
-    found: Server = {
+    values: Server = {
         "server": server.server,
         "port": server.port,
         "username": server.username,
@@ -105,10 +105,10 @@ def _server(server: StoredServer) -> Server:
         "hasPassword": server.has_password,
     }
     if server.tls_fingerprint is not None:
-        found["tlsFingerprint"] = server.tls_fingerprint
+        values["tlsFingerprint"] = server.tls_fingerprint
     if server.oauth2:
-        found["oauth2"] = _consent(server.oauth2)
-    return found
+        values["oauth2"] = _consent(server.oauth2)
+    return values
 
 
 def _consent(consent: StoredOAuth2) -> Consent:

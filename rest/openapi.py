@@ -60,7 +60,7 @@ def document_of(routes: Sequence[Route]) -> JsonObject:
 
 
 def _operation(route: Route, operation: DocumentedOperation) -> JsonObject:
-    found: JsonObject = {
+    entry: JsonObject = {
         "operationId": operation.id,
         "tags": [operation.tag],
         "summary": route.endpoint.__doc__,
@@ -69,11 +69,11 @@ def _operation(route: Route, operation: DocumentedOperation) -> JsonObject:
         "responses": {"200": _success(route, operation), **_failures(route, operation)},
     }
     if operation.parameters:
-        found["parameters"] = operation.parameters
+        entry["parameters"] = operation.parameters
     if operation.sent:
         body = {"schema": reference(operation.sent), "example": operation.example}
-        found["requestBody"] = {"required": True, "content": {"application/json": body}}
-    return found
+        entry["requestBody"] = {"required": True, "content": {"application/json": body}}
+    return entry
 
 
 def _describe_access(route: Route) -> str:
@@ -86,12 +86,12 @@ def _describe_access(route: Route) -> str:
 
 
 def _success(route: Route, operation: DocumentedOperation) -> JsonObject:
-    found = _response(_output(route).__doc__ or "", _schema(_output(route)), COMMON_FAILURES)
+    response = _response(_output(route).__doc__ or "", _schema(_output(route)), COMMON_FAILURES)
     links = {
         OPERATIONS[name].id: {"operationId": OPERATIONS[name].id, "parameters": {"id": "$response.body#/_id"}}
         for name in operation.leads_to
     }
-    return {**found, "links": links} if links else found
+    return {**response, "links": links} if links else response
 
 
 def _failures(route: Route, operation: DocumentedOperation) -> dict[str, JsonObject]:

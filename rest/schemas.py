@@ -35,12 +35,12 @@ class Generator(GenerateJsonSchema):
     """Allows numbers and booleans of an input as strings, because old clients send them."""
 
     def int_schema(self, schema: IntSchema) -> JsonSchemaValue:
-        found = super().int_schema(schema)
-        return {"anyOf": [found, SPELLED_NUMBER]} if self.mode == "validation" else found
+        result = super().int_schema(schema)
+        return {"anyOf": [result, SPELLED_NUMBER]} if self.mode == "validation" else result
 
     def bool_schema(self, schema: BoolSchema) -> JsonSchemaValue:
-        found = super().bool_schema(schema)
-        return {"anyOf": [found, SPELLED_BOOLEAN]} if self.mode == "validation" else found
+        result = super().bool_schema(schema)
+        return {"anyOf": [result, SPELLED_BOOLEAN]} if self.mode == "validation" else result
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - the signature is pydantic's
         return False
@@ -50,8 +50,8 @@ def schemas_of(outputs: Sequence[Any]) -> dict[str, Any]:
     """The schemas by name: those of the responses, their parts, and the request bodies."""
     modes: dict[Any, JsonSchemaMode] = {**dict.fromkeys(outputs, "serialization"), InboxConfig: "validation"}
     kinds = [(kind.__name__, mode, TypeAdapter(kind)) for kind, mode in modes.items()]
-    _, found = TypeAdapter.json_schemas(kinds, ref_template=REFERENCE, schema_generator=Generator)
-    schemas: dict[str, Any] = found["$defs"]
+    _, document = TypeAdapter.json_schemas(kinds, ref_template=REFERENCE, schema_generator=Generator)
+    schemas: dict[str, Any] = document["$defs"]
     return {**schemas, **_input_schemas(schemas), "Credentials": LOGIN_SCHEMA}
 
 

@@ -69,8 +69,8 @@ class LoggedOut(TypedDict):
 async def login(call: RestCall) -> LoggedIn:
     """Gives a new token to the user with this name or address and this password."""
     name, password = _read_credentials(call.body)
-    found = await resolvers.login(call.context, name, password)
-    data: Login = {"userId": found.user.id, "authToken": found.token.reveal(), "me": _me(found.user)}
+    new = await resolvers.login(call.context, name, password)
+    data: Login = {"userId": new.user.id, "authToken": new.token.reveal(), "me": _me(new.user)}
     return {"status": "success", "data": data}
 
 

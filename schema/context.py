@@ -42,8 +42,8 @@ class GraphQLContext:
             self.identified()
 
     async def _load_users(self, user_ids: list[str]) -> list[User | None]:
-        found = await users_by_id(self.context, user_ids)
-        return [found.get(user_id) for user_id in user_ids]
+        users = await users_by_id(self.context, user_ids)
+        return [users.get(user_id) for user_id in user_ids]
 
 
 Info = strawberry.Info[GraphQLContext, None]

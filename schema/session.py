@@ -38,7 +38,7 @@ async def login(
     return await to_payload(
         LoginPayload,
         _login(info, username, password),
-        lambda found: {"user": OwnUser(found.user), "token": found.token.reveal()},
+        lambda new: {"user": OwnUser(new.user), "token": new.token.reveal()},
     )
 
 

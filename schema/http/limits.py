@@ -96,9 +96,9 @@ class SelectionsRule(ValidationRule):
         self._depths: dict[str, int] = {}
 
     def enter_selection_set(self, node: SelectionSetNode, *_args: Any) -> None:
-        fields = [found for found in node.selections if isinstance(found, FieldNode)]
-        often = Counter((found.alias or found.name).value for found in fields)
-        if max(often.values(), default=0) > MAX_REPEATED:
+        fields = [field for field in node.selections if isinstance(field, FieldNode)]
+        counts = Counter((field.alias or field.name).value for field in fields)
+        if max(counts.values(), default=0) > MAX_REPEATED:
             self.report_error(GraphQLError(f"A field is selected more than {MAX_REPEATED} times in one place.", node))
 
     def enter_operation_definition(self, node: OperationDefinitionNode, *_args: Any) -> None:

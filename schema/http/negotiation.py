@@ -45,7 +45,7 @@ _cached = functools.lru_cache(MAX_CACHED_HEADERS)(_negotiate)
 def _media(ranges: dict[str, float]) -> str | None:
     named = [offer for offer in (GRAPHQL, JSON) if ranges.get(offer)]
     best, offer = max(
-        ((_quality(ranges, offer), offer) for offer in named or (JSON, GRAPHQL)), key=lambda found: found[0]
+        ((_quality(ranges, offer), offer) for offer in named or (JSON, GRAPHQL)), key=lambda rated: rated[0]
     )
     return offer if best > 0 else None
 
@@ -55,12 +55,12 @@ def _quality(ranges: dict[str, float], offer: str) -> float:
 
 
 def _ranges(accept: str) -> dict[str, float]:
-    found = {}
+    weights = {}
     for part in accept.split(","):
         kind, *parameters = (piece.strip() for piece in part.split(";"))
         weight = next((value[2:] for value in parameters if value.lower().startswith("q=")), "1")
-        found[kind.lower()] = _number(weight)
-    return found
+        weights[kind.lower()] = _number(weight)
+    return weights
 
 
 def _number(text: str) -> float:

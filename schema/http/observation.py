@@ -117,17 +117,17 @@ def _format_name(kind: str, fields: set[str]) -> str:
 def _fields(document: DocumentNode, selections: SelectionSetNode) -> set[str]:
     """The names of the fields at this level, including those in fragments."""
     fragments = {one.name.value: one for one in document.definitions if isinstance(one, FragmentDefinitionNode)}
-    found: set[str] = set()
+    names: set[str] = set()
     seen: set[str] = set()
     left = [*selections.selections]
     while left:
         selection = left.pop()
         if isinstance(selection, FieldNode):
-            found.add(selection.name.value)
+            names.add(selection.name.value)
         elif isinstance(selection, InlineFragmentNode):
             left += selection.selection_set.selections
         elif isinstance(selection, FragmentSpreadNode) and (name := selection.name.value) not in seen:
             seen.add(name)
             if name in fragments:
                 left += fragments[name].selection_set.selections
-    return found
+    return names

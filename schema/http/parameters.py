@@ -34,26 +34,26 @@ async def parameters_of(scope: Scope, receive: Receive, documents: AnyDocument) 
     """Reads the parameters. Raises RequestError, BadRequest, UnsupportedMedia or TooLarge."""
     if scope["method"] == "POST":
         require_json(scope)
-        found = _parse(await read_body(scope, receive), "The body")
+        sent = _parse(await read_body(scope, receive), "The body")
     elif scope["method"] == "GET":
-        found = dict(QueryParams(scope["query_string"]))
+        sent = dict(QueryParams(scope["query_string"]))
         for name in ("variables", "extensions"):
-            found[name] = _parse(found[name], f"`{name}`") if found.get(name) else None
+            sent[name] = _parse(sent[name], f"`{name}`") if sent.get(name) else None
     else:
         raise RequestError(405, "Send GraphQL requests with GET or POST.", {"Allow": "GET, POST"})
-    return _check(found, documents)
+    return _check(sent, documents)
 
 
-def _check(found: Any, documents: AnyDocument) -> Parameters:
-    if not isinstance(found, dict):
+def _check(sent: Any, documents: AnyDocument) -> Parameters:
+    if not isinstance(sent, dict):
         raise BadRequest("The body must be a JSON object with a `query`.")
-    query, variables, name = documents.text_of(found), found.get("variables"), operation_name_of(found)
+    query, variables, name = documents.text_of(sent), sent.get("variables"), operation_name_of(sent)
     if not isinstance(query, str) or not query:
         raise BadRequest("`query` must be a string that holds a GraphQL document.")
     if not isinstance(variables, dict | None):
         raise BadRequest("`variables` must be an object or null.")
     check_variables(variables)
-    if not isinstance(found.get("extensions"), dict | None):
+    if not isinstance(sent.get("extensions"), dict | None):
         raise BadRequest("`extensions` must be an object or null.")
     return Parameters(query, variables, name)
 

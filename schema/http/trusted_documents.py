@@ -60,17 +60,17 @@ def load_documents(path: Path | None) -> AnyDocument:
     if path is None:
         return AnyDocument()
     try:
-        found = parse_json(path.read_bytes())
+        texts = parse_json(path.read_bytes())
     except OSError as error:
         raise StartError(f"{SETTING}: {path} can't be read: {error.strerror}.") from None
     except ValueError:
         raise StartError(f"{SETTING}: {path} is not JSON.") from None
-    if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
+    if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
         raise StartError(f"{SETTING}: {path} must hold a JSON object of documents by their SHA-256.")
-    for name, text in found.items():
+    for name, text in texts.items():
         if name != _sha256(text):
             raise StartError(f"{SETTING}: in {path}, {name[:80]!a} is not the SHA-256 of its document.")
-    return TrustedDocuments(found)
+    return TrustedDocuments(texts)
 
 
 def _sent_document(parameters: Mapping[str, Any]) -> Any:
@@ -96,11 +96,11 @@ def check_variables(variables: Mapping[str, Any] | None) -> None:
     left: list[Any] = [variables or {}]
     count = 0
     while left:
-        found = left.pop()
-        count += len(found)
+        container = left.pop()
+        count += len(container)
         if count > MAX_VALUES:
             raise BadRequest(f"`variables` has at most {MAX_VALUES:,} values.")
-        values = found.values() if isinstance(found, Mapping) else found
+        values = container.values() if isinstance(container, Mapping) else container
         left += [value for value in values if isinstance(value, dict | list)]
 
 
