@@ -1,4 +1,4 @@
-"""The composition root: `create_app(settings)` and the command line. Knows every part, and of none how it works."""
+"""The composition root: `create_app(settings)` and the command line."""
 
 import gc
 import sys
@@ -7,10 +7,10 @@ import interpreter
 
 if __name__ != "server":
     interpreter.explain()
-    # A start makes hardly any garbage, and a tenth of it would be spent looking for some: see `tune_garbage_collector`.
+    # A start makes hardly any garbage; collecting would take a tenth of its time. See `tune_garbage_collector`.
     gc.disable()
     if interpreter.only_serves(sys.argv[1:]):
-        # What colours a traceback, which a server prints none of: structlog and Alembic load it where it is installed.
+        # structlog and Alembic load these if installed, to colour tracebacks, which a server does not print.
         sys.modules |= dict.fromkeys(("pygments", "rich"))  # type: ignore[arg-type]
 
 import asyncio
@@ -53,13 +53,13 @@ log = structlog.get_logger()
 
 
 async def prepare(settings: Settings) -> Administrator | None:
-    """Everything that a start needs before it serves: the administrator, where one was made. Raises StartError."""
+    """Prepares the database before serving. Returns the administrator if it creates one. Raises StartError."""
     async with open_context(settings) as context:
         return await make_administrator(context.database, settings.administrator)
 
 
 def create_app(settings: Settings | None = None, metrics: Metrics | None = None) -> Starlette:
-    """The ASGI application, for any server that speaks HTTP, WebSocket and lifespan with its state."""
+    """The ASGI application, for any server that supports HTTP, WebSocket and lifespan with its state."""
     settings = settings or read_settings()
     metrics = metrics or telemetry.make_metrics(environment.metrics_folder(), traced=environment.traces_wanted())
     rate = Rate(settings.rate_limit) if settings.rate_limit else None
@@ -120,7 +120,7 @@ def _links(settings: Settings) -> list[Link]:
 
 
 def serve(settings: Settings) -> None:
-    """Serves until SIGTERM or SIGINT, then answers what is under way. Raises StartError."""
+    """Serves until SIGTERM or SIGINT, then finishes the requests in progress. Raises StartError."""
     serving.exit_on_signals()
     configure_logs(settings)
     for name in environment.unknown_settings():
@@ -141,7 +141,7 @@ def serve(settings: Settings) -> None:
 
 
 def create_worker() -> Starlette:
-    """The application in one of several server processes, each of which is told anew how to log."""
+    """The application of one worker process. Configures logging, which a new process does not inherit."""
     settings = read_settings()
     configure_logs(settings)
     app = create_app(settings)
@@ -155,7 +155,7 @@ def configure_logs(settings: Settings) -> None:
 
 
 def commands() -> Any:
-    """The commands, as a `typer.Typer`. A server that starts does without, and without the libraries that they need."""
+    """The commands, as a `typer.Typer`. Plain serving skips them, and the import of their libraries."""
     from cli.program import Options, ServerActions, program
 
     options = Options()
@@ -176,7 +176,7 @@ def commands() -> Any:
 
 
 def run() -> None:
-    """The command line."""
+    """Runs the command line. Prints an error as one line on stderr, and exits with status 1."""
     os.umask(0o077)
     logs.configure("error", as_json=not sys.stderr.isatty())
     run_or_exit(lambda: _run(sys.argv[1:]))

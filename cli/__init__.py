@@ -1,1 +1,1 @@
-"""Administration from the shell: each command calls a resolver and prints what it gives. Reads no environment."""
+"""Administration from the shell: each command calls a resolver and prints its result. Reads no environment."""

@@ -12,7 +12,7 @@ from resolvers.backup import back_up_database
 
 
 def add_backup(app: typer.Typer, database: Callable[[], str]) -> None:
-    """Adds the command. `database` gives the URL of a database that exists."""
+    """Adds the command. `database` returns the URL of an existing database."""
 
     @app.command()
     def backup(

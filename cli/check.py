@@ -1,4 +1,4 @@
-"""Prints what a check found: for a person, a table for each protocol; for a pipe, a line for each step and fact."""
+"""Prints the result of a check: on a terminal, a table per protocol; into a pipe, a line for each step and fact."""
 
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""How a command reaches the database: the world it is given, as somebody who may do everything. Knows no command."""
+"""Runs commands on the database, as a caller with every permission, and prints tables."""
 
 import asyncio
 import sys
@@ -19,7 +19,7 @@ _Row = TypeVar("_Row")
 
 
 class OpenContext(Protocol):
-    """Opens the database and the keys. `makes`: also where there is no database yet, which it makes."""
+    """Opens the database and the keys. `makes`: creates the database if it does not exist."""
 
     def __call__(self, *, makes: bool = False) -> AbstractAsyncContextManager[Context]: ...
 
@@ -27,7 +27,7 @@ class OpenContext(Protocol):
 def run_with_context(
     open_context: OpenContext, work: Callable[[Context], Awaitable[_Result]], *, makes: bool = False
 ) -> _Result:
-    """Does the work on the opened database. What goes wrong is printed as one line, with exit status 1."""
+    """Runs `work` on the database. Prints each problem as one line, and exits with status 1."""
 
     async def within() -> _Result:
         async with open_context(makes=makes) as context:
@@ -44,7 +44,7 @@ def run_with_context(
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """For a person, a table; for a pipe, a line for each row, with tabs between the cells and nothing cut."""
+    """Prints a table on a terminal; into a pipe, a line for each row, with tabs between uncut cells."""
     if not sys.stdout.isatty():
         for row in (headers, *rows):
             typer.echo("\t".join(map(printable, row)))
@@ -55,17 +55,17 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
     table = Table(*headers)
     for row in rows:
-        table.add_row(*(Text("\n".join(map(printable, cell.split("\n")))) for cell in row))  # no markup is obeyed
+        table.add_row(*(Text("\n".join(map(printable, cell.split("\n")))) for cell in row))  # Text ignores markup
     Console().print(table)
 
 
 async def shell() -> Caller:
-    """Whoever may read the data folder may do everything."""
+    """The caller of a command, who may do everything: access to the data folder is the authorization."""
     return Caller(User.model_construct(id="", username="shell"), frozenset(Permission))
 
 
 def acting_as(user: User) -> Callable[[], Awaitable[Caller]]:
-    """For what a user does for itself, such as making a token."""
+    """Makes the user the caller, for operations on its own account, such as creating a token."""
 
     async def caller() -> Caller:
         return Caller(user, frozenset(user.permissions))
@@ -74,7 +74,7 @@ def acting_as(user: User) -> Callable[[], Awaitable[Caller]]:
 
 
 async def all_pages(page_at: Callable[[Window], Awaitable[Page[_Row]]]) -> list[_Row]:
-    """The rows of all pages of a list."""
+    """Fetches all pages of a list, and returns their rows."""
     rows: list[_Row] = []
     page = await page_at(Window(first=MAX_SIZE))
     while True:

@@ -15,7 +15,7 @@ from resolvers.context import Context
 
 
 def inbox_commands(open_context: OpenContext) -> typer.Typer:
-    """The commands about inboxes."""
+    """The commands for inboxes."""
     app = typer.Typer(help="List and check inboxes.", no_args_is_help=True)
 
     @app.callback()

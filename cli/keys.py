@@ -12,14 +12,14 @@ from resolvers.keys import rotate_keys
 
 
 class HasKeyFile(Protocol):
-    """The settings, as far as this command needs them."""
+    """The part of the settings that this command needs."""
 
     @property
     def key_file(self) -> KeyFile | None: ...
 
 
 def key_commands(open_context: OpenContext, settings: Callable[[], HasKeyFile]) -> typer.Typer:
-    """The commands about the keys that the secrets of inboxes are encrypted with."""
+    """The commands for the keys that encrypt the secrets of inboxes."""
     app = typer.Typer(help="The keys that mail passwords and tokens are encrypted with.", no_args_is_help=True)
 
     @app.callback()

@@ -1,4 +1,4 @@
-"""The command line as a whole: its options, serving, and every command. Reads no environment."""
+"""Assembles the command line: options, serving and all commands. Reads no environment."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from cli.files import absolute
 
 PROGRAM_NAME = "email-inbox"
 _ANYWHERE = ("--env-file", "--folder")
-"""The options that may be given before the command or behind it."""
+"""The options that work before and after the command."""
 
 HostOption = Annotated[
     str | None, typer.Option(help="Address to listen on, instead of EMAIL_INBOX_HOST.", show_default=False)
@@ -45,7 +45,7 @@ FolderOption = Annotated[
 
 @dataclass
 class Options:
-    """What the command line says about settings."""
+    """The settings given on the command line."""
 
     folder: Path | None = None
     env_files: list[Path] = field(default_factory=list)
@@ -54,19 +54,19 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class ServerActions:
-    """What the commands are for: how each gets at what it needs, once the options are known."""
+    """The functions of the server that the commands call, after the options are parsed."""
 
     settings: Callable[[], Any]
     open_context: OpenContext
     database: Callable[[], str]
-    """The URL of the database. Raises StartError where there is none."""
+    """Returns the URL of the database. Raises StartError if there is none."""
     serve: Callable[[], None]
     schema: Callable[[], str]
     version: str
 
 
 def program(options: Options, server: ServerActions) -> typer.Typer:
-    """The application, which fills in the options before it runs a command."""
+    """Builds the application, which fills in `options` before it runs a command."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     _attach_serving(app, options, server)
     app.add_typer(user.user_commands(server.open_context), name="user")
@@ -124,7 +124,7 @@ def _listen(options: Options, host: str | None, port: int | None) -> None:
 
 
 def in_front(arguments: Iterable[str]) -> list[str]:
-    """The arguments, with the options that may be anywhere where they are looked for: before the command."""
+    """Moves the options in `_ANYWHERE` before the command, where typer expects them."""
     front: list[str] = []
     others: list[str] = []
     left = iter(arguments)

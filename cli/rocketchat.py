@@ -46,7 +46,7 @@ def _import(file: Path, open_context: OpenContext, imported: ImportResult) -> No
     with file.open("rb") as source:
         documents = read_documents(source)
         first = next(documents, None)
-        if first is None:  # no database is made for it
+        if first is None:  # checked before the database is created
             complain(f"{file} holds no documents. It must be what mongoexport writes.")
             raise typer.Exit(1)
         every = chain([first], documents)

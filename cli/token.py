@@ -17,7 +17,7 @@ from resolvers.user import find_user
 
 
 def token_commands(open_context: OpenContext) -> typer.Typer:
-    """The commands about access tokens."""
+    """The commands for access tokens."""
     app = typer.Typer(help="Create, list and revoke access tokens.", no_args_is_help=True)
 
     @app.command()

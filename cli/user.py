@@ -17,7 +17,7 @@ UsernameArgument = Annotated[str, typer.Argument(help="Username, email address o
 
 
 def user_commands(open_context: OpenContext) -> typer.Typer:
-    """The commands about users."""
+    """The commands for users."""
     app = typer.Typer(help="Create, list and disable users.", no_args_is_help=True)
 
     @app.command()
@@ -69,7 +69,7 @@ def _row(user: User) -> Sequence[str]:
 
 
 def ask_password() -> str:
-    """The password that is typed twice, or the first line of a pipe: never an argument, which other users can see."""
+    """Prompts twice for a password, or reads a line from a pipe. It is never an argument, which other users can see."""
     if sys.stdin.isatty():
         return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
     return sys.stdin.readline().rstrip("\n")

@@ -1,1 +1,1 @@
-"""HTTP as both APIs share it: request ids, credentials, bodies, JSON answers, health. Knows no noun."""
+"""The HTTP layer that both APIs share: request ids, credentials, bodies, JSON responses, health checks."""

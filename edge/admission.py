@@ -1,8 +1,8 @@
-"""How many requests are worked on at once, and what is too much. Knows no noun.
+"""Limits how many requests this process works on at once, and refuses the rest.
 
-A request counts while the server works on it: not while its client sends the body or takes the answer, so that slow
-clients and subscriptions keep nobody out; nor while it waits for a password to be hashed or a mail server to be asked,
-of which only so much is done at once (`resolvers/mail_limits.py`).
+A request counts while the server works on it. It does not count while the client sends the body or reads the response,
+so that slow clients and subscriptions block no one else. Nor does it count while it waits for a password hash or a mail
+server: these have limits of their own (`resolvers/mail_limits.py`).
 """
 
 import time
@@ -34,7 +34,7 @@ log = structlog.get_logger()
 
 
 class Load:
-    """What one application works on, its connections included: they share one processor."""
+    """The number of requests that one application works on, its connections included: they share one processor."""
 
     def __init__(self, faults: Faults, observer: Observer | None = None) -> None:
         self._faults = faults
@@ -45,7 +45,7 @@ class Load:
         self._logged, self._logged_at = 0, 0.0
 
     def is_too_much_for(self, scope: Scope) -> bool:
-        """Whether one more request is too much. Those that ask how the server is are always answered."""
+        """Whether to refuse this request. Health checks and metrics are always answered."""
         return self.is_full and not scope["path"].startswith(ALWAYS_ANSWERED)
 
     @property
@@ -53,11 +53,11 @@ class Load:
         return self.working + self.starting >= MAX_ACTIVE_REQUESTS
 
     def has_started(self) -> None:
-        """One request that was about to be worked on counts itself now."""
+        """Records that a request counted in `starting` now counts itself in `working`."""
         self.starting -= 1
 
     def refusal(self, scope: Scope) -> bytes:
-        """The answer to one request too many, as it goes over the wire."""
+        """Counts the refusal of a request and returns the response in wire format."""
         self.refused += 1
         self._observer.overloaded()
         if time.monotonic() - self._logged_at > LOG_INTERVAL_SECONDS:
@@ -68,14 +68,14 @@ class Load:
 
 
 def _refusal(fault: Fault) -> bytes:
-    """The answer with a place for the request id: to make it anew each time would cost what is to be saved."""
+    """The response with a placeholder for the request id. Cached, because a refusal must cost little."""
     answer = fault(Unavailable(OVERLOADED_MESSAGE), REQUEST_ID_PLACEHOLDER.decode())
     answer.headers["X-Request-Id"] = REQUEST_ID_PLACEHOLDER.decode()
     return raw(answer)
 
 
 class Admission:
-    """ASGI middleware that counts what is worked on."""
+    """ASGI middleware that counts the requests in progress."""
 
     def __init__(self, app: ASGIApp, load: Load) -> None:
         self.app = app
@@ -96,7 +96,7 @@ class Admission:
 
 
 class ActiveRequest:
-    """One request's part in the load: left while its client is waited for, and ended by the start of the answer."""
+    """Counts one request in the load, except while it waits for its client. Ends when the response starts."""
 
     __slots__ = ("_counted", "_ended", "_load", "_receive", "_send")
 
@@ -120,7 +120,7 @@ class ActiveRequest:
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Within, the request waits for slow work, or has it done, where there is a bound of its own."""
+        """Stops counting the request while it waits for, or does, slow work that has its own limit."""
         self.leave()
         try:
             yield

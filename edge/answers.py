@@ -1,4 +1,4 @@
-"""JSON answers, and the headers that every one of them has. Knows no path."""
+"""JSON responses and their common header fields."""
 
 import json
 import re
@@ -23,7 +23,7 @@ _COMMON = tuple((name.lower().encode(), value.encode()) for name, value in COMMO
 
 
 def to_json(value: Any) -> bytes:
-    """The value as JSON; a lone surrogate, which UTF-8 can't hold, is escaped."""
+    """The value as JSON. Escapes lone surrogates, which UTF-8 can't encode."""
     try:
         return orjson.dumps(value)
     except TypeError:
@@ -33,13 +33,13 @@ def to_json(value: Any) -> bytes:
 def to_iso(moment: datetime) -> str:
     """RFC 3339 in UTC with milliseconds, such as 2026-01-31T12:00:00.000Z."""
     utc = moment.astimezone(UTC)
-    # Lists are full of them, and isoformat() takes three times as long.
+    # Lists hold many timestamps, and isoformat() takes three times as long.
     date = (utc.year, utc.month, utc.day, utc.hour, utc.minute, utc.second, utc.microsecond // 1_000)
     return "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ" % date  # noqa: UP031 - format() takes twice as long
 
 
 class JsonAnswer(Response):
-    """An answer that no cache keeps. Its header fields are made here, since Starlette takes longer for them."""
+    """A JSON response that is not cached. Builds its own header fields, because Starlette takes longer."""
 
     background = None
 
@@ -65,21 +65,21 @@ class JsonAnswer(Response):
 
 
 def graphql_error(message: str, code: str, request_id: str) -> dict[str, Any]:
-    """An error in the form that GraphQL clients know, for what never reaches the schema."""
+    """An error in GraphQL's format, for a request that never reaches the schema."""
     return {"message": without_long_names(message), "extensions": {"code": code, "requestId": request_id}}
 
 
 def without_long_names(message: str) -> str:
-    """The message, with no more than the beginning of a name that was sent, such as that of a field: it may be 1 MB."""
+    """The message with long names, such as field names, shortened: a client may send a name of 1 MB."""
     return shortened(_NAME.sub(lambda found: shortened(found[0]), message), MESSAGE_LENGTH)
 
 
 Fault = Callable[[ProductError, str], JsonAnswer]
-"""The answer of one API to a request that could not reach it, from the error and the id of the request."""
+"""Makes the response of one API to a request that fails before it reaches the API: of the error and the request id."""
 
 
 class Faults:
-    """Answers requests that their API could not be asked, in the words of that API: `of_paths`, or else `others`."""
+    """Answers requests that fail before they reach their API, in its format: by path, and in that of `others`."""
 
     def __init__(self, others: Fault, of_paths: Mapping[str, Fault]) -> None:
         self._others = others
@@ -93,25 +93,25 @@ class Faults:
 
 
 def unread(status: HTTPStatus, request_id: str) -> JsonAnswer:
-    """The answer to what is no request, in the words of both APIs. The connection is closed."""
+    """The response to an unreadable request, in the formats of both APIs. It closes the connection."""
     message = f"{status.phrase}."
     body = {"success": False, "error": message, "errors": [graphql_error(message, "BAD_USER_INPUT", request_id)]}
     return JsonAnswer(body, status, {"Connection": "close", "X-Request-Id": request_id})
 
 
 async def http_error(_request: Request, error: Exception) -> Response:
-    """The answer where no route takes the path or the method."""
+    """The response if no route matches the path or the method."""
     assert isinstance(error, HTTPException)
     return JsonAnswer({"success": False, "error": error.detail}, error.status_code, dict(error.headers or {}))
 
 
 def retry_headers(error: ProductError) -> dict[str, str]:
-    """When to come back, where the error knows it."""
+    """The `Retry-After` header field, if the error has a delay."""
     return {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
 
 
 def raw(answer: JsonAnswer) -> bytes:
-    """The answer as it goes over the wire, for where there is no request to answer through ASGI (RFC 9112, 4)."""
+    """The response in wire format (RFC 9112, 4), for requests that are not answered through ASGI."""
     status = HTTPStatus(answer.status_code)
     lines = [b"%b: %b" % header for header in answer.raw_headers]
     head = b"\r\n".join([f"HTTP/1.1 {status.value} {status.phrase}".encode(), *lines])

@@ -1,4 +1,4 @@
-"""Reads the body of a request, up to the limit, and JSON without surprises. Knows no path."""
+"""Reads request bodies up to a size limit, and parses strict JSON."""
 
 import json
 from typing import Any, NoReturn
@@ -15,9 +15,9 @@ JSON_MEDIA_TYPE = "application/json"
 
 
 def require_json(scope: Scope) -> None:
-    """Raises UnsupportedMedia where the body is not said to be JSON in UTF-8.
+    """Raises UnsupportedMedia unless the Content-Type is JSON in UTF-8.
 
-    What a form can send, a page of another site could send without being asked (CSRF).
+    A page of another site can send form media types without a CORS preflight (CSRF).
     """
     content_type = header(scope, b"content-type") or ""
     if content_type == JSON_MEDIA_TYPE:
@@ -29,13 +29,13 @@ def require_json(scope: Scope) -> None:
 
 
 def has_body(scope: Scope) -> bool:
-    """Whether a body follows the head (RFC 9112, 6.3)."""
+    """Whether the request has a body (RFC 9112, 6.3)."""
     length = header(scope, b"content-length")
     return length.strip("0") != "" if length is not None else header(scope, b"transfer-encoding") is not None
 
 
 async def read_body(scope: Scope, receive: Receive) -> bytes:
-    """The body. Raises TooLarge as soon as it is known to be over the limit, and reads no further."""
+    """Returns the body. Raises TooLarge as soon as it exceeds the limit, without reading the rest."""
     length = header(scope, b"content-length")
     if length and length.isdecimal() and int(length[:20]) > MAX_BODY_BYTES:
         raise TooLarge
@@ -53,9 +53,9 @@ async def read_body(scope: Scope, receive: Receive) -> bytes:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """The value that the text spells (RFC 8259). Raises ValueError, which does not repeat the text."""
+    """Parses JSON (RFC 8259). Raises ValueError, whose message does not quote the text."""
     try:
-        # No string is kept. What is refused may be deep, or hold half a surrogate pair, and be JSON all the same.
+        # No string is cached. Deep nesting and lone surrogates fail here, but are valid JSON.
         return from_json(text, allow_inf_nan=False, cache_strings="none")
     except (ValueError, TypeError):
         return _parse_slowly(text)
@@ -63,7 +63,7 @@ def parse_json(text: str | bytes) -> Any:
 
 def _parse_slowly(text: str | bytes) -> Any:
     try:
-        # Left to itself, it would take UTF-16 and UTF-32 too.
+        # json.loads would also accept bytes in UTF-16 and UTF-32.
         return json.loads(text if isinstance(text, str) else text.decode("utf-8-sig"), parse_constant=_refuse)
     except (ValueError, RecursionError):
         raise ValueError("the text is not JSON") from None

@@ -1,4 +1,4 @@
-"""Who sends a request: its credentials, from HTTP headers or a WebSocket's connection parameters, and its address."""
+"""Identifies the caller of a request: credentials from HTTP headers or WebSocket connection parameters, and address."""
 
 import math
 from collections.abc import Mapping
@@ -15,20 +15,20 @@ from resolvers.access import Authenticator, Credentials
 from resolvers.context import Context, FindCaller, no_caller
 
 REFUSED = "email_inbox.refused"
-"""Where in a scope there is what keeps the request from being answered, if something was found on its way."""
-_NAMES = frozenset({b"x-user-id", b"x-auth-token", b"authorization"})
+"""Key in the scope of the error that a middleware found, if any. The API answers with it."""
+_HEADER_NAMES = frozenset({b"x-user-id", b"x-auth-token", b"authorization"})
 _AUTHENTICATE = "email_inbox.authenticate"
 
 
 def credentials_of(values: Mapping[str, Any]) -> Credentials | None:
-    """`X-User-Id` with `X-Auth-Token`, or `Authorization: Bearer` (RFC 6750); None where nothing of them is there.
+    """`X-User-Id` with `X-Auth-Token`, or `Authorization: Bearer` (RFC 6750); None if there are none.
 
-    Raises Unauthenticated where they are not whole.
+    Raises Unauthenticated if they are incomplete.
     """
-    return _credentials({name.lower(): value for name, value in values.items() if isinstance(value, str)})
+    return _parse_credentials({name.lower(): value for name, value in values.items() if isinstance(value, str)})
 
 
-def _credentials(values: Mapping[str, str]) -> Credentials | None:
+def _parse_credentials(values: Mapping[str, str]) -> Credentials | None:
     user_id, token = values.get("x-user-id"), values.get("x-auth-token")
     if user_id and token:
         return Credentials(Secret(token), user_id)
@@ -43,31 +43,31 @@ def _credentials(values: Mapping[str, str]) -> Credentials | None:
     return None
 
 
-def _sent_with(scope: Scope) -> Credentials | None:
-    """The credentials in the headers, the names of which ASGI gives in lower case. Raises Unauthenticated."""
-    sent = {str(name, "latin-1"): str(value, "latin-1") for name, value in scope["headers"] if name in _NAMES}
-    return _credentials(sent)
+def _header_credentials(scope: Scope) -> Credentials | None:
+    """The credentials in the headers, whose names ASGI gives in lower case. Raises Unauthenticated."""
+    sent = {str(name, "latin-1"): str(value, "latin-1") for name, value in scope["headers"] if name in _HEADER_NAMES}
+    return _parse_credentials(sent)
 
 
 def authenticate_of(scope: Scope) -> FindCaller:
-    """Asks who sends the request: when somebody wants to know, and then once."""
-    found: FindCaller | None = scope.get(_AUTHENTICATE)
-    if found is None:
-        found = scope[_AUTHENTICATE] = _find_caller(scope)
-    return found
+    """Returns the function that finds the caller of the request: on its first call, and only once."""
+    find_caller: FindCaller | None = scope.get(_AUTHENTICATE)
+    if find_caller is None:
+        find_caller = scope[_AUTHENTICATE] = _find_caller(scope)
+    return find_caller
 
 
 def _find_caller(scope: Scope, seconds: float = math.inf) -> FindCaller:
     authenticator: Authenticator = scope["app"].state.authenticator
     try:
-        sent = _sent_with(scope)
+        sent = _header_credentials(scope)
     except Unauthenticated as error:
         return _refuse_caller(error)
     return authenticator.cached_caller(sent, address_of(scope), seconds)
 
 
 def _refuse_caller(error: Unauthenticated) -> FindCaller:
-    """Tells what is wrong with the credentials to who needs them: what is public is answered all the same."""
+    """Defers the error until an operation needs the caller, so that public operations still succeed."""
 
     async def refuse() -> NoReturn:
         raise error
@@ -76,7 +76,7 @@ def _refuse_caller(error: Unauthenticated) -> FindCaller:
 
 
 def context_of(scope: Scope, api: str, authenticate: FindCaller | None = None) -> Context:
-    """The context of a request that came this way. Raises what keeps it from being answered."""
+    """The context of a request. Raises the error that a middleware recorded under `REFUSED`."""
     if refused := scope.get(REFUSED):
         raise refused
     world: Context = scope["app"].state.context
@@ -91,16 +91,16 @@ def context_of(scope: Scope, api: str, authenticate: FindCaller | None = None) -
 
 
 def lasting_context_of(scope: Scope, api: str) -> Context:
-    """The same, for what may last: who the caller is, is asked each time that somebody wants to know."""
+    """The context of a long-lived request: finds the caller anew each time it is needed."""
     return context_of(scope, api, _find_caller(scope, seconds=0))
 
 
 def context_of_connection(scope: Scope, api: str) -> Context:
-    """The context of a connection that has not said yet who it is."""
+    """The context of a WebSocket connection before its client has sent credentials."""
     return context_of(scope, api, no_caller)
 
 
 def address_of(scope: Scope) -> str:
-    """The client's; empty where it has none."""
+    """The address of the client; empty if it has none."""
     client = scope.get("client")
     return client[0] if client else ""

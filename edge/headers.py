@@ -1,11 +1,11 @@
-"""Header fields of a request, read where they lie: to make a mapping of them all takes longer. Knows no field."""
+"""Looks up request header fields directly in the ASGI scope, because building a mapping takes longer."""
 
 from starlette.types import Scope
 
 
 def header(scope: Scope, name: bytes) -> str | None:
-    """The first field with this name, which is given in lower case; None where there is none."""
-    for found, value in scope["headers"]:
-        if found == name:
+    """The first field with this lower-case name; None if there is none."""
+    for field, value in scope["headers"]:
+        if field == name:
             return str(value, "latin-1")
     return None

@@ -1,4 +1,4 @@
-"""Whether the process lives and whether it can do its work. Knows no noun."""
+"""Health checks: liveness of the process, and readiness of its database."""
 
 import asyncio
 import time
@@ -15,12 +15,12 @@ PROBE_INTERVAL_SECONDS = 1.0
 
 
 async def live(_request: Request) -> Response:
-    """200 while the event loop turns."""
+    """Returns 200 as long as the event loop runs."""
     return JsonAnswer({"status": "live"})
 
 
 async def ready(request: Request) -> Response:
-    """200 where the database can be read and written, 503 otherwise."""
+    """Returns 200 if the database can be read and written, 503 otherwise."""
     error = await request.app.state.readiness.fault()
     if error:
         return JsonAnswer({"status": "not ready", "reason": str(error)}, error.status, retry_headers(error))
@@ -28,21 +28,21 @@ async def ready(request: Request) -> Response:
 
 
 class Readiness:
-    """What the last probe found, for a second: each is a write, and anybody may ask."""
+    """Caches the result of the last probe for a second: each probe writes, and the endpoint is public."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._turn = asyncio.Lock()
-        self._found: ProductError | None = None
-        self._until = 0.0
+        self._lock = asyncio.Lock()
+        self._fault: ProductError | None = None
+        self._expires_at = 0.0
 
     async def fault(self) -> ProductError | None:
-        """What keeps the server from its work; None where nothing does."""
-        async with self._turn:
-            if time.monotonic() >= self._until:
-                self._found = await self._probe()
-                self._until = time.monotonic() + PROBE_INTERVAL_SECONDS
-            return self._found
+        """The reason why the server is not ready; None if it is."""
+        async with self._lock:
+            if time.monotonic() >= self._expires_at:
+                self._fault = await self._probe()
+                self._expires_at = time.monotonic() + PROBE_INTERVAL_SECONDS
+            return self._fault
 
     async def _probe(self) -> ProductError | None:
         try:

@@ -1,4 +1,4 @@
-"""The page at `/`: where to go from here, for people and for programs. Knows no noun."""
+"""The page at `/`: links to the APIs and the documentation, as HTML or JSON."""
 
 import base64
 import hashlib
@@ -35,7 +35,7 @@ _HEADERS = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A path of this server. `name` is for programs, `title` for people."""
+    """A link to a path of this server. JSON shows `name`, HTML shows `title`."""
 
     name: str
     title: str
@@ -43,7 +43,7 @@ class Link:
 
 
 class Home:
-    """Answers with links: a page where a browser asks, JSON otherwise."""
+    """Answers with links: HTML for a browser, JSON otherwise."""
 
     def __init__(self, links: Sequence[Link]) -> None:
         paths = {link.name: link.path for link in links}
@@ -57,7 +57,7 @@ class Home:
 
 
 class Documentation(StaticFiles):
-    """The pages of documentation as they are written, which browsers show as text."""
+    """Serves the documentation in Markdown, as plain text, which browsers display."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(directory=folder)

@@ -1,4 +1,4 @@
-"""What every request passes on its way to a route, and in which order. Knows no route and no setting."""
+"""The middleware that every request passes before it reaches a route, and its order."""
 
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network
@@ -37,9 +37,9 @@ class TrustSettings(Protocol):
 def wrap(
     router: Router, metrics: Metrics, faults: Faults, load: Load, rate: Rate | None, trust: TrustSettings
 ) -> ASGIApp:
-    """The router within its layers, from the inside out.
+    """Wraps the router in its middleware, from the inside out.
 
-    Starlette's own outermost layer is left out: it would do again what `Requests` does.
+    Omits Starlette's outermost middleware, because `Requests` does the same.
     """
     app: ASGIApp = StaticRoutes(ExceptionMiddleware(router, {HTTPException: http_error}), router.routes)
     if rate:

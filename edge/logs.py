@@ -1,6 +1,6 @@
-"""How the server logs: structlog, to stderr, as JSON or for a person at a terminal. Knows no event.
+"""Configures logging: structlog to stderr, as JSON or as text for a terminal.
 
-What is bound to a context by `structlog.contextvars`, such as the id of a request, stands in every line of it.
+Each line holds what `structlog.contextvars` binds, such as the id of the request.
 """
 
 import json
@@ -19,7 +19,7 @@ _PLAIN = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 
 
 def configure(level: str, *more: Processor, as_json: bool) -> None:
-    """Sends this server's log, and uvicorn's warnings, to stderr. `more` adds to each line."""
+    """Sends this server's log and uvicorn's warnings to stderr. `more` are processors that add fields to each line."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -40,15 +40,15 @@ def configure(level: str, *more: Processor, as_json: bool) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
-    # Libraries say at DEBUG what they send and receive, which holds passwords and tokens.
+    # At DEBUG, libraries log what they send and receive, passwords and tokens included.
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
 
 
 def _as_json(event: Any, default: Callable[[Any], Any]) -> str:
-    """The line in ASCII alone, so that no control character in it reaches a terminal."""
+    """The line as ASCII, so that no control character reaches a terminal."""
     try:
         line = orjson.dumps(event, default, _PLAIN)
-    except TypeError:  # not every text, and not every number, is taken by orjson
+    except TypeError:  # orjson does not accept lone surrogates or large integers
         return json.dumps(event, default=default)
     return line.decode("ascii") if line.isascii() else json.dumps(event, default=default)
 
@@ -58,9 +58,9 @@ def _as_bytes(_logger: Any, _method: str, line: Any) -> bytes:
 
 
 def _without_values(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """An exception by its type and place: its message, and the variables that it went through, may hold secrets.
+    """Replaces an exception by its type and location: its message and its variables may hold secrets.
 
-    The first line alone, because asyncio writes the exception and its task into the next ones.
+    Keeps the first line of the event only, because asyncio puts the exception and its task into the next ones.
     """
     _, error, _ = event.pop("exc_info", None) or (None, None, None)
     event["event"] = str(event["event"]).partition("\n")[0]

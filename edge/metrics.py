@@ -1,6 +1,6 @@
-"""What Prometheus is told: one registry an application, and the page that is scraped. Knows no noun.
+"""Prometheus metrics: one registry per application, and the endpoint that Prometheus scrapes.
 
-Every label has few values, all of them from the code: names of routes, resolvers, codes; never what somebody sent.
+Label values come from the code only (names of routes and resolvers, codes), never from a client, so that there are few.
 """
 
 import asyncio
@@ -46,16 +46,16 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 def method_of(scope: Scope) -> str:
-    """The method, where it is a known one: a client may send any word."""
+    """The method if it is a known one, otherwise `OTHER`: a client may send any word."""
     method: str = scope["method"]
     return method if method in METHODS else OTHER
 
 
 def route_of(scope: Scope) -> str:
-    """The template of the route that took the request, such as `/api/v1/email-inbox/{id}`."""
+    """The path template of the route that matched the request, such as `/api/v1/email-inbox/{id}`."""
     route = scope.get("route")
     if isinstance(route, Mount):
-        return route.path  # nothing in it took the request, or it is a folder of files
+        return route.path  # no route in it matched, or it serves static files
     if not isinstance(route, Route):
         return OTHER
     root = scope.get("root_path", "")
@@ -63,7 +63,7 @@ def route_of(scope: Scope) -> str:
 
 
 def outcome_of(error: BaseException) -> str:
-    """What came of an operation that raised this."""
+    """The outcome label of an operation that raised this error."""
     if isinstance(error, Refused):
         return "user_error"
     if isinstance(error, asyncio.CancelledError):
@@ -73,15 +73,15 @@ def outcome_of(error: BaseException) -> str:
 
 @contextmanager
 def shared_folder() -> Iterator[Path]:
-    """A folder for processes that count together: in memory where that can be had, so that no full disk harms them."""
-    memory = "/dev/shm"  # noqa: S108 - only the folder within is used, which is nobody else's
+    """A folder in which worker processes share metrics: in memory if possible, so that a full disk does no harm."""
+    memory = "/dev/shm"  # noqa: S108 - only the private folder within is used
     within = memory if os.access(memory, os.W_OK | os.X_OK) else None
     with tempfile.TemporaryDirectory(prefix="email-inbox-metrics-", dir=within, ignore_cleanup_errors=True) as folder:
         yield Path(folder)
 
 
 def forget_all_but(pids: set[int | None], folder: Path) -> None:
-    """What other processes had open or under way is over. What they counted stays."""
+    """Drops the gauges of processes that have ended, such as open WebSockets. Keeps their counters."""
     for path in folder.glob("gauge_live*.db"):
         if int(_pid_of(path)) not in pids:
             path.unlink(missing_ok=True)
@@ -95,7 +95,7 @@ Child = TypeVar("Child", bound=MetricWrapperBase)
 
 
 class _Labelled(dict[tuple[str | int, ...], Child]):
-    """The series of a metric by the values of its labels, which prometheus_client would look up more slowly."""
+    """Caches the series of a metric by label values, because prometheus_client looks them up more slowly."""
 
     def __init__(self, metric: Child) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class _Labelled(dict[tuple[str | int, ...], Child]):
 
 
 class Metrics(Observer):
-    """Counts in this process. With a `folder`, all processes that share it count there, and each answers for all."""
+    """The metrics of this process. With a `folder`, those of all processes that share it, and each can be scraped."""
 
     def __init__(self, version: str, folder: Path | None = None) -> None:
         self.registry = registry = CollectorRegistry()
@@ -142,7 +142,9 @@ class Metrics(Observer):
         self._waits = histogram("database_write_wait_seconds", "Time a unit waited before it ran.")
         self._writes = histogram("database_write_seconds", "Duration of a unit, commit included.")
         self._retries = counter("database_write_retries", "Units that were run again after a conflict.")
-        self._aside = counter("database_slow_reads", "Reads that were broken off and run again beside the event loop.")
+        self._slow_reads = counter(
+            "database_slow_reads", "Reads that were broken off and run again beside the event loop."
+        )
         self._unavailable = counter(
             "database_unavailable", "Reads and writes that failed because the database was unavailable."
         )
@@ -152,15 +154,15 @@ class Metrics(Observer):
             "websocket_refusals", "WebSockets refused because too many were open without credentials."
         )
         self._dropped = counter("subscribers_dropped", "Subscriptions ended because they were read too slowly.")
-        self._handed_out = counter("events", "Changes sent to subscribers.")
+        self._delivered = counter("events", "Changes sent to subscribers.")
         self._refused = _Labelled(counter("credentials_refused", "Wrong logins and tokens.", "kind"))
         self._throttled = _Labelled(
             counter("throttled", "Logins and wrong tokens turned away after too many failures.", "kind")
         )
-        self._begin_at_nought()
+        self._initialize_series()
 
-    def _begin_at_nought(self) -> None:
-        """A series that begins with its first event hides that event from `rate`."""
+    def _initialize_series(self) -> None:
+        """Creates the series at 0, because PromQL's `rate` misses an event that creates its series."""
         for state in get_args(UnitState):
             self._units[state,].set(0)
         for kind in get_args(CredentialKind):
@@ -170,11 +172,11 @@ class Metrics(Observer):
     # ---------------------------------------------------------------------------------------------------- requests
 
     def serving(self, scope: Scope) -> AbstractContextManager[None]:
-        """A request or a WebSocket is under way."""
+        """Tracks an open WebSocket. Requests are counted in `answered`."""
         return _NOTHING if scope["type"] == "http" else self._websockets.track_inprogress()
 
     def answered(self, scope: Scope, status: int, seconds: float) -> None:
-        """The answer begins. How long the rest takes is up to the client, and for a stream of events to nobody."""
+        """Counts a response when it starts, because the rest depends on the client or on the events streamed."""
         route, method = route_of(scope), method_of(scope)
         self._requests[route, method, status].inc()
         self._latency[route, method].observe(seconds)
@@ -201,7 +203,7 @@ class Metrics(Observer):
         self._retries.inc()
 
     def slow_read(self) -> None:
-        self._aside.inc()
+        self._slow_reads.inc()
 
     def unavailable(self) -> None:
         self._unavailable.inc()
@@ -219,7 +221,7 @@ class Metrics(Observer):
         self._dropped.inc()
 
     def delivered(self) -> None:
-        self._handed_out.inc()
+        self._delivered.inc()
 
     def credentials_refused(self, kind: CredentialKind) -> None:
         self._refused[kind,].inc()
@@ -230,10 +232,10 @@ class Metrics(Observer):
     # ------------------------------------------------------------------------------------------------------ scraping
 
     async def close(self) -> None:
-        """The server stops: what is still to be told is told now."""
+        """Does nothing: metrics are pulled. Subclasses send what is left when the server stops."""
 
     def page(self, token: Secret | None) -> Callable[[Request], Awaitable[Response]]:
-        """The endpoint that is scraped: by anybody, or by who sends the token as a Bearer token (RFC 6750)."""
+        """The endpoint to scrape. With a `token`, it requires that as a Bearer token (RFC 6750)."""
         expected = None if token is None else f"Bearer {token.reveal()}".encode()
 
         async def scrape(request: Request) -> Response:
@@ -252,7 +254,7 @@ class Metrics(Observer):
 
 
 class _Resolving:
-    """Counts one operation. A class, since a generator takes several times as long."""
+    """Counts one operation. A class, because a generator takes several times as long."""
 
     __slots__ = ("_api", "_began", "_metrics", "_name")
 
@@ -276,16 +278,16 @@ class _Build(Collector):
 
 
 class _Processes(Collector):
-    """What the kernel says of each process that counts in the folder, told apart by its id."""
+    """The kernel's statistics of each process that shares the folder, labelled by process id."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def collect(self) -> Iterable[Metric]:
-        found: dict[str, Metric] = {}
+        metrics: dict[str, Metric] = {}
         for pid in sorted(map(_pid_of, self._folder.glob("gauge_live*.db"))):
             for metric in ProcessCollector(pid=lambda pid=pid: pid, registry=None).collect():  # type: ignore[misc]
-                whole = found.setdefault(metric.name, Metric(metric.name, metric.documentation, metric.type))
+                merged = metrics.setdefault(metric.name, Metric(metric.name, metric.documentation, metric.type))
                 for sample in metric.samples:
-                    whole.add_sample(sample.name, {**sample.labels, "pid": pid}, sample.value)
-        return found.values()
+                    merged.add_sample(sample.name, {**sample.labels, "pid": pid}, sample.value)
+        return metrics.values()

@@ -1,4 +1,4 @@
-"""Origins and public URLs, as operators write them and browsers send them (RFC 6454). Knows no request."""
+"""Parses and formats web origins (RFC 6454), as operators configure and browsers send them."""
 
 import re
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _ORIGIN = re.compile(r"(https?)://(\[[0-9A-Fa-f:.]{2,45}\]|[^\s/?#@:\[\]\\]{1,25
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Scheme, host and port. Prints itself as browsers send it: in lower case, without the port of the scheme."""
+    """Scheme, host and port. `str` gives the form that browsers send: lower case, without a default port."""
 
     scheme: str
     host: str
@@ -21,13 +21,13 @@ class Origin:
 
     @classmethod
     def parse(cls, text: str) -> "Origin":
-        """Raises ValueError, whose text goes on after the name of what is wrong, and does not repeat `text`."""
-        found = _ORIGIN.fullmatch(text)
-        if not found:
+        """Raises ValueError, whose message continues the name of the setting and does not quote `text`."""
+        match = _ORIGIN.fullmatch(text)
+        if not match:
             raise ValueError(
                 "must be a scheme and a host, such as https://app.example.org, without a path or trailing slash"
             )
-        scheme, host, port = found[1].lower(), found[2].lower().strip("[]"), int(found[3]) if found[3] else None
+        scheme, host, port = match[1].lower(), match[2].lower().strip("[]"), int(match[3]) if match[3] else None
         if port == DEFAULT_PORTS[scheme]:
             raise ValueError(f"must not contain the default port {port} of {scheme}")
         if port is not None and not 0 < port <= 65_535:
@@ -40,7 +40,7 @@ class Origin:
 
 
 def _ascii(host: str) -> str:
-    """The host as browsers send it (UTS 46)."""
+    """The host in the ASCII form that browsers send (UTS 46)."""
     try:
         return host if host.isascii() else idna.encode(host, uts46=True).decode("ascii")
     except UnicodeError:

@@ -1,6 +1,6 @@
-"""How often one caller may ask, where the operator set a limit: by user, and by address for whoever is none.
+"""Rate limiting, if the operator configures it: by user, or by network for anonymous requests.
 
-The counts live in this process. Knows no path but those that are never counted.
+Each process keeps counts of its own.
 """
 
 import time
@@ -18,20 +18,20 @@ from resolvers.context import Context
 from resolvers.windows import network_of
 
 RATELIMIT_FIELDS = ("Limit", "Remaining", "Reset", "Policy")
-"""What follows `RateLimit-` in the names of the header fields."""
+"""The names of the header fields, without the prefix `RateLimit-`."""
 
 Headers = list[tuple[bytes, bytes]]
 
 
 class Rate:
-    """A limit such as 600 a minute, in a sliding window."""
+    """A limit, such as 600 per minute, over a sliding window."""
 
     def __init__(self, limit: RateLimitItem) -> None:
         self._limit = limit
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
 
     async def count(self, context: Context) -> Headers:
-        """Counts one request of this caller, and tells how many are left. Raises RateLimited."""
+        """Counts one request of the caller, and returns the header fields. Raises RateLimited."""
         key = await _caller_of(context)
         admitted = await self._limiter.hit(self._limit, *key)
         stats = await self._limiter.get_window_stats(self._limit, *key)
@@ -41,7 +41,7 @@ class Rate:
         return self.headers(stats.remaining, seconds)
 
     def headers(self, remaining: int, seconds: int) -> Headers:
-        """The fields of draft-ietf-httpapi-ratelimit-headers, as they were up to its version 7."""
+        """The header fields of draft-ietf-httpapi-ratelimit-headers, in the form up to its version 7."""
         limit, window = self._limit.amount, self._limit.get_expiry()
         values = (limit, remaining, seconds, f"{limit};w={window}")
         return [
@@ -51,7 +51,7 @@ class Rate:
 
 
 class Rates:
-    """ASGI middleware. Who asks too often is told so by the API that was asked, in its own words: see `context_of`."""
+    """ASGI middleware that counts requests. Over the limit, the API itself reports the error: see `context_of`."""
 
     def __init__(self, app: ASGIApp, rate: Rate) -> None:
         self.app = app
@@ -78,6 +78,6 @@ class Rates:
 async def _caller_of(context: Context) -> tuple[str, str]:
     try:
         caller = await context.authenticate()
-    except ProductError:  # who asks with bad credentials, is told so later
+    except ProductError:  # the API reports bad credentials later
         caller = None
     return ("user", caller.user.id) if caller else ("address", network_of(context.address))

@@ -1,6 +1,6 @@
-"""What every request passes: a request id, a line in the log, the metrics, and the masking of what nobody foresaw.
+"""The outermost middleware: request ids, the access log, metrics, and the masking of unexpected errors.
 
-Knows no path and logs no header, no body and no query string, because they hold secrets.
+Logs no header, no body and no query string, because they hold secrets.
 """
 
 import asyncio
@@ -21,16 +21,16 @@ from models.errors import Unavailable, Unforeseen, shortened, where
 from models.fields import random_id
 
 REQUEST_ID_HEADER = b"x-request-id"
-_GIVEN = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_VALID_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 MAX_LOGGED_PATH = 200
-"""Characters of a path in the log: no path of this server has as many."""
+"""Characters of a path in the log. Every path of this server is shorter."""
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9._/-]*")
 
 log = structlog.get_logger()
 
 
 class Requests:
-    """ASGI middleware, outside everything else. The id of a request is in `scope["request_id"]`."""
+    """ASGI middleware. Stores the request id in `scope["request_id"]`."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, faults: Faults) -> None:
         self.app = app
@@ -63,7 +63,7 @@ class Requests:
         try:
             await self.app(scope, receive, send_with_id)
         except asyncio.CancelledError:
-            # The server stops, and the time that it leaves to requests under way is over.
+            # The server is stopping, and the grace period for requests in progress is over.
             log.warning("request cut short")
             if status:
                 raise
@@ -73,7 +73,7 @@ class Requests:
         except ClientDisconnect:
             log.info("client gone")
         except Exception as error:
-            # Not raised again: uvicorn would log its message, which may hold what was sent.
+            # Not raised again: uvicorn would log its message, which may quote the request.
             log.error("request failed", error=type(error).__name__, where=where(error))
             if not status:
                 await self._faults(scope, Unforeseen())(scope, receive, send_with_id)
@@ -95,10 +95,10 @@ class Requests:
 
 def _request_id(scope: Scope) -> str:
     given = dict(scope["headers"]).get(REQUEST_ID_HEADER, b"")
-    return given.decode() if _GIVEN.fullmatch(given) else random_id()
+    return given.decode() if _VALID_ID.fullmatch(given) else random_id()
 
 
 def _path(scope: Scope) -> str:
-    """The path without the line breaks and control characters that would forge a log, and no endless one."""
+    """The path, shortened and quoted, so that line breaks and control characters can't forge log lines."""
     path = shortened(scope["path"], MAX_LOGGED_PATH)
     return path if _PLAIN_PATH.fullmatch(path) else quote(path, errors="replace")

@@ -1,7 +1,7 @@
-"""Refuses what pages of other sites send: a foreign Host (DNS rebinding), a foreign Origin on a change. Knows no noun.
+"""Refuses requests from pages of other sites: a foreign Host (DNS rebinding), or a foreign Origin on a change.
 
-A client that is no browser sends no Origin, and the Host that it was given. Health checks are answered whatever Host
-they name: they tell nothing, and load balancers ask by address.
+A client other than a browser sends no Origin, and the Host from its URL. Health checks accept any Host: they disclose
+nothing, and load balancers connect by IP address.
 """
 
 import re
@@ -17,7 +17,7 @@ from models.errors import BadRequest, Forbidden, Misdirected, ProductError
 
 HEALTH = "/health/"
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-"""Methods that change nothing (RFC 9110, 9.2.1). What they answer, the browser keeps from a page of another origin."""
+"""Methods that change nothing (RFC 9110, 9.2.1). Browsers hide their responses from pages of other origins."""
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 MAX_HOST_BYTES = 300
 CACHED_HOSTS = 256
@@ -25,7 +25,7 @@ _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9_-]+(?:\.[A-Za-z0-9
 
 
 class SameOrigin:
-    """ASGI middleware. `hosts` are the names that the server goes by; None: every name is taken."""
+    """ASGI middleware that checks Host and Origin. `hosts` are the server's names; None accepts every Host."""
 
     def __init__(
         self, app: ASGIApp, hosts: Collection[str] | None, origins: Collection[Origin], faults: Faults
@@ -71,15 +71,15 @@ class SameOrigin:
         return len(host) <= MAX_HOST_BYTES and self._is_own(host, str(server[0]) if server else "")
 
     def _judge(self, host: bytes, address: str) -> bool:
-        """Whether the Host names this server, by a name that it goes by or by the `address` that was connected to."""
-        found = _HOST.fullmatch(host.decode("latin-1"))
-        if not found:
+        """Whether the Host is one of the server's names, or the `address` that the client connected to."""
+        match = _HOST.fullmatch(host.decode("latin-1"))
+        if not match:
             return False
-        name = (found[1] or found[2]).lower()
+        name = (match[1] or match[2]).lower()
         return name in (self._hosts or ()) or (name == address.lower() and is_address(name))
 
     def _is_trusted(self, origins: list[bytes], host: bytes) -> bool:
-        """Whether a page of this origin may change something: one of the server's own, or one that was allowed."""
+        """Whether a page of this origin may make changes: the server's own origin, or one that the operator allows."""
         sent = origins[0].decode("latin-1").lower()
         scheme, _, place = sent.partition("://")
         own = scheme in ("http", "https") and place == host.decode("latin-1").lower()
@@ -87,9 +87,9 @@ class SameOrigin:
 
 
 def own_hosts(listens_on: str, public_host: str | None, more: Collection[str]) -> list[str] | None:
-    """The names of a server beside those of loopback; None where every Host is taken.
+    """The server's names besides those of loopback; None to accept every Host.
 
-    A server that others reach knows its names only where they are set: by the host of its public URL, or by `more`.
+    A server that listens beyond loopback knows only configured names: the host of its public URL, and `more`.
     """
     named = [name for name in (public_host, *more) if name]
     if "*" in more or not (named or _is_loopback(listens_on)):
@@ -102,7 +102,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def is_address(text: str) -> bool:
-    """Whether it is an IP address, without brackets."""
+    """Whether the text is an IP address, without brackets."""
     try:
         ip_address(text)
     except ValueError:

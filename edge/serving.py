@@ -1,11 +1,12 @@
-"""Serving: sockets, signals, worker processes, the garbage collector. Knows no setting and no route."""
+"""Runs the application under uvicorn: sockets, signals, worker processes, garbage collector."""
 
 import gc
 import os
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import uvicorn
@@ -18,28 +19,30 @@ from edge.websocket import SocketProtocol
 from models.errors import StartError
 
 GRACE_SECONDS = 7
-"""How long requests under way may take after SIGTERM; what comes after that takes two seconds at most."""
+"""Time for requests in progress to end after SIGTERM. The rest of the shutdown takes two seconds at most."""
 BACKLOG_CONNECTIONS = 2_048
 ACCEPTS_PER_TURN = 16
-"""Connections that are accepted in one turn of the event loop."""
+"""Connections accepted in one iteration of the event loop."""
 GARBAGE_THRESHOLD_OBJECTS = 10_000
-"""Objects that are made before the garbage collector looks through the young ones."""
-UVICORN: dict[str, Any] = {
-    "lifespan": "on",
-    "log_config": None,
-    "access_log": False,
-    "server_header": False,
-    "proxy_headers": False,
-    "http": HttpProtocol,
-    "ws": SocketProtocol,
-}
-"""The options of uvicorn, in one process and in several."""
+"""Allocations before the garbage collector scans the young generation."""
+UVICORN_OPTIONS: Mapping[str, Any] = MappingProxyType(
+    {
+        "lifespan": "on",
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        "proxy_headers": False,
+        "http": HttpProtocol,
+        "ws": SocketProtocol,
+    }
+)
+"""The options of uvicorn, with one process or several."""
 
 
 def bind_sockets(host: str, port: int) -> list[socket.socket]:
-    """The socket many times over: of each, uvloop accepts one connection in a turn of its loop.
+    """Returns the listening socket and duplicates of it: per iteration, uvloop accepts one connection from each.
 
-    With but one, the last of 64 clients that come at once is answered after others were answered dozens of times.
+    With a single one, the last of 64 simultaneous clients waits while others are answered dozens of times.
     Raises StartError.
     """
     listening = _bind(host, port)
@@ -59,19 +62,19 @@ def _bind(host: str, port: int) -> socket.socket:
 
 
 def exit_on_signals() -> None:
-    """Ends the process at once at SIGTERM and SIGINT, with status 0.
+    """Makes SIGTERM and SIGINT end the process at once, with status 0.
 
-    No step of a start leaves anything half done, so that it may be left at any moment, as by kill. While uvicorn
-    serves, the signals are its own; it raises them once more when all is done, and that is no failure.
+    Each step of the start is atomic, so that it may be interrupted at any moment. While uvicorn serves, it handles the
+    signals; it raises them again after its shutdown, which must not count as a failure.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(0))
 
 
 def tune_garbage_collector() -> None:
-    """What is there by now stays: looked through again and again, it would stop the event loop for some 100 ms.
+    """Freezes the existing objects, because each full scan of them would block the event loop for some 100 ms.
 
-    Requests leave next to no cycles behind. Looking for some after every 700 objects took 4 % of a create.
+    Requests create almost no cycles. A scan after every 700 allocations took 4 % of the time of a create.
     """
     gc.freeze()
     gc.set_threshold(GARBAGE_THRESHOLD_OBJECTS)
@@ -79,23 +82,23 @@ def tune_garbage_collector() -> None:
 
 
 def serve_here(app: ASGIApp, sockets: list[socket.socket]) -> None:
-    """Serves in this process until SIGTERM or SIGINT, then answers what is under way."""
+    """Serves in this process until SIGTERM or SIGINT, then finishes the requests in progress."""
     tune_garbage_collector()
     uvicorn.Server(_config(app)).run(sockets=sockets)
 
 
 def serve_by_workers(factory: str, workers: int, sockets: list[socket.socket], metrics_folder: Path) -> None:
-    """The same in several processes. `factory`: the function that makes the application, as `module:name`."""
+    """Serves in several processes. `factory`: the function that makes the application, as `module:name`."""
     tune_garbage_collector()
     Workers(_config(factory, factory=True, workers=workers), sockets, metrics_folder).run()
 
 
 def _config(app: Any, **options: Any) -> uvicorn.Config:
-    return uvicorn.Config(app, timeout_graceful_shutdown=GRACE_SECONDS, **options, **UVICORN)
+    return uvicorn.Config(app, timeout_graceful_shutdown=GRACE_SECONDS, **options, **UVICORN_OPTIONS)
 
 
 class Workers(Multiprocess):
-    """Several server processes on one socket, which is closed at once when they are to stop."""
+    """Worker processes on one socket. Closes the socket as soon as they are told to stop."""
 
     def __init__(self, config: uvicorn.Config, sockets: Sequence[socket.socket], metrics_folder: Path) -> None:
         super().__init__(config, sockets=list(sockets))

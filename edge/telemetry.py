@@ -1,4 +1,4 @@
-"""What counts, and what traces where that is wanted. Knows no variable of the environment."""
+"""Sets up metrics, and traces if they are enabled."""
 
 from pathlib import Path
 from types import ModuleType
@@ -13,9 +13,9 @@ log = structlog.get_logger()
 
 
 def make_metrics(folder: Path | None, *, traced: bool) -> Metrics:
-    """Counts, and sends traces too where they are wanted and OpenTelemetry is installed.
+    """Returns the metrics, which also send traces if `traced` and if OpenTelemetry is installed.
 
-    `folder`: where several processes count together.
+    `folder`: where worker processes share metrics.
     """
     if not traced:
         return Metrics(VERSION, folder)
@@ -27,13 +27,13 @@ def make_metrics(folder: Path | None, *, traced: bool) -> Metrics:
 
 
 def log_processors(*, traced: bool) -> list[Processor]:
-    """What adds the trace to each line of the log."""
+    """The log processors that add the trace id to each line."""
     tracing = _tracing() if traced else None
     return [tracing.with_trace_id] if tracing else []
 
 
 def _tracing() -> ModuleType | None:
-    """`edge.tracing`, where the extra is installed."""
+    """`edge.tracing`, if the extra is installed."""
     try:
         from edge import tracing
     except ImportError:

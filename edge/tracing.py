@@ -1,7 +1,7 @@
-"""Traces over OpenTelemetry: spans of requests, operations, resolvers and statements. Imported only where it is wanted.
+"""OpenTelemetry traces: spans of requests, operations, resolvers and SQL statements. Imported only if enabled.
 
-A span says what ran and how it ended. It holds no header, no path that was asked for, no document, no argument, no
-parameter of a statement and no text of an error, because secrets travel in all of them.
+A span records what ran and its outcome. It holds no header, no requested path, no document, no argument, no statement
+parameter and no error message, because any of them may contain secrets.
 """
 
 import asyncio
@@ -36,13 +36,13 @@ log = structlog.get_logger()
 
 
 def with_trace_id(_logger: Any, _method: str, event: Any) -> Any:
-    """Every line of the log that is written within a trace names it."""
+    """Adds the trace id to log lines written within a trace."""
     current = trace.get_current_span().get_span_context()
     return {**event, "trace_id": trace.format_trace_id(current.trace_id)} if current.is_valid else event
 
 
 class Traces(Metrics):
-    """Counts as ever, and traces. The OTEL_… variables say how much, and where to."""
+    """Metrics that also send traces. The OTEL_… variables configure sampling and the receiver."""
 
     follows_statements = True
 
@@ -53,11 +53,11 @@ class Traces(Metrics):
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(processor or BatchSpanProcessor(QuietExporter(OTLPSpanExporter())))
         self._tracer = self._provider.get_tracer(INSTRUMENTATION_NAME, version)
-        # It would repeat itself for as long as nobody takes the spans.
+        # OpenTelemetry would repeat its error for as long as the receiver is unavailable.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
 
     async def close(self) -> None:
-        """Sends what is left. A receiver that does not answer keeps nobody from stopping."""
+        """Sends the remaining spans, for `EXPORT_GRACE_SECONDS` at most: a slow receiver must not delay the stop."""
         sending = threading.Thread(target=self._provider.shutdown, daemon=True)
         sending.start()
         await asyncio.to_thread(sending.join, EXPORT_GRACE_SECONDS)
@@ -66,7 +66,7 @@ class Traces(Metrics):
 
     @contextmanager
     def serving(self, scope: Scope) -> Iterator[None]:
-        parent = _sent(scope)
+        parent = _remote_context(scope)
         if scope["type"] == "http" and not scope["path"].startswith(ALWAYS_ANSWERED):
             with self._request(scope, parent):
                 yield
@@ -84,7 +84,7 @@ class Traces(Metrics):
         attributes = {"http.request.method": method, "url.scheme": scope["scheme"]}
         span = self._tracer.start_span(method, parent, SpanKind.SERVER, attributes)
         scope[_SPAN] = span
-        with _current(span):
+        with _use_span(span):
             try:
                 yield
             finally:
@@ -108,7 +108,7 @@ class Traces(Metrics):
     @contextmanager
     def resolving(self, name: str, api: str) -> Iterator[None]:
         span = self._tracer.start_span(f"resolver {name}", attributes={"email_inbox.api": api})
-        with _current(span):
+        with _use_span(span):
             try:
                 with super().resolving(name, api):
                     yield
@@ -116,12 +116,12 @@ class Traces(Metrics):
                 outcome = outcome_of(error)
                 span.set_attribute("email_inbox.outcome", outcome)
                 if outcome == Unforeseen.code:
-                    _failed(span, error)
+                    _record_failure(span, error)
                 raise
 
     def statement(self, system: str, text: str) -> Ended:
         if not trace.get_current_span().is_recording():
-            return _end_nothing  # the server's own work, which no request waits for
+            return _end_nothing  # background work, outside any request
         verb = text.split(maxsplit=1)[0]
         span = self._tracer.start_span(
             verb, kind=SpanKind.CLIENT, attributes={"db.system.name": system, "db.query.text": text}
@@ -129,16 +129,16 @@ class Traces(Metrics):
 
         def ended(error: BaseException | None) -> None:
             if error and verb == "BEGIN":
-                return  # tried again every few milliseconds: a span that is not ended is not sent
+                return  # retried every few milliseconds; a span that does not end is not sent
             if error:
-                _failed(span, error)
+                _record_failure(span, error)
             span.end()
 
         return ended
 
 
 class _TracedOperation(Operation):
-    """Its span is the current one until it is left, so that what the operation does lies below it."""
+    """Makes its span the current one until `leave`, so that the operation's other spans become its children."""
 
     def __init__(self, span: Span) -> None:
         self._span = span
@@ -152,13 +152,13 @@ class _TracedOperation(Operation):
             self._span.end()
 
     def leave(self) -> None:
-        # A stream may be closed by another task than the one that opened it.
+        # A stream may be closed by a different task than the one that opened it.
         if trace.get_current_span() is self._span:
             contexts.detach(self._token)
 
 
 class QuietExporter(SpanExporter):
-    """Says once that spans can't be sent, and once that they can again."""
+    """Logs once when spans can't be sent, and once when they can again."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
@@ -181,19 +181,19 @@ class QuietExporter(SpanExporter):
         self._exporter.shutdown()
 
 
-def _sent(scope: Scope) -> contexts.Context:
-    """The trace that the client began (W3C `traceparent`). What else it says of it may be any text, and is not kept."""
+def _remote_context(scope: Scope) -> contexts.Context:
+    """The client's trace context (W3C `traceparent`). Ignores `tracestate`, which may hold any text."""
     given = [value for name, value in scope["headers"] if name == b"traceparent"]
     carrier = {"traceparent": given[0].decode("latin-1")} if len(given) == 1 else {}
     return TraceContextTextMapPropagator().extract(carrier, contexts.Context())
 
 
-def _current(span: Span) -> AbstractContextManager[Span]:
-    """The span as the current one, ended at last. Exceptions are not recorded: their texts may hold secrets."""
+def _use_span(span: Span) -> AbstractContextManager[Span]:
+    """Makes the span current and ends it on exit. Records no exception, because its message may hold secrets."""
     return trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False)
 
 
-def _failed(span: Span, error: BaseException) -> None:
+def _record_failure(span: Span, error: BaseException) -> None:
     span.set_attribute("error.type", type(error).__name__)
     span.set_status(StatusCode.ERROR)
 

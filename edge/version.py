@@ -1,4 +1,4 @@
-"""The version of this server, as `pyproject.toml` has it. Knows nothing else."""
+"""The version of this server, from `pyproject.toml`."""
 
 import tomllib
 from pathlib import Path

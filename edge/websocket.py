@@ -1,7 +1,7 @@
-"""How much one WebSocket may make the server read, and keep. Knows no message.
+"""Limits how much one WebSocket may make the server read and keep in memory.
 
-Nothing is compressed: what comes is what it says, and a limit on what is read is a limit on what is kept (RFC 6455,
-7692). What comes at once is read in slices, so that thousands of small frames keep nobody else waiting.
+Compression is off, so that a limit on the bytes read also limits the memory used (RFC 6455, 7692). Data is parsed in
+slices, so that thousands of small frames do not delay other connections.
 """
 
 import time
@@ -20,30 +20,30 @@ from models.observer import Observer
 from resolvers.windows import network_of
 
 MAX_FIRST_MESSAGE = 8 * 1024
-"""Bytes of a message before the client has said who it is."""
+"""Bytes of a message before the connection is acknowledged."""
 MAX_FRAMES = 1_024
 """Frames of one message."""
 READ_BYTES_PER_TURN = 2 * 1024
-"""Bytes that are read in one turn of the event loop: some 300 of the smallest frames, which take 3 ms."""
+"""Bytes parsed in one iteration of the event loop: some 300 of the smallest frames, which take 3 ms."""
 MAX_ANONYMOUS = 64
-"""WebSockets of this process whose clients have not said who they are."""
+"""WebSockets of this process without credentials."""
 MAX_ANONYMOUS_PER_ADDRESS = 16
 LOG_SECONDS = 10.0
 ADMITTED = "email_inbox.admit"
-"""Where in the state of a scope there is what lets larger messages in."""
+"""Key in the state of a scope of the callback that raises the message size limit."""
 
 log = structlog.get_logger()
 
 
 class SocketProtocol(WebSocketsSansIOProtocol):
-    """One WebSocket. Its messages are small until the application calls what is in the state of its scope."""
+    """One WebSocket. Accepts only small messages until the application calls the callback under `ADMITTED`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.conn.available_extensions = None
         self.conn.max_message_size = MAX_FIRST_MESSAGE
         self._unread = bytearray()
-        self._will_read = False
+        self._is_read_scheduled = False
 
     def handle_connect(self, event: Any) -> None:
         super().handle_connect(event)
@@ -57,21 +57,21 @@ class SocketProtocol(WebSocketsSansIOProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._unread += data
-        if not self._will_read:
+        if not self._is_read_scheduled:
             self._read()
 
     def _read(self) -> None:
-        """Reads a slice, and the next one in another turn, unless the application has a message to take first."""
-        self._will_read = False
+        """Parses a slice, and schedules the next one unless the application must first receive a message."""
+        self._is_read_scheduled = False
         piece = bytes(self._unread[:READ_BYTES_PER_TURN])
         del self._unread[:READ_BYTES_PER_TURN]
         if piece and not self.transport.is_closing():
             super().data_received(piece)
-        self._read_on()
+        self._continue_reading()
 
-    def _read_on(self) -> None:
-        if self._unread and not self.read_paused and not self._will_read and not self.transport.is_closing():
-            self._will_read = True
+    def _continue_reading(self) -> None:
+        if self._unread and not self.read_paused and not self._is_read_scheduled and not self.transport.is_closing():
+            self._is_read_scheduled = True
             self.transport.pause_reading()
             self.loop.call_soon(self._read)
         elif not self._unread and not self.read_paused and self.writable.is_set() and not self.transport.is_closing():
@@ -79,7 +79,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
 
     async def receive(self) -> Any:
         message = await super().receive()
-        self._read_on()
+        self._continue_reading()
         return message
 
     def handle_cont(self, event: Frame) -> None:
@@ -94,27 +94,27 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     async def send(self, message: Any) -> None:
         await super().send(message)
         if message["type"] == "websocket.http.response.body" and self.close_sent:
-            self.handshake_complete = True  # or uvicorn would take each refusal for a fault, and log it as one
+            self.handshake_complete = True  # otherwise uvicorn logs each refusal as an error
 
     def pause_writing(self) -> None:
-        """Who takes no answers, pongs included, is read no further."""
+        """Stops reading from a client that does not read responses, pongs included."""
         super().pause_writing()
         self.transport.pause_reading()
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._read_on()
+        self._continue_reading()
 
 
 class AnonymousSocketCounter:
-    """Counts the WebSockets whose clients have not said who they are: each takes a descriptor, and some memory."""
+    """Counts the WebSockets without credentials: each takes a file descriptor and memory."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
         self._refused, self._logged_at = 0, 0.0
 
     def enter(self, address: str, observer: Observer) -> Callable[[], None]:
-        """Counts one more, and returns what counts it no longer. Raises Unavailable where there are too many."""
+        """Counts one WebSocket, and returns a function that uncounts it. Raises Unavailable if there are too many."""
         network = network_of(address)
         if self._counts[network] >= MAX_ANONYMOUS_PER_ADDRESS or self._counts.total() >= MAX_ANONYMOUS:
             self._refuse(observer)
@@ -124,7 +124,7 @@ class AnonymousSocketCounter:
         def leave() -> None:
             if entered:
                 self._counts[entered.pop()] -= 1
-                self._counts += Counter()  # drops addresses of which there is none left
+                self._counts += Counter()  # drops networks without WebSockets
 
         return leave
 

@@ -1,4 +1,4 @@
-"""The legacy REST path of Rocket.Chat's `email-inbox` endpoints: the table of its routes, under `/api/v1/`."""
+"""The legacy REST API of Rocket.Chat's `email-inbox` endpoints: its routes, under `/api/v1/`."""
 
 import asyncio
 import functools
@@ -34,17 +34,17 @@ ROUTES = [
 
 @functools.cache
 def openapi_document() -> dict[str, Any]:
-    """The OpenAPI document. It is made when it is first asked for: that takes too long for a start."""
+    """The OpenAPI document. Built on the first request, because that would delay the start."""
     from rest.openapi import document_of
 
     return document_of(ROUTES)
 
 
-def _others() -> Iterator[Route]:
-    """The methods that a path does not have. Left to Starlette, the answer would name those of one route only."""
+def _not_allowed_routes() -> Iterator[Route]:
+    """Routes that answer 405. Starlette's own answer would list the methods of one route only."""
     for path in dict.fromkeys(route.path for route in ROUTES):
         methods = {method for route in ROUTES if route.path == path for method in route.methods or ()}
         yield Route(path, not_allowed(sorted(methods)))
 
 
-router = Router([*ROUTES, *_others()], redirect_slashes=False, default=not_found)
+router = Router([*ROUTES, *_not_allowed_routes()], redirect_slashes=False, default=not_found)

@@ -1,4 +1,4 @@
-"""The parts that every endpoint of the OpenAPI document shares: credentials, headers, failures. Knows no endpoint."""
+"""The shared components of the OpenAPI document: security schemes, parameters, headers, failures."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -46,7 +46,7 @@ RATE = ("Retry-After", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimi
 
 @dataclass(frozen=True, slots=True)
 class DocumentedFailure:
-    """A failure that is the same everywhere: its name in the document, its body, and its headers."""
+    """A failure that several endpoints share: its name in the document, its body and its headers."""
 
     name: str
     description: str

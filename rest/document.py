@@ -1,4 +1,4 @@
-"""The document: an inbox as the REST path shows it, without its secrets."""
+"""The REST representation of an inbox, without its secrets."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal, NotRequired
@@ -77,7 +77,7 @@ class Shown(Document):
 
 
 def document(inbox: StoredInbox, creators: Mapping[str, User]) -> Document:
-    """The inbox in the field names of Rocket.Chat. `creators` are the users by id."""
+    """Converts an inbox to the field names of Rocket.Chat. `creators` maps user ids to users."""
     creator = creators.get(inbox.created_by_id or "")
     return {
         "_id": inbox.id,
@@ -96,8 +96,8 @@ def document(inbox: StoredInbox, creators: Mapping[str, User]) -> Document:
 
 
 def _server(server: StoredServer) -> Server:
-    """What old clients do not know is there only where it is set."""
-    found: Server = {
+    """Omits the fields that old clients do not know, unless they are set."""
+    values: Server = {
         "server": server.server,
         "port": server.port,
         "username": server.username,
@@ -105,10 +105,10 @@ def _server(server: StoredServer) -> Server:
         "hasPassword": server.has_password,
     }
     if server.tls_fingerprint is not None:
-        found["tlsFingerprint"] = server.tls_fingerprint
+        values["tlsFingerprint"] = server.tls_fingerprint
     if server.oauth2:
-        found["oauth2"] = _consent(server.oauth2)
-    return found
+        values["oauth2"] = _consent(server.oauth2)
+    return values
 
 
 def _consent(consent: StoredOAuth2) -> Consent:

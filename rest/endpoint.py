@@ -1,4 +1,4 @@
-"""What every endpoint of the REST path does before and after its own work. Knows no noun."""
+"""The frame of every REST endpoint: authorization, body parsing, JSON responses and errors."""
 
 import functools
 from collections.abc import Awaitable, Callable, Mapping
@@ -20,7 +20,7 @@ from rest.problems import to_response
 
 @dataclass(frozen=True, slots=True)
 class RestCall:
-    """A request whose caller may make it: the context for the resolver, and the body as an object."""
+    """An authorized request: the context for the resolver, and the body as an object."""
 
     context: Context
     request: Request
@@ -31,12 +31,12 @@ Handler = Callable[[RestCall], Awaitable[Mapping[str, Any]]]
 
 
 class Endpoint:
-    """The ASGI application of one endpoint. It goes by the name, the docstring and the annotations of its handler."""
+    """The ASGI application of one endpoint, with the name, docstring and annotations of its handler."""
 
     def __init__(self, handler: Handler, permissions: tuple[Permission, ...] | None) -> None:
         functools.update_wrapper(self, handler)
         self.permissions = permissions
-        """One of which it asks for; none named: any user; None: anybody."""
+        """The caller needs one of them. Empty: any user; None: no login."""
         self._handler = handler
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -51,22 +51,22 @@ class Endpoint:
             context = context_of(request.scope, "rest")
             if self.permissions is not None:
                 await context.require(*self.permissions)
-            body = await _object(request)
+            body = await _read_object(request)
             return JsonAnswer(await self._handler(RestCall(context, request, body)))
         except ProductError as error:
             return to_response(error, body)
 
 
 def endpoint(*permissions: Permission, public: bool = False) -> Callable[[Handler], Endpoint]:
-    """Makes a route of a handler, which returns the body of its success.
+    """Makes an endpoint of a handler that returns the body of a success.
 
-    The order of checks is 415, 401, 403, then the body's size, then whatever the handler finds.
+    The order of checks is 415, 401, 403, then the body's size, then the errors of the handler.
     """
     return lambda handler: Endpoint(handler, None if public else permissions)
 
 
-async def _object(request: Request) -> dict[str, Any]:
-    """The body; what is no JSON object counts as an empty one, so that it ends in a list of what is missing."""
+async def _read_object(request: Request) -> dict[str, Any]:
+    """The body. Anything but a JSON object counts as an empty one, so that the answer lists the missing fields."""
     if request.method != "POST":
         return {}
     try:

@@ -1,4 +1,4 @@
-"""The `email-inbox` endpoints. Each parses, calls the resolver that GraphQL calls, and shapes the answer."""
+"""The `email-inbox` endpoints. Each parses the request, calls the resolver that GraphQL uses, and builds the body."""
 
 from typing import Literal
 
@@ -62,19 +62,19 @@ async def listing(call: RestCall) -> Listing:
 @endpoint(MANAGE)
 async def search(call: RestCall) -> Found:
     """Finds an inbox by its address, without regard to case."""
-    found = await resolvers.email_inbox(call.context, email=email_of(call.request.query_params))
-    creators = await users_by_id(call.context, [found.created_by_id] if found and found.created_by_id else [])
-    return {"emailInbox": document(found, creators) if found else None, "success": True}
+    inbox = await resolvers.email_inbox(call.context, email=email_of(call.request.query_params))
+    creators = await users_by_id(call.context, [inbox.created_by_id] if inbox and inbox.created_by_id else [])
+    return {"emailInbox": document(inbox, creators) if inbox else None, "success": True}
 
 
 @endpoint(MANAGE)
 async def show(call: RestCall) -> Shown:
     """Shows an inbox."""
-    found = await resolvers.email_inbox(call.context, inbox_id=call.request.path_params["id"])
-    if found is None:
+    inbox = await resolvers.email_inbox(call.context, inbox_id=call.request.path_params["id"])
+    if inbox is None:
         raise NotFound
-    creators = await users_by_id(call.context, [found.created_by_id] if found.created_by_id else [])
-    return {**document(found, creators), "success": True}
+    creators = await users_by_id(call.context, [inbox.created_by_id] if inbox.created_by_id else [])
+    return {**document(inbox, creators), "success": True}
 
 
 @endpoint(MANAGE)

@@ -1,6 +1,6 @@
-"""The OpenAPI 3.1 document of the REST path, made of its routes. Knows no request.
+"""Builds the OpenAPI 3.1 document of the REST API from its routes.
 
-What the code says already is read from it: a handler's docstring, the type of its answer, who may call it.
+Summaries, response schemas and permissions come from the handlers' docstrings, annotations and decorators.
 """
 
 from collections.abc import Iterable, Sequence
@@ -39,7 +39,7 @@ Where the operator limits how often one caller may ask, every answer of an endpo
 
 
 def document_of(routes: Sequence[Route]) -> JsonObject:
-    """The document. Each of the routes must be in `OPERATIONS`, by the name of its handler."""
+    """Returns the document. `OPERATIONS` must have an entry for each route, by the name of its handler."""
     paths: dict[str, JsonObject] = {}
     for route in routes:
         shared = {"parameters": [{"$ref": "#/components/parameters/RequestId"}]}
@@ -60,23 +60,23 @@ def document_of(routes: Sequence[Route]) -> JsonObject:
 
 
 def _operation(route: Route, operation: DocumentedOperation) -> JsonObject:
-    found: JsonObject = {
+    entry: JsonObject = {
         "operationId": operation.id,
         "tags": [operation.tag],
         "summary": route.endpoint.__doc__,
-        "description": _who(route),
+        "description": _describe_access(route),
         "security": [] if _permissions(route) is None else SECURITY,
         "responses": {"200": _success(route, operation), **_failures(route, operation)},
     }
     if operation.parameters:
-        found["parameters"] = operation.parameters
+        entry["parameters"] = operation.parameters
     if operation.sent:
         body = {"schema": reference(operation.sent), "example": operation.example}
-        found["requestBody"] = {"required": True, "content": {"application/json": body}}
-    return found
+        entry["requestBody"] = {"required": True, "content": {"application/json": body}}
+    return entry
 
 
-def _who(route: Route) -> str:
+def _describe_access(route: Route) -> str:
     permissions = _permissions(route)
     if permissions is None:
         return "For anybody."
@@ -86,16 +86,16 @@ def _who(route: Route) -> str:
 
 
 def _success(route: Route, operation: DocumentedOperation) -> JsonObject:
-    found = _answer(_output(route).__doc__ or "", _schema(_output(route)), COMMON_FAILURES)
+    response = _response(_output(route).__doc__ or "", _schema(_output(route)), COMMON_FAILURES)
     links = {
         OPERATIONS[name].id: {"operationId": OPERATIONS[name].id, "parameters": {"id": "$response.body#/_id"}}
         for name in operation.leads_to
     }
-    return {**found, "links": links} if links else found
+    return {**response, "links": links} if links else response
 
 
 def _failures(route: Route, operation: DocumentedOperation) -> dict[str, JsonObject]:
-    """The failures of an endpoint by status: those that its own checks can end in, and those that may come anywhere."""
+    """The failures of an endpoint by status: those of its own checks, and those common to all endpoints."""
     permissions = _permissions(route)
     may_end_in = {
         401: permissions is not None or operation.id == "login",
@@ -115,14 +115,14 @@ def _failures(route: Route, operation: DocumentedOperation) -> dict[str, JsonObj
     kinds = [_schema(kind) for kind in operation.refusals]
     description = " Or: ".join(kind.__doc__ or "" for kind in operation.refusals)
     schema = kinds[0] if len(kinds) == 1 else {"oneOf": kinds}
-    return {"400": _answer(description, schema, COMMON_FAILURES), **shared}
+    return {"400": _response(description, schema, COMMON_FAILURES), **shared}
 
 
 def _failure(failure: DocumentedFailure) -> JsonObject:
-    return _answer(failure.description, _schema(failure.body), COMMON_FAILURES + failure.headers, failure.example)
+    return _response(failure.description, _schema(failure.body), COMMON_FAILURES + failure.headers, failure.example)
 
 
-def _answer(
+def _response(
     description: str, schema: JsonObject, headers: Iterable[str], example: JsonObject | None = None
 ) -> JsonObject:
     media = {"schema": schema} if example is None else {"schema": schema, "example": example}
@@ -134,7 +134,7 @@ def _answer(
 
 
 def _outputs(routes: Sequence[Route]) -> list[Any]:
-    """The types of all answers that have a name."""
+    """The types of all responses that have a name."""
     kinds = [_output(route) for route in routes]
     kinds += [kind for operation in OPERATIONS.values() for kind in operation.refusals]
     kinds += [failure.body for failure in FAILURES.values()]

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of each endpoint that its code does not say: what it takes, and what it refuses."""
+"""The parts of the OpenAPI document that can't be derived from code: parameters, examples and refusals by endpoint."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,7 +33,7 @@ EXAMPLE: JsonObject = {
 
 @dataclass(frozen=True, slots=True)
 class DocumentedOperation:
-    """What an endpoint takes, and the 400s and 404s that it gives. `sent` names the schema of its body."""
+    """An endpoint's input, and its 400 and 404 responses. `sent` names the schema of its body."""
 
     id: str
     tag: str

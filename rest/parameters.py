@@ -1,4 +1,4 @@
-"""Bodies and query strings of the REST path, turned into what the resolvers take. Raises Refused, field by field."""
+"""Converts bodies and query strings of the REST API to the input of the resolvers. Raises Refused, field by field."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -24,7 +24,7 @@ MAX_OFFSET = 2**31
 
 
 def as_input(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The input of `setEmailInbox` that the body spells: what GET gave can be sent back."""
+    """Converts a body to the input of `setEmailInbox`. Drops read-only fields, so that clients can send back a GET."""
     values = _without(READ_ONLY, body)
     for protocol in ("smtp", "imap"):
         if isinstance(server := values.get(protocol), Mapping):
@@ -58,7 +58,7 @@ def email_of(query: Mapping[str, str]) -> str:
 
 
 def orders_of(query: Mapping[str, str]) -> Sequence[tuple[InboxOrder, Order]]:
-    """The orders in `sort`, a JSON object of 1 and -1. Raises BadSort."""
+    """Parses `sort`, a JSON object of 1 and -1. Raises BadSort."""
     text = query.get("sort")
     if not text:
         return [(InboxOrder.NAME, Order.ASC)]

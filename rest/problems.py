@@ -1,4 +1,4 @@
-"""How an error is printed on the REST path: the one place for its bodies. Knows no endpoint."""
+"""Converts errors to REST responses, and defines their bodies."""
 
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
@@ -123,7 +123,7 @@ class NotSent(ProductError):
 
 
 def to_response(error: ProductError, sent: dict[str, Any]) -> Response:
-    """The answer to an error. `sent` is the request's body: a taken address is named as it was sent."""
+    """The response to an error. `sent` is the request's body: the response quotes a taken address from it."""
     match error:
         case Unauthenticated():
             return JsonAnswer(UNAUTHORIZED, 401)
@@ -154,7 +154,7 @@ def rest_fault(error: ProductError, request_id: str) -> JsonAnswer:
 
 
 def dotted(path: FieldPath | None) -> str | None:
-    """The name of a field on this path: `("input", "smtp", "port")` is `smtp.port`, and the id is `_id`."""
+    """The REST name of a field: `("input", "smtp", "port")` is `smtp.port`, and the id is `_id`."""
     if path is None:
         return None
     name = ".".join(path[1:] if path[0] == "input" else path)
@@ -162,7 +162,7 @@ def dotted(path: FieldPath | None) -> str | None:
 
 
 async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
-    """The answer where there is no endpoint, or none for this method."""
+    """The response if there is no endpoint at this path."""
     await resource_not_found()(scope, receive, send)
 
 
@@ -171,7 +171,7 @@ def resource_not_found() -> Response:
 
 
 def not_allowed(methods: list[str]) -> Response:
-    """The answer to a method that an endpoint does not have; `methods` are those that it has."""
+    """Answers a method that the endpoint does not support; `methods` are those that it does."""
     return failure("Method Not Allowed", 405, {"Allow": ", ".join(methods)})
 
 

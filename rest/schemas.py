@@ -1,6 +1,6 @@
-"""JSON Schemas of the bodies of the REST path, made from the types that hold them. Knows no endpoint.
+"""JSON Schemas of the REST bodies, generated from their Python types.
 
-The body of a save is the input in `models/config.py`, in the names of this path.
+The body of a save is the input in `models/config.py`, under the REST field names.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,35 +32,35 @@ LOGIN_SCHEMA = {
 
 
 class Generator(GenerateJsonSchema):
-    """Numbers and booleans of an input may be spelled as strings, as old clients do."""
+    """Allows numbers and booleans of an input as strings, because old clients send them."""
 
     def int_schema(self, schema: IntSchema) -> JsonSchemaValue:
-        found = super().int_schema(schema)
-        return {"anyOf": [found, SPELLED_NUMBER]} if self.mode == "validation" else found
+        result = super().int_schema(schema)
+        return {"anyOf": [result, SPELLED_NUMBER]} if self.mode == "validation" else result
 
     def bool_schema(self, schema: BoolSchema) -> JsonSchemaValue:
-        found = super().bool_schema(schema)
-        return {"anyOf": [found, SPELLED_BOOLEAN]} if self.mode == "validation" else found
+        result = super().bool_schema(schema)
+        return {"anyOf": [result, SPELLED_BOOLEAN]} if self.mode == "validation" else result
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - the signature is pydantic's
         return False
 
 
 def schemas_of(outputs: Sequence[Any]) -> dict[str, Any]:
-    """The schemas by name: those of the answers, of all that is in them, and of what is sent."""
+    """The schemas by name: those of the responses, their parts, and the request bodies."""
     modes: dict[Any, JsonSchemaMode] = {**dict.fromkeys(outputs, "serialization"), InboxConfig: "validation"}
     kinds = [(kind.__name__, mode, TypeAdapter(kind)) for kind, mode in modes.items()]
-    _, found = TypeAdapter.json_schemas(kinds, ref_template=REFERENCE, schema_generator=Generator)
-    schemas: dict[str, Any] = found["$defs"]
-    return {**schemas, **_as_sent(schemas), "Credentials": LOGIN_SCHEMA}
+    _, document = TypeAdapter.json_schemas(kinds, ref_template=REFERENCE, schema_generator=Generator)
+    schemas: dict[str, Any] = document["$defs"]
+    return {**schemas, **_input_schemas(schemas), "Credentials": LOGIN_SCHEMA}
 
 
 def reference(name: str) -> dict[str, str]:
     return {"$ref": REFERENCE.format(model=name)}
 
 
-def _as_sent(schemas: Mapping[str, Any]) -> dict[str, Any]:
-    """The input in the names of this path, with what is ignored there."""
+def _input_schemas(schemas: Mapping[str, Any]) -> dict[str, Any]:
+    """The schemas of the input under the REST field names, with the fields that REST ignores."""
     ignored = {
         InboxConfig: READ_ONLY,
         SmtpConfig: READ_ONLY_OF_SERVER,

@@ -1,4 +1,4 @@
-"""`login`, `logout` and `me`. Each parses, calls the resolver that GraphQL calls, and shapes the answer."""
+"""`login`, `logout` and `me`. Each parses the request, calls the resolver that GraphQL uses, and builds the body."""
 
 from typing import Annotated, Any, Literal
 
@@ -68,9 +68,9 @@ class LoggedOut(TypedDict):
 @endpoint(public=True)
 async def login(call: RestCall) -> LoggedIn:
     """Gives a new token to the user with this name or address and this password."""
-    name, password = _credentials(call.body)
-    found = await resolvers.login(call.context, name, password)
-    data: Login = {"userId": found.user.id, "authToken": found.token.reveal(), "me": _me(found.user)}
+    name, password = _read_credentials(call.body)
+    new = await resolvers.login(call.context, name, password)
+    data: Login = {"userId": new.user.id, "authToken": new.token.reveal(), "me": _me(new.user)}
     return {"status": "success", "data": data}
 
 
@@ -87,7 +87,7 @@ async def me(call: RestCall) -> ShownMe:
     return {**_me(await resolvers.viewer(call.context)), "success": True}
 
 
-def _credentials(body: dict[str, Any]) -> tuple[str, str]:
+def _read_credentials(body: dict[str, Any]) -> tuple[str, str]:
     name = next((body[key] for key in NAMES if isinstance(body.get(key), str) and body[key]), "")
     password = body.get("password")
     missing = [] if name else [_required("user")]

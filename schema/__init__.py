@@ -1,4 +1,4 @@
-"""The GraphQL schema: Query, Mutation and Subscription as tables of contents. Says nothing about how."""
+"""The GraphQL schema: the root types Query, Mutation and Subscription, and how operations are executed."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -118,10 +118,10 @@ class Subscription:
 
 
 class Schema(strawberry.Schema):
-    """The schema, whose errors leave it printed, and whose plain operations are run by plans."""
+    """The schema. Masks errors in its results, and runs simple operations by precompiled plans."""
 
     def __init__(self, *, introspection: bool, extensions: Sequence[type[SchemaExtension]] = ()) -> None:
-        """`extensions` are run on every request beside our own. Plans, which know our own alone, are then left out."""
+        """`extensions` run on every request, besides our own. They disable plans, which do not support them."""
         cache = DocumentCache(introspection=introspection)
         super().__init__(
             query=Query,
@@ -134,7 +134,7 @@ class Schema(strawberry.Schema):
         self._plans = None if extensions else Plans(self, cache)
 
     def _warn_for_federation_directives(self) -> None:
-        """There are none: strawberry would load all of them to see."""
+        """Does nothing: there are no federation directives, and strawberry would load all of them to check."""
 
     async def execute(
         self,
@@ -163,8 +163,8 @@ class Schema(strawberry.Schema):
         with observe(context.context.observer, plan.name):
             result = await plan.run(context, sent, variables)
             if result.errors:
-                asked = self._create_execution_context(query, allowed, sent, context, None, operation_name)
-                self._process_errors(result.errors, asked)
+                execution_context = self._create_execution_context(query, allowed, sent, context, None, operation_name)
+                self._process_errors(result.errors, execution_context)
         return ExecutionResult(result.data, result.errors, {})
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
@@ -174,12 +174,12 @@ class Schema(strawberry.Schema):
 
 
 def build_schema(*, introspection: bool = True) -> Schema:
-    """The schema, ready to run."""
+    """Builds the executable schema."""
     return Schema(introspection=introspection)
 
 
 def _tell_null_from_absent(schema: Schema) -> None:
-    """Drops the defaults `= null`, which would make what was left out look like what was cleared."""
+    """Drops the defaults `= null`, so that an omitted field differs from one that is set to null."""
     for kind in schema._schema.type_map.values():
         if isinstance(kind, GraphQLObjectType):
             slots: list[GraphQLArgument | GraphQLInputField] = [

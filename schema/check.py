@@ -1,4 +1,4 @@
-"""Checks of mail servers and test mails in the GraphQL language. Says nothing about how."""
+"""GraphQL types and resolvers for checks of mail servers and test mails."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -112,9 +112,9 @@ async def send_test_email(
     return await to_payload(SendTestEmailPayload, send(info.context.context, id, to), _to_sent)
 
 
-def _to_check(found: resolvers.CheckResult) -> dict[str, Any]:
-    servers: dict[str, Any] = {protocol: _server(protocol, check) for protocol, check in found}
-    return {**servers, "user_errors": [to_user_error(problem) for problem in found.problems]}
+def _to_check(result: resolvers.CheckResult) -> dict[str, Any]:
+    servers: dict[str, Any] = {protocol: _server(protocol, check) for protocol, check in result}
+    return {**servers, "user_errors": [to_user_error(problem) for problem in result.problems]}
 
 
 def _server(protocol: MailProtocol, check: report.ServerCheck) -> ServerCheck:

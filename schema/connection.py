@@ -1,4 +1,4 @@
-"""Relay connections over keyset pages (GraphQL Cursor Connections Specification). Knows no noun."""
+"""Relay connections over keyset pages (GraphQL Cursor Connections Specification)."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -43,8 +43,8 @@ class Connection(Generic[Node]):
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """What `PageInfo` reads. A cursor is made where it is asked for: all of them would take longer than the rest."""
+class _PageInfoSource:
+    """The source of `PageInfo`. Encodes cursors only on request, because they take longer than the rest."""
 
     page: Page[Any]
 
@@ -66,8 +66,8 @@ class _Place:
 
 
 @dataclass(frozen=True, slots=True)
-class _PagedConnection:
-    """What `Connection` reads."""
+class _ConnectionSource:
+    """The source of `Connection`."""
 
     page: Page[Any]
     count: Callable[[], Awaitable[int]]
@@ -81,10 +81,10 @@ class _PagedConnection:
         return [Edge(cursor=self.page.cursor(row), node=row) for row in self.page.rows]
 
     @property
-    def page_info(self) -> _Place:
-        return _Place(self.page)
+    def page_info(self) -> _PageInfoSource:
+        return _PageInfoSource(self.page)
 
 
 def connection(page: Page[Any], count: Callable[[], Awaitable[int]]) -> Connection[Any]:
-    """The connection that shows a page of rows."""
-    return cast("Connection[Any]", _PagedConnection(page, count))
+    """Returns a page of rows as a connection."""
+    return cast("Connection[Any]", _ConnectionSource(page, count))

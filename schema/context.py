@@ -1,4 +1,4 @@
-"""What the fields of one GraphQL request share: the resolvers' context, and the loaders that gather their look-ups."""
+"""The context of one GraphQL request: the resolvers' context, and the loaders that batch look-ups."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ from resolvers.user import users_by_id
 
 @dataclass
 class GraphQLContext:
-    """All but `context` is for a WebSocket alone.
+    """The context of a request or a WebSocket. All fields but `context` are for WebSockets only.
 
-    `connection_params` is what the client sent when it connected. `admit` lets larger messages in, `identified` says
-    that the client is known; `anonymous` is true where the client has connected without credentials.
+    `connection_params` is the payload of `connection_init`. `admit` raises the message size limit, `identified` reports
+    that the client has credentials; `anonymous` is true if it connected without any.
     """
 
     context: Context
@@ -31,11 +31,11 @@ class GraphQLContext:
 
     @cached_property
     def users(self) -> DataLoader[str, User | None]:
-        """Users by id. None is kept: a WebSocket's context outlives what a cache would hold."""
-        return DataLoader(partial(_load_users, self.context), cache=False)  # not `self`, which would refer to itself
+        """Users by id. No cache: a WebSocket's context lives so long that cached users would become stale."""
+        return DataLoader(partial(_load_users, self.context), cache=False)  # a method would make a reference cycle
 
     def admitted(self, *, anonymous: bool) -> None:
-        """The connection is acknowledged."""
+        """Runs the callbacks of an acknowledged connection."""
         self.anonymous = anonymous
         if self.admit:
             self.admit()
@@ -44,8 +44,8 @@ class GraphQLContext:
 
 
 async def _load_users(context: Context, user_ids: list[str]) -> list[User | None]:
-    found = await users_by_id(context, user_ids)
-    return [found.get(user_id) for user_id in user_ids]
+    users = await users_by_id(context, user_ids)
+    return [users.get(user_id) for user_id in user_ids]
 
 
 Info = strawberry.Info[GraphQLContext, None]

@@ -1,4 +1,4 @@
-"""Makes GraphQL enums of the enums in `models`."""
+"""Turns enums of `models` into GraphQL enums."""
 
 from collections.abc import Mapping
 from enum import Enum
@@ -13,7 +13,7 @@ _Values = TypeVar("_Values", bound=Enum)
 def described_enum(
     enum: type[_Values], description: str, values: Mapping[_Values, str], name: str | None = None
 ) -> None:
-    """Makes the enum a GraphQL enum of the described values, by their names; the others stay inside."""
+    """Turns the enum into a GraphQL enum, with descriptions. Hides values without a description."""
     strawberry.enum(enum, name=name, description=description)
     definition: StrawberryEnumDefinition = enum.__strawberry_definition__  # type: ignore[attr-defined]
     for value in definition.values:

@@ -1,7 +1,7 @@
-"""How an error is printed in a GraphQL answer: code, request id, and nothing that the sender typed.
+"""Formats errors for GraphQL responses: a code, the request id, and a message without the client's values.
 
-graphql-core repeats values in its messages, passwords too. What is known to be free of them is kept, the rest is cut.
-An error that nobody foresaw is masked, and logged by its type and place.
+graphql-core quotes values in its messages, passwords included. Only text known to be free of values is kept.
+Unexpected errors are masked, and logged by type and location.
 """
 
 import re
@@ -38,11 +38,11 @@ log = structlog.get_logger()
 
 
 class PrintedError(GraphQLError):
-    """An error as it may leave the server."""
+    """An error that is safe to send to the client."""
 
 
 def to_graphql_error(error: GraphQLError, request_id: str) -> PrintedError:
-    """The error as it may leave the server."""
+    """Converts an error to one that is safe to send to the client."""
     if isinstance(error, PrintedError):
         return error
     code, message = _code_and_message(error)

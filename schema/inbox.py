@@ -1,4 +1,4 @@
-"""Inboxes in the GraphQL language. Says nothing about how."""
+"""GraphQL types and resolvers for inboxes."""
 
 from collections.abc import AsyncIterator
 from datetime import datetime

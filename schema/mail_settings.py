@@ -1,4 +1,4 @@
-"""Mail settings found from an address, in the GraphQL language. Says nothing about how."""
+"""GraphQL types and resolver for the discovery of mail settings."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""How a mutation answers: its payload, with the problems of the input as data. The one place that prints `Refused`."""
+"""Mutation payloads, which report the problems of the input as data (`userErrors`)."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -52,7 +52,7 @@ class UserError:
 
 @strawberry.type
 class Payload:
-    """What every payload has."""
+    """The fields of every payload."""
 
     user_errors: list[UserError] = strawberry.field(
         default_factory=list, description="All problems of the input; empty on success."
@@ -71,7 +71,7 @@ _Result = TypeVar("_Result")
 async def to_payload(
     payload: type[PayloadT], work: Awaitable[_Result], fields: Callable[[_Result], dict[str, Any]]
 ) -> PayloadT:
-    """The payload of what was done, or of why it was refused."""
+    """The payload of the result, or of the problems if the resolver raises Refused."""
     try:
         return payload(**fields(await work))
     except Refused as refused:

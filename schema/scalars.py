@@ -1,4 +1,4 @@
-"""The scalars that are the schema's own."""
+"""Custom scalars."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""Logging in and out in the GraphQL language. Says nothing about how."""
+"""GraphQL types and resolvers for login and logout."""
 
 from typing import Annotated
 
@@ -38,7 +38,7 @@ async def login(
     return await to_payload(
         LoginPayload,
         _login(info, username, password),
-        lambda found: {"user": OwnUser(found.user), "token": found.token.reveal()},
+        lambda new: {"user": OwnUser(new.user), "token": new.token.reveal()},
     )
 
 
@@ -48,7 +48,7 @@ async def logout(info: Info) -> LogoutPayload:
 
 
 async def _login(info: Info, username: str, password: str) -> resolvers.NewLogin:
-    """A wrong password is something the caller can put right, not a missing login."""
+    """Reports a wrong password as a user error: it is a problem of the input, not a missing login."""
     try:
         return await resolvers.login(info.context.context, username, password)
     except Unauthenticated as error:

@@ -1,4 +1,4 @@
-"""Access tokens in the GraphQL language. Says nothing about how."""
+"""GraphQL types and resolvers for access tokens."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Users in the GraphQL language: what may be seen of them, and how they are set. Says nothing about how."""
+"""GraphQL types and resolvers for users."""
 
 from typing import Annotated, Any
 

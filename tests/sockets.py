@@ -12,7 +12,7 @@ import websockets
 from websockets.asyncio.client import ClientConnection
 
 from edge.metrics import Metrics
-from edge.serving import UVICORN
+from edge.serving import UVICORN_OPTIONS
 from server import create_app
 from settings import Settings
 from tests.running import ADMIN_HEADERS, Running, client_of
@@ -25,7 +25,7 @@ DEADLINE = 10.0
 async def listening(settings: Settings, metrics: Metrics | None = None) -> AsyncIterator[tuple[Running, str]]:
     """A server, and the address of its WebSocket."""
     app = create_app(settings, metrics)
-    config = uvicorn.Config(app, port=0, **UVICORN)
+    config = uvicorn.Config(app, port=0, **UVICORN_OPTIONS)
     server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     serving = asyncio.create_task(server._serve())

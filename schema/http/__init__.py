@@ -1,1 +1,1 @@
-"""GraphQL over HTTP, WebSocket and server-sent events: requests in, answers out. Knows no noun."""
+"""GraphQL over HTTP, WebSocket and server-sent events."""

@@ -1,6 +1,6 @@
-"""GraphQL over HTTP and WebSocket: requests in, answers out. Knows no noun.
+"""The GraphQL endpoint over HTTP and WebSocket.
 
-Follows the GraphQL over HTTP specification and the graphql-transport-ws protocol.
+Implements the GraphQL over HTTP specification and the graphql-transport-ws protocol.
 """
 
 from datetime import timedelta
@@ -47,9 +47,9 @@ GRAPHQL_PATH = "/graphql"
 INIT_TIMEOUT = timedelta(seconds=5)
 MAX_SUBSCRIPTIONS = 20
 IDENTIFIED = "email_inbox.identified"
-"""Where in the scope of a WebSocket there is what says that its client is known."""
+"""Key in the scope of a WebSocket of the callback that reports that its client has credentials."""
 
-_AT_ONCE = {OperationType.QUERY, OperationType.MUTATION}
+_SINGLE_RESULT_TYPES = {OperationType.QUERY, OperationType.MUTATION}
 
 
 class GraphQLEndpoint(GraphQL[GraphQLContext, None]):
@@ -65,7 +65,7 @@ class GraphQLEndpoint(GraphQL[GraphQLContext, None]):
             subscription_protocols=(GRAPHQL_TRANSPORT_WS_PROTOCOL,),
             connection_init_wait_timeout=INIT_TIMEOUT,
             max_subscriptions_per_connection=MAX_SUBSCRIPTIONS,
-            allowed_origins=["*"],  # what pages may do is judged before, for both APIs
+            allowed_origins=["*"],  # `SameOrigin` checks origins for both APIs
         )
         handler = {"documents": documents, "rate": rate, "load": load}
         self.graphql_transport_ws_handler_class = type("Handler", (WebSocketHandler,), handler)
@@ -102,12 +102,12 @@ class GraphQLEndpoint(GraphQL[GraphQLContext, None]):
                 variable_values=parameters.variables,
                 operation_name=parameters.operation_name,
                 context_value=GraphQLContext(context_of(scope, "graphql")),
-                allowed_operation_types={OperationType.QUERY} if reading else _AT_ONCE,
+                allowed_operation_types={OperationType.QUERY} if reading else _SINGLE_RESULT_TYPES,
             )
         except InvalidOperationTypeError as error:
             if error.operation_type is OperationType.SUBSCRIPTION and events:
                 return await self._subscribe(scope, parameters)
-            raise _not_over_http(error, reading) from None
+            raise _unsupported_operation(error, reading) from None
         except CannotGetOperationTypeError as error:
             raise BadRequest(error.as_http_error_reason()) from None
         except MissingQueryError:
@@ -115,7 +115,7 @@ class GraphQLEndpoint(GraphQL[GraphQLContext, None]):
         return to_response(result, media) if media else EventStream(once(result))
 
     async def _subscribe(self, scope: Scope, parameters: Parameters) -> Response:
-        """Bad credentials are refused before the stream begins; without any, the operation says what is missing."""
+        """Refuses invalid credentials before the stream starts. If there are none, the operation itself reports it."""
         await authenticate_of(scope)()
         results = await self.schema.subscribe(
             parameters.query,
@@ -140,7 +140,7 @@ class GraphQLEndpoint(GraphQL[GraphQLContext, None]):
             leave()
 
     def decode_json(self, data: str | bytes) -> object:
-        """Raises JSONDecodeError for whatever is no JSON, or deeper than can be read."""
+        """Parses JSON. Raises JSONDecodeError if the data is invalid or nested too deeply."""
         try:
             return parse_json(data)
         except ValueError:
@@ -160,7 +160,7 @@ class GraphQLEndpoint(GraphQL[GraphQLContext, None]):
         )
 
     async def on_ws_connect(self, context: GraphQLContext) -> UnsetType:
-        """Asks who connects: bad credentials are refused with 4403; without any, only what is public can be run."""
+        """Authenticates the client. Refuses invalid credentials with 4403; without any, only public operations run."""
         world = context.context
         assert context.authenticator
         try:
@@ -179,7 +179,7 @@ def _asks_for_page(scope: Scope) -> bool:
     return scope["method"] == "GET" and "query" not in QueryParams(scope["query_string"])
 
 
-def _not_over_http(error: InvalidOperationTypeError, reading: bool) -> RequestError:
+def _unsupported_operation(error: InvalidOperationTypeError, reading: bool) -> RequestError:
     if error.operation_type is OperationType.SUBSCRIPTION:
         return RequestError(
             400, f"Run subscriptions over WebSocket (graphql-transport-ws), or with Accept: {EVENT_STREAM}."

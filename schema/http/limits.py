@@ -1,7 +1,7 @@
-"""What a document may cost: rules that are asked before those of the specification. Knows no field of the schema.
+"""Limits the cost of a document by validation rules that run before those of the specification.
 
-Whatever a stranger sends is refused before it costs much, and these rules cost little themselves: what comes of a
-fragment is found once, and counting stops where there is too much.
+Clients without credentials can send any document, so these rules must be cheap themselves: each fragment is evaluated
+once, and counting stops at the limit.
 """
 
 from collections import Counter, defaultdict
@@ -26,7 +26,7 @@ from graphql import (
 )
 
 MAX_DOCUMENT_LENGTH = 50_000
-"""Characters of a document: reading them takes some 10 ms, and what is wrong in them as long again."""
+"""Characters of a document: parsing them takes some 10 ms, and reporting their errors as long again."""
 MAX_NAME_LENGTH = 200
 MAX_DOCUMENT_TOKENS = 2_000
 MAX_COMMENTS = 200
@@ -40,7 +40,7 @@ MAX_OBJECT_FIELDS = 100
 
 
 class RootMutationsRule(ValidationRule):
-    """A request is one transaction a root mutation: many of them would keep the writer from everybody else."""
+    """Limits root mutations: each is a transaction, and many in one request would block the writer for others."""
 
     def __init__(self, context: ValidationContext) -> None:
         super().__init__(context)
@@ -52,7 +52,7 @@ class RootMutationsRule(ValidationRule):
             self.report_error(GraphQLError(f"{count} root mutations found. Allowed: {MAX_ROOT_MUTATIONS}", node))
 
     def _count(self, selections: SelectionSetNode) -> int:
-        """The fields of the selections, those in fragments included."""
+        """The number of fields in the selections, including those in fragments."""
         return sum(self._count_one(selection) for selection in selections.selections)
 
     def _count_one(self, selection: SelectionNode) -> int:
@@ -63,14 +63,14 @@ class RootMutationsRule(ValidationRule):
         assert isinstance(selection, FragmentSpreadNode)
         name = selection.name.value
         if name not in self._counts:
-            self._counts[name] = 0  # ends a circle, which another rule refuses
+            self._counts[name] = 0  # ends the recursion on a cycle, which another rule refuses
             fragment = self.context.get_fragment(name)
             self._counts[name] = self._count(fragment.selection_set) if fragment else 0
         return self._counts[name]
 
 
 class AliasesRule(ValidationRule):
-    """An alias lets one field be asked for again and again."""
+    """Limits aliases, which let a document select one field many times."""
 
     def __init__(self, context: ValidationContext) -> None:
         super().__init__(context)
@@ -85,10 +85,10 @@ class AliasesRule(ValidationRule):
 
 
 class SelectionsRule(ValidationRule):
-    """How deep the selections go, and how often one name may stand in a selection set.
+    """Limits the depth of selections, and how often a name may occur in one selection set.
 
-    Whatever comes of a fragment is found once: spread again and again, it would take for ever. Selections of one name
-    are compared with each other by a rule of the specification, in the square of their number.
+    Evaluates each fragment once, because nested spreads would take exponential time. A rule of the specification
+    compares all selections of a name with each other, in quadratic time.
     """
 
     def __init__(self, context: ValidationContext) -> None:
@@ -96,9 +96,9 @@ class SelectionsRule(ValidationRule):
         self._depths: dict[str, int] = {}
 
     def enter_selection_set(self, node: SelectionSetNode, *_args: Any) -> None:
-        fields = [found for found in node.selections if isinstance(found, FieldNode)]
-        often = Counter((found.alias or found.name).value for found in fields)
-        if max(often.values(), default=0) > MAX_REPEATED:
+        fields = [field for field in node.selections if isinstance(field, FieldNode)]
+        counts = Counter((field.alias or field.name).value for field in fields)
+        if max(counts.values(), default=0) > MAX_REPEATED:
             self.report_error(GraphQLError(f"A field is selected more than {MAX_REPEATED} times in one place.", node))
 
     def enter_operation_definition(self, node: OperationDefinitionNode, *_args: Any) -> None:
@@ -119,14 +119,14 @@ class SelectionsRule(ValidationRule):
 
     def _depth_of_fragment(self, name: str) -> int:
         if name not in self._depths:
-            self._depths[name] = 0  # ends a circle, which another rule refuses
+            self._depths[name] = 0  # ends the recursion on a cycle, which another rule refuses
             fragment = self.context.get_fragment(name)
             self._depths[name] = self._depth(fragment.selection_set) if fragment else 0
         return self._depths[name]
 
 
 class DefinitionsRule(ValidationRule):
-    """Every rule looks at every operation with all the fragments that it reaches."""
+    """Limits definitions, because some rules visit, for each operation, all the fragments that it reaches."""
 
     def enter_document(self, node: DocumentNode, *_args: Any) -> None:
         count = len(node.definitions)
@@ -135,41 +135,41 @@ class DefinitionsRule(ValidationRule):
 
 
 class MergesRule(ValidationRule):
-    """How often selections of one name come together, wherever in the document they stand.
+    """Limits the comparisons of selections with the same name, anywhere in the document.
 
-    They are compared with each other, and so is what they select (GraphQL, 5.3.2): 15 selections of a field that each
-    hold 28 of another make 420 of that one, which take 88,000 comparisons.
+    Validation compares them in pairs, and likewise their subselections (GraphQL, 5.3.2): 15 selections of a field, each
+    with 28 of another, make 420 of the latter, which take 88,000 comparisons.
     """
 
     def __init__(self, context: ValidationContext) -> None:
         super().__init__(context)
-        self._left = MAX_COMPARISONS
-        self._known: set[frozenset[int]] = set()
+        self._budget = MAX_COMPARISONS
+        self._counted: set[frozenset[int]] = set()
 
     def enter_operation_definition(self, node: OperationDefinitionNode, *_args: Any) -> None:
-        self._look(node)
+        self._check(node)
 
     def enter_fragment_definition(self, node: FragmentDefinitionNode, *_args: Any) -> None:
-        self._look(node)
+        self._check(node)
 
-    def _look(self, node: OperationDefinitionNode | FragmentDefinitionNode) -> None:
-        if self._left >= 0:
+    def _check(self, node: OperationDefinitionNode | FragmentDefinitionNode) -> None:
+        if self._budget >= 0:
             self._count([node.selection_set])
-            if self._left < 0:
+            if self._budget < 0:
                 message = f"Fields are selected together too often: more than {MAX_COMPARISONS} comparisons are needed."
                 self.report_error(GraphQLError(message, node))
 
     def _count(self, sets: list[SelectionSetNode]) -> None:
-        """Takes what the selections of one place cost from what is left, and then those below each of their names."""
+        """Subtracts the cost of the merged selection sets from the budget, then that of their subselections by name."""
         key = frozenset(map(id, sets))
-        if key in self._known or self._left < 0:
+        if key in self._counted or self._budget < 0:
             return
-        self._known.add(key)
+        self._counted.add(key)
         below: defaultdict[str, list[SelectionSetNode]] = defaultdict(list)
         names: Counter[str] = Counter()
         for field in self._fields(sets):
             name = (field.alias or field.name).value
-            self._left -= names[name]
+            self._budget -= names[name]
             names[name] += 1
             if field.selection_set:
                 below[name].append(field.selection_set)
@@ -177,12 +177,13 @@ class MergesRule(ValidationRule):
             self._count(selected)
 
     def _fields(self, sets: Iterable[SelectionSetNode]) -> Iterable[FieldNode]:
-        """The fields of the sets, those of fragments included.
+        """The fields of the sets, including those in fragments.
 
-        The fragments that one set spreads are compared with each other, and each that is reached with the fields.
+        Also subtracts the cost of fragments: the spreads of one set are compared in pairs, and each fragment once with
+        the fields.
         """
         left, seen = [*sets], set[str]()
-        while left and self._left >= 0:
+        while left and self._budget >= 0:
             spreads = 0
             for selection in left.pop().selections:
                 if isinstance(selection, FieldNode):
@@ -190,16 +191,16 @@ class MergesRule(ValidationRule):
                 elif isinstance(selection, InlineFragmentNode):
                     left.append(selection.selection_set)
                 elif isinstance(selection, FragmentSpreadNode):
-                    self._left -= spreads
+                    self._budget -= spreads
                     spreads += 1
                     if (name := selection.name.value) not in seen:
                         seen.add(name)
-                        self._left -= 1
+                        self._budget -= 1
                         left += [fragment.selection_set] if (fragment := self.context.get_fragment(name)) else []
 
 
 class IntrospectionRule(ValidationRule):
-    """The schema is told once in a document: under thirty aliases it would take half a second."""
+    """Allows one introspection per document: thirty aliases of it would take half a second."""
 
     def __init__(self, context: ValidationContext) -> None:
         super().__init__(context)
@@ -217,7 +218,7 @@ class IntrospectionRule(ValidationRule):
 
 
 class NamesRule(ValidationRule):
-    """An alias comes back with every node of a list, a name in the message of what is wrong with it."""
+    """Limits the length of names: an alias returns with every node of a list, and error messages quote names."""
 
     def enter_name(self, node: NameNode, *_args: Any) -> None:
         if len(node.value) > MAX_NAME_LENGTH:
@@ -225,7 +226,7 @@ class NamesRule(ValidationRule):
 
 
 class LiteralsRule(ValidationRule):
-    """An object is printed for each of its fields that is wrong. Variables have no such cost."""
+    """Limits object literals: each error in a field prints the whole object. Variables have no such cost."""
 
     def enter_object_value(self, node: ObjectValueNode, *_args: Any) -> None:
         if len(node.fields) > MAX_OBJECT_FIELDS:

@@ -1,4 +1,4 @@
-"""Which media type a GraphQL answer has, by the Accept header (RFC 9110, 12.5.1; GraphQL over HTTP, 6.1)."""
+"""Negotiates the media type of a GraphQL response (RFC 9110, 12.5.1; GraphQL over HTTP, 6.1)."""
 
 import functools
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ EVENT_STREAM = "text/event-stream"
 
 MAX_CACHED_HEADERS = 100
 MAX_CACHED_HEADER_LENGTH = 200
-"""Of how many characters a header may be to be remembered. Those of browsers have less."""
+"""Characters of the longest header that is cached. Those of browsers are shorter."""
 
 
 @dataclass(frozen=True, slots=True)
 class Negotiated:
-    """What the client takes.
+    """The result of a negotiation.
 
-    `media` is the media type that it likes best, None where it takes neither: of two that are named and liked as well
-    it is GraphQL's own, and JSON where neither is named. `html` tells a browser that opens a page, `events` a client
-    that names the event stream.
+    `media` is the preferred media type, or None if the client accepts neither. On a tie, it is GraphQL's own if the
+    header names both, and JSON if it names neither. `html` and `events` are true if the header names HTML, as browsers
+    do, or the event stream.
     """
 
     media: str | None
@@ -28,7 +28,7 @@ class Negotiated:
 
 
 def negotiate(accept: str | None) -> Negotiated:
-    """What is in the Accept header; None: there is none."""
+    """Evaluates the Accept header; None if there is none."""
     accept = accept or ""
     return _cached(accept) if len(accept) <= MAX_CACHED_HEADER_LENGTH else _negotiate(accept)
 
@@ -45,7 +45,7 @@ _cached = functools.lru_cache(MAX_CACHED_HEADERS)(_negotiate)
 def _media(ranges: dict[str, float]) -> str | None:
     named = [offer for offer in (GRAPHQL, JSON) if ranges.get(offer)]
     best, offer = max(
-        ((_quality(ranges, offer), offer) for offer in named or (JSON, GRAPHQL)), key=lambda found: found[0]
+        ((_quality(ranges, offer), offer) for offer in named or (JSON, GRAPHQL)), key=lambda rated: rated[0]
     )
     return offer if best > 0 else None
 
@@ -55,12 +55,12 @@ def _quality(ranges: dict[str, float], offer: str) -> float:
 
 
 def _ranges(accept: str) -> dict[str, float]:
-    found = {}
+    weights = {}
     for part in accept.split(","):
         kind, *parameters = (piece.strip() for piece in part.split(";"))
         weight = next((value[2:] for value in parameters if value.lower().startswith("q=")), "1")
-        found[kind.lower()] = _number(weight)
-    return found
+        weights[kind.lower()] = _number(weight)
+    return weights
 
 
 def _number(text: str) -> float:

@@ -1,6 +1,6 @@
-"""Tells the observer of each GraphQL document: what it ran, or that it could not be run. Knows no field by name.
+"""Reports each GraphQL operation to the observer, including invalid documents and introspection.
 
-Resolvers tell of themselves; what is told here is what comes before them, and what reaches none.
+Resolvers report themselves; this module covers the rest of an operation, and operations that reach no resolver.
 """
 
 import time
@@ -29,13 +29,13 @@ from resolvers.context import Context
 INVALID = "invalid"
 INTROSPECTION = "introspection"
 MAX_NAMED = 3
-"""How many root fields an operation is named by."""
+"""The most root fields in an operation's name."""
 
 _NOT_RUN = (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError)
 
 
 class ObservationExtension(SchemaExtension):
-    """Sees the document from its arrival to its answer."""
+    """Observes an operation from the arrival of its document to its result."""
 
     _operation: Operation
 
@@ -50,7 +50,7 @@ class ObservationExtension(SchemaExtension):
                 name = INVALID if refused else INTROSPECTION
                 context.observer.executed(name, context.api, self._outcome(), time.perf_counter() - began)
         except _NOT_RUN:
-            raise  # it is refused as a request, or comes again as a subscription
+            raise  # the endpoint refuses the request, or runs it again as a subscription
         except BaseException:
             self._operation.end(self._name(root_fields(self.execution_context)), failed=True)
             raise
@@ -60,11 +60,11 @@ class ObservationExtension(SchemaExtension):
     def on_execute(self) -> Iterator[None]:
         yield
         if self.execution_context.operation_type is OperationType.SUBSCRIPTION:
-            # It may stay open for days: what is traced is how it was set up.
+            # A subscription may stay open for days, so only its set-up is traced.
             self._operation.end(self._name(root_fields(self.execution_context)), failed=False)
 
     def _is_refused(self) -> bool:
-        """Whether no resolver was reached: the document is not valid, or a variable has no value of its type."""
+        """Whether no resolver was reached, because the document or a variable is invalid."""
         result, errors = self.execution_context.result, self.execution_context.pre_execution_errors
         if not errors or result is None or isinstance(result, PreExecutionError):
             return bool(errors)
@@ -76,25 +76,25 @@ class ObservationExtension(SchemaExtension):
         return str((errors[0].extensions or {}).get("code")) if errors else "ok"
 
     def _name(self, fields: set[str]) -> str:
-        return _named(self.execution_context.operation_type.value, fields) if fields else INVALID
+        return _format_name(self.execution_context.operation_type.value, fields) if fields else INVALID
 
 
 def root_fields(context: ExecutionContext) -> set[str]:
-    """The names of the root fields of what is executed; none where that is not known."""
+    """The names of the root fields of the operation; empty if it is not known."""
     document = context.graphql_document
     operation = get_operation_ast(document, context.operation_name) if document else None
     return _fields(document, operation.selection_set) if document and operation else set()
 
 
 def is_introspection(context: ExecutionContext) -> bool:
-    """Whether nothing but the schema is asked for."""
+    """Whether the operation selects introspection fields only."""
     fields = root_fields(context)
     return bool(fields) and all(name.startswith("__") for name in fields)
 
 
 @contextmanager
 def observe(observer: Observer, name: str) -> Iterator[None]:
-    """Tells the observer of an operation that is known and runs without `ObservationExtension`."""
+    """Reports an operation that runs by a plan, without `ObservationExtension`."""
     operation, failed = observer.executing(), True
     try:
         yield
@@ -105,29 +105,29 @@ def observe(observer: Observer, name: str) -> Iterator[None]:
 
 
 def name_of(document: DocumentNode, operation: OperationDefinitionNode) -> str:
-    """What an operation that can be run is told as."""
-    return _named(operation.operation.value, _fields(document, operation.selection_set))
+    """The name under which a valid operation is reported."""
+    return _format_name(operation.operation.value, _fields(document, operation.selection_set))
 
 
-def _named(kind: str, fields: set[str]) -> str:
-    """The kind and its root fields, which are names of the schema; an operation's own name is the client's."""
+def _format_name(kind: str, fields: set[str]) -> str:
+    """The kind and the root fields, which are the schema's names. The operation's own name is the client's choice."""
     return f"{kind} {' '.join(sorted(fields)) if len(fields) <= MAX_NAMED else 'several'}"
 
 
 def _fields(document: DocumentNode, selections: SelectionSetNode) -> set[str]:
-    """The names of the fields at this level, those in fragments included."""
+    """The names of the fields at this level, including those in fragments."""
     fragments = {one.name.value: one for one in document.definitions if isinstance(one, FragmentDefinitionNode)}
-    found: set[str] = set()
+    names: set[str] = set()
     seen: set[str] = set()
     left = [*selections.selections]
     while left:
         selection = left.pop()
         if isinstance(selection, FieldNode):
-            found.add(selection.name.value)
+            names.add(selection.name.value)
         elif isinstance(selection, InlineFragmentNode):
             left += selection.selection_set.selections
         elif isinstance(selection, FragmentSpreadNode) and (name := selection.name.value) not in seen:
             seen.add(name)
             if name in fragments:
                 left += fragments[name].selection_set.selections
-    return found
+    return names

@@ -1,4 +1,4 @@
-"""The GraphiQL page that a browser is shown at `/graphql`. What it does is in `web/`."""
+"""Serves the GraphiQL page at `/graphql`. Its source is in `web/`."""
 
 import html
 import mimetypes
@@ -44,14 +44,14 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 
-# Python takes some of these from files of the machine, where they may be wrong or missing.
+# Python reads media types from system files, which may be wrong or incomplete.
 for ending, kind in ((".js", "text/javascript"), (".css", "text/css"), (".ttf", "font/ttf")):
     mimetypes.add_type(kind, ending)
 
 
 @dataclass(frozen=True, slots=True)
 class GraphiQLPage:
-    """The page; `bundled` where it needs nothing from the internet."""
+    """The page. `bundled`: it loads nothing from the internet."""
 
     html: str
     bundled: bool
@@ -62,7 +62,7 @@ class GraphiQLPage:
 
 
 class Assets(StaticFiles):
-    """The parts of the bundled page. Their names change with their content; a worker obeys the policy of its own."""
+    """The assets of the bundled page. Their names contain a hash; a web worker obeys the policy in its own response."""
 
     def __init__(self) -> None:
         super().__init__(directory=BUNDLE)
@@ -74,7 +74,7 @@ class Assets(StaticFiles):
 
 
 def load_page() -> GraphiQLPage:
-    """The bundle that set-up builds where npm is there, otherwise the stock page, which loads its parts from a CDN."""
+    """Loads the bundle that `make install` builds if npm is there, else the stock page, which uses a CDN."""
     index = BUNDLE / "index.html"
     if index.exists():
         return GraphiQLPage(index.read_text("utf-8"), bundled=True)
@@ -83,7 +83,7 @@ def load_page() -> GraphiQLPage:
 
 
 def _stock_page() -> str:
-    """Strawberry's page, which says what to do where its parts can't be loaded or scripts are off."""
+    """Strawberry's page, with instructions for the case that its assets can't be loaded or scripts are off."""
     curl = html.escape(_CURL, quote=False)
     unreachable = _UNREACHABLE.read_text("utf-8").replace("CURL", curl)
     stock = get_graphql_ide_html(graphql_ide="graphiql")

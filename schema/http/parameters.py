@@ -1,4 +1,4 @@
-"""What a GraphQL request over HTTP asks for (GraphQL over HTTP, 5). Knows no schema."""
+"""Parses the parameters of a GraphQL request over HTTP (GraphQL over HTTP, 5)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from schema.http.trusted_documents import AnyDocument, check_variables, operatio
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """What a GraphQL request asks for."""
+    """The parameters of a GraphQL request."""
 
     query: str
     variables: dict[str, Any] | None
@@ -22,7 +22,7 @@ class Parameters:
 
 
 class RequestError(Exception):
-    """A request that never reaches the schema."""
+    """An error in a request that never reaches the schema."""
 
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
@@ -31,34 +31,34 @@ class RequestError(Exception):
 
 
 async def parameters_of(scope: Scope, receive: Receive, documents: AnyDocument) -> Parameters:
-    """Raises RequestError, BadRequest, UnsupportedMedia or TooLarge where there is no such request."""
+    """Reads the parameters. Raises RequestError, BadRequest, UnsupportedMedia or TooLarge."""
     if scope["method"] == "POST":
         require_json(scope)
-        found = _json(await read_body(scope, receive), "The body")
+        sent = _parse(await read_body(scope, receive), "The body")
     elif scope["method"] == "GET":
-        found = dict(QueryParams(scope["query_string"]))
+        sent = dict(QueryParams(scope["query_string"]))
         for name in ("variables", "extensions"):
-            found[name] = _json(found[name], f"`{name}`") if found.get(name) else None
+            sent[name] = _parse(sent[name], f"`{name}`") if sent.get(name) else None
     else:
         raise RequestError(405, "Send GraphQL requests with GET or POST.", {"Allow": "GET, POST"})
-    return _checked(found, documents)
+    return _check(sent, documents)
 
 
-def _checked(found: Any, documents: AnyDocument) -> Parameters:
-    if not isinstance(found, dict):
+def _check(sent: Any, documents: AnyDocument) -> Parameters:
+    if not isinstance(sent, dict):
         raise BadRequest("The body must be a JSON object with a `query`.")
-    query, variables, name = documents.text_of(found), found.get("variables"), operation_name_of(found)
+    query, variables, name = documents.text_of(sent), sent.get("variables"), operation_name_of(sent)
     if not isinstance(query, str) or not query:
         raise BadRequest("`query` must be a string that holds a GraphQL document.")
     if not isinstance(variables, dict | None):
         raise BadRequest("`variables` must be an object or null.")
     check_variables(variables)
-    if not isinstance(found.get("extensions"), dict | None):
+    if not isinstance(sent.get("extensions"), dict | None):
         raise BadRequest("`extensions` must be an object or null.")
     return Parameters(query, variables, name)
 
 
-def _json(text: str | bytes, what: str) -> Any:
+def _parse(text: str | bytes, what: str) -> Any:
     try:
         return parse_json(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""How a result, or a refusal, is printed as an answer over HTTP (GraphQL over HTTP, 6). Knows no field."""
+"""Formats results and refusals as HTTP responses (GraphQL over HTTP, 6)."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ _STATUS_OF_CODE = {"SERVICE_UNAVAILABLE": 503, "RATE_LIMITED": 429}
 
 
 def to_body(result: ExecutionResult) -> dict[str, Any]:
-    """The response map; without `data` where the operation was not run (GraphQL, 7.1)."""
+    """The response map, without `data` if the operation was not executed (GraphQL, 7.1)."""
     body: dict[str, Any] = {} if _was_refused(result) else {"data": result.data}
     if result.errors:
         body["errors"] = [error.formatted for error in result.errors]
@@ -22,9 +22,9 @@ def to_body(result: ExecutionResult) -> dict[str, Any]:
 
 
 def to_response(result: ExecutionResult, media: str) -> Response:
-    """The answer in this media type, which also decides on the status of what was not run."""
+    """The response in this media type, which also determines the status if the operation was not executed."""
     if not result.errors:
-        return JsonAnswer({"data": result.data}, content_type=_typed(media))
+        return JsonAnswer({"data": result.data}, content_type=_content_type(media))
     errors = result.errors
     codes = [(error.extensions or {}).get("code") for error in errors]
     status = next((_STATUS_OF_CODE[code] for code in codes if code in _STATUS_OF_CODE), 200)
@@ -32,15 +32,15 @@ def to_response(result: ExecutionResult, media: str) -> Response:
         status = 400
     waits = [seconds for error in errors if (seconds := getattr(error, "retry_after", None))]
     headers = {"Retry-After": str(max(waits))} if waits else {}
-    return JsonAnswer(to_body(result), status, headers, _typed(media))
+    return JsonAnswer(to_body(result), status, headers, _content_type(media))
 
 
 def refuse(
     scope: Scope, media: str, status: int, message: str, headers: dict[str, str], code: str = "BAD_USER_INPUT"
 ) -> Response:
-    """The answer to what never reached the schema."""
+    """The response to a request that never reached the schema."""
     error = graphql_error(message, code, scope["request_id"])
-    return JsonAnswer({"errors": [error]}, status, headers, _typed(media))
+    return JsonAnswer({"errors": [error]}, status, headers, _content_type(media))
 
 
 def graphql_fault(error: ProductError, request_id: str) -> JsonAnswer:
@@ -55,5 +55,5 @@ def _was_refused(result: ExecutionResult) -> bool:
     return result.data is None and bool(errors) and all(error.path is None for error in errors)
 
 
-def _typed(media: str) -> bytes:
+def _content_type(media: str) -> bytes:
     return b"%b; charset=utf-8" % media.encode("ascii")

@@ -1,6 +1,6 @@
-"""Results as server-sent events, one operation a response. Knows no operation.
+"""Streams results as server-sent events, one operation per response.
 
-Follows the protocol graphql-sse in its mode of distinct connections, and the event stream of HTML (WHATWG, 9.2).
+Implements the graphql-sse protocol in distinct connections mode, over the event streams of HTML (WHATWG, 9.2).
 """
 
 import asyncio
@@ -23,16 +23,16 @@ Results = AsyncGenerator[ExecutionResult, None]
 
 
 class EventStream(StreamingResponse):
-    """Sends each result as it comes, and a comment where none has come for a while, lest a proxy take it for dead.
+    """Sends each result as it comes, and comments in between, so that proxies do not close an idle connection.
 
-    Where the server stops, the response ends without `complete`, so that the client comes back.
+    When the server stops, the response ends without `complete`, so that the client reconnects.
     """
 
     media_type = EVENT_STREAM
 
     def __init__(self, results: Results) -> None:
         self._stopping = asyncio.Event()
-        # nginx would gather what comes.
+        # Without X-Accel-Buffering, nginx buffers events.
         super().__init__(self._events(results), headers={**COMMON_HEADERS, "X-Accel-Buffering": "no"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -62,7 +62,7 @@ class EventStream(StreamingResponse):
 
 
 async def once(result: ExecutionResult) -> Results:
-    """The one result of a query or a mutation."""
+    """Yields the single result of a query or a mutation."""
     yield result
 
 

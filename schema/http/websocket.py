@@ -1,7 +1,4 @@
-"""Messages over WebSocket, beyond what strawberry's handler sees to. Knows no operation.
-
-Follows the protocol graphql-transport-ws.
-"""
+"""Handles WebSocket messages (graphql-transport-ws): adds validation, limits and timeouts to strawberry's handler."""
 
 import asyncio
 from contextlib import suppress
@@ -29,27 +26,27 @@ class TooManyOperations(BadRequest):
 
 
 class WebSocketHandler(BaseGraphQLTransportWSHandler[GraphQLContext, None]):
-    """Closes with the protocol's code what is JSON but no message, and refuses what must not be run."""
+    """Closes the connection on JSON that is not a valid message, and refuses operations over a limit."""
 
     documents: AnyDocument
     rate: Rate | None
     load: Load
-    _leaving: asyncio.Task[None] | None = None
+    _anonymous_timeout: asyncio.Task[None] | None = None
 
     async def handle_connection_init(self, message: ConnectionInitMessage) -> None:
         await super().handle_connection_init(message)
-        if self.context.anonymous and self._leaving is None:
-            self._leaving = asyncio.create_task(self._leave())
+        if self.context.anonymous and self._anonymous_timeout is None:
+            self._anonymous_timeout = asyncio.create_task(self._close_anonymous())
 
-    async def _leave(self) -> None:
-        """Who has not said who he is can follow nothing: the connection is there for a login, say."""
+    async def _close_anonymous(self) -> None:
+        """Closes an anonymous connection after a while: it can't subscribe to anything, only log in, for example."""
         await asyncio.sleep(ANONYMOUS_SECONDS)
-        with suppress(RuntimeError):  # it is closed by now
+        with suppress(RuntimeError):  # already closed
             await self.websocket.close(4403, "No credentials: connect again and send them in connection_init")
 
     async def shutdown(self) -> None:
-        if self._leaving:
-            self._leaving.cancel()
+        if self._anonymous_timeout:
+            self._anonymous_timeout.cancel()
         await super().shutdown()
 
     async def handle_message(self, message: Any) -> None:
@@ -80,7 +77,7 @@ class WebSocketHandler(BaseGraphQLTransportWSHandler[GraphQLContext, None]):
         await super().handle_message(message)
 
     def _check_count(self, operation_id: str) -> None:
-        """Raises TooManyOperations. An id that is taken is another mistake, which closes the connection."""
+        """Raises TooManyOperations. Ignores an id already in use, for which strawberry closes the connection."""
         most = self.max_subscriptions_per_connection
         if most is not None and len(self.operations) >= most and operation_id not in self.operations:
             raise TooManyOperations
@@ -98,7 +95,7 @@ def _is_message(message: Any) -> bool:
 
 
 def _is_operation(payload: Any) -> bool:
-    """What of it is run, a document or the name of one, is looked at later."""
+    """Whether the types of the payload's fields are valid. `_subscribe` checks the document or its hash."""
     if not isinstance(payload, dict) or not isinstance(payload.get("query", ""), str):
         return False
     variables, name = payload.get("variables"), payload.get("operationName")
