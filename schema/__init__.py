@@ -23,7 +23,7 @@ from schema.context import GraphQLContext
 from schema.errors import to_graphql_error
 from schema.http.extensions import DocumentCache
 from schema.http.observation import ObservationExtension, observe
-from schema.plans.planning import Plans
+from schema.plans.executor import executor_class
 from schema.scalars import DATE_TIME
 
 
@@ -118,20 +118,21 @@ class Subscription:
 
 
 class Schema(strawberry.Schema):
-    """The schema. Masks errors in its results, and runs simple operations by precompiled plans."""
+    """The schema. Masks errors in its results, and completes plain fields by plans."""
 
     def __init__(self, *, introspection: bool, extensions: Sequence[type[SchemaExtension]] = ()) -> None:
-        """`extensions` run on every request, besides our own. They disable plans, which do not support them."""
-        cache = DocumentCache(introspection=introspection)
+        """`extensions` run on every request, besides our own."""
+        self._documents = DocumentCache(introspection=introspection)
+        self._has_more_extensions = bool(extensions)
         super().__init__(
             query=Query,
             mutation=Mutation,
             subscription=Subscription,
             config=StrawberryConfig(scalar_map={datetime: DATE_TIME}, disable_field_suggestions=not introspection),
-            extensions=[ObservationExtension, cache.extension(), *extensions],
+            extensions=[ObservationExtension, self._documents.extension(), *extensions],
+            execution_context_class=executor_class(self._documents.plans),
         )
         _tell_null_from_absent(self)
-        self._plans = None if extensions else Plans(self, cache)
 
     def _warn_for_federation_directives(self) -> None:
         """Does nothing: there are no federation directives, and strawberry would load all of them to check."""
@@ -146,10 +147,11 @@ class Schema(strawberry.Schema):
         allowed_operation_types: Iterable[OperationType] | None = None,
         operation_extensions: dict[str, Any] | None = None,
     ) -> ExecutionResult:
+        """Does what our own extensions do, and no more, where there is a bypass."""
         sent, allowed = variable_values or {}, allowed_operation_types or ()
-        plan = self._plans.find(query or "", operation_name) if self._plans else None
-        variables = plan.coerced(sent) if plan and plan.kind in allowed else None
-        if plan is None or variables is None or root_value is not None or operation_extensions is not None:
+        bypass = None if self._has_more_extensions else self._documents.bypass(self, query or "", operation_name)
+        variables = bypass.variables(sent) if bypass and bypass.kind in allowed else None
+        if bypass is None or variables is None or root_value is not None or operation_extensions is not None:
             return await super().execute(
                 query,
                 variable_values,
@@ -160,8 +162,8 @@ class Schema(strawberry.Schema):
                 operation_extensions,
             )
         context: Any = context_value
-        with observe(context.context.observer, plan.name):
-            result = await plan.run(context, sent, variables)
+        with observe(context.context.observer, bypass.name):
+            result = await bypass.run(context, variables)
             if result.errors:
                 execution_context = self._create_execution_context(query, allowed, sent, context, None, operation_name)
                 self._process_errors(result.errors, execution_context)

@@ -15,6 +15,7 @@ from graphql import (
     GraphQLNonNull,
     GraphQLObjectType,
     GraphQLSchema,
+    OperationType,
     get_named_type,
 )
 
@@ -29,21 +30,26 @@ class Writer:
     def __init__(self, schema: GraphQLSchema, random: Random) -> None:
         self._schema = schema
         self._random = random
+        self._resolvers = random.choice([0, 0.2, 0.5])  # how often a field below the root has one
         self._fields = MAX_FIELDS
         self._fragments: list[str] = []
         self._variables: list[str] = []
         self._arguments: dict[str, str] = {}
         self.sent: dict[str, Any] = {}
 
-    def document(self) -> str:
-        kind = self._random.choice(["query", "mutation"])
-        root = self._schema.query_type if kind == "query" else self._schema.mutation_type
+    def document(self, *kinds: OperationType) -> str:
+        """A document with an operation of one of these kinds."""
+        kind = self._random.choice(kinds)
+        root = self._schema.get_root_type(kind)
         assert root
-        body = self._selections(root, DEPTH)
+        # A subscription selects one field.
+        body = (
+            f"{{ {self._field(root, DEPTH)} }}" if kind is OperationType.SUBSCRIPTION else self._selections(root, DEPTH)
+        )
         variables = f"({', '.join(self._variables)})" if self._variables else ""
         if self._chance(0.1):
             self.sent["nobody"] = self._json()
-        return "\n".join([f"{kind} Named{variables} {body}", *self._fragments])
+        return "\n".join([f"{kind.value} Named{variables} {body}", *self._fragments])
 
     def _chance(self, share: float) -> bool:
         return self._random.random() < share
@@ -85,8 +91,8 @@ class Writer:
     def _may_be_asked(self, kind: GraphQLObjectType, field: GraphQLField, depth: int) -> bool:
         if isinstance(get_named_type(field.type), GraphQLObjectType) and (depth <= 0 or self._fields <= 0):
             return False
-        is_root = kind in (self._schema.query_type, self._schema.mutation_type)
-        return is_root or field.extensions["strawberry-definition"].is_basic_field or self._chance(0.02)
+        is_root = kind in (self._schema.get_root_type(one) for one in OperationType)
+        return is_root or field.extensions["strawberry-definition"].is_basic_field or self._chance(self._resolvers)
 
     def _alias(self, name: str) -> str:
         return f"{name}_{self._random.randint(1, 2)}: " if self._chance(0.2) else ""
@@ -201,10 +207,14 @@ class Source:
         self._seed = seed
         self._oddness = oddness
 
+    def resolved(self, field: str) -> Any:
+        """What the resolver of a field returns."""
+        return value_of(self._kind.fields[field].type, f"{self._seed}.{field}", self._oddness)
+
     def __getattr__(self, attribute: str) -> Any:
         for name, field in self._kind.fields.items():
             if field.extensions["strawberry-definition"].python_name == attribute:
-                return value_of(field.type, f"{self._seed}.{name}", self._oddness)
+                return self.resolved(name)
         raise AttributeError(attribute)
 
 

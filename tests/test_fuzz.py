@@ -285,9 +285,9 @@ def bad_requests(count: int, seed: int) -> Iterator[tuple[str, str, dict[str, An
 
 def test_bad_requests_leave_nothing_behind(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     routes: list[Any] = [*door.server.app.routes]
-    plans = next(route.endpoint.schema._plans for route in routes if route.path == "/graphql")
-    for holder, name in ((plans, "_plans"), (plans._documents, "documents"), (plans._documents, "answers")):
-        monkeypatch.setattr(holder, name, LRUCache(20))  # soon full, so that it has no part in the growth
+    documents = next(route.endpoint.schema._documents for route in routes if route.path == "/graphql")
+    for name in ("documents", "answers"):
+        monkeypatch.setattr(documents, name, LRUCache(20))  # soon full, so that it has no part in the growth
     tracemalloc.start()
     try:
         kept = []

@@ -1,34 +1,39 @@
-"""Plans answer as graphql-core does, whatever is asked and whatever resolvers return; what is not plain has none."""
+"""Plans and the bypass answer as graphql-core alone does, whatever is asked and whatever resolvers return."""
 
 import asyncio
+import gc
 import json
 import math
 import os
-from collections import Counter
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterator
+from copy import copy
 from datetime import UTC, datetime
 from random import Random
 from types import SimpleNamespace
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 import strawberry
-from graphql import Executor, get_introspection_query, parse, validate
+from graphql import Executor as GraphQLExecutor
+from graphql import GraphQLObjectType, get_introspection_query
+from graphql import OperationType as Kind
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.exceptions import InvalidOperationTypeError
-from strawberry.types import get_object_definition
+from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from strawberry.types.graphql import OperationType
 
 from models.errors import BadRequest, ErrorCode, Forbidden, Unavailable
 from models.inbox import InboxOrder
 from models.observer import Observer, Operation
-from schema import Mutation, Query, Schema, build_schema
+from schema import Schema, build_schema
 from schema.context import GraphQLContext
 from schema.http.extensions import DocumentCache
 from schema.inbox import EmailInboxFilter, EmailInboxOrder
-from schema.plans.planning import Plans
+from schema.plans.executor import executor_class
+from schema.plans.plan import Plan
 from tests.operations import Writer, value_of
 
 FULL = os.environ.get("FUZZ") == "full"
@@ -67,10 +72,15 @@ class Told(Observer, Operation):
 
 
 class World:
-    """A schema whose root resolvers are all replaced by `resolve`; they write down how they were called."""
+    """A schema whose root resolvers are all replaced by `resolve`, and those below by `Source.resolved`.
+
+    They write down how they were called. `core` is the same schema, executed without plans.
+    """
 
     def __init__(self) -> None:
         self.schema = build_schema()
+        self.core = copy(self.schema)
+        self.core.execution_context_class = StrawberryGraphQLCoreExecutionContext
         self.resolve: Callable[..., Any] = lambda _info, **_arguments: None
         self.calls: list[Any] = []
         self.told = Told()
@@ -81,6 +91,18 @@ class World:
         self.calls.append((raw.path.key, str(arguments), str(told), str(info.selected_fields), str(info.return_type)))
         found = self.resolve(info, **arguments)
         return await found if asyncio.iscoroutine(found) else found
+
+    def below(self, field: str) -> Callable[..., Any]:
+        """The resolver of a field below the root."""
+
+        async def resolve(source: Any = None, *, parent: Any = None, info: Any = None) -> Any:
+            source = parent or source
+            self.calls.append((field, info and (info.path, info.context.context.observer is self.told)))
+            for _ in range(len(self.calls) % 3):
+                await asyncio.sleep(0)
+            return source.resolved(field)
+
+        return resolve
 
     def context(self) -> GraphQLContext:
         context: Any = SimpleNamespace(observer=self.told, api="graphql", request_id="")
@@ -96,36 +118,52 @@ class World:
             operation_name=name,
             allowed_operation_types=BOTH,
         )
-        errors = [error.formatted for error in result.errors] if result.errors else result.errors
-        return json.dumps([result.data, errors, result.extensions]), self.calls, self.told.said
+        return shown(result), self.calls, self.told.said
+
+    async def follow(self, schema: Schema, text: str, sent: Any) -> tuple[list[str], Any, Any]:
+        """The same of a subscription."""
+        self.calls, self.told = [], Told()
+        results = await schema.subscribe(text, variable_values=sent, context_value=self.context())
+        return [shown(result) async for result in results], self.calls, self.told.said
 
     async def alike(self, text: str, sent: Any = None, name: str | None = None) -> Any:
-        """The data and the errors, which are the same either way."""
-        expected = await self.ask(super(Schema, self.schema).execute, text, sent, name)
+        """The data and the errors, which are the same whichever way."""
+        expected = await self.ask(super(Schema, self.core).execute, text, sent, name)
+        assert await self.ask(super(Schema, self.schema).execute, text, sent, name) == expected
         assert await self.ask(self.schema.execute, text, sent, name) == expected
         return json.loads(expected[0])[:2]
 
-    def is_planned(self, text: str, name: str | None = None) -> bool:
-        return plans_of(self.schema).find(text, name) is not None
+    def plans(self, text: str) -> list[Plan]:
+        """Those that were made for a document."""
+        document = self.schema._documents.documents.get(text)
+        return [plan for plan in document.plans._plans.values() if plan] if document and document.plans else []
+
+    def is_planned(self, text: str) -> bool:
+        """Whether nothing below the root is left to graphql-core."""
+        plans = self.plans(text)
+        return bool(plans) and not any(plan.left for plan in plans)
 
 
-def plans_of(schema: Schema) -> Plans:
-    assert schema._plans
-    return schema._plans
+def shown(result: Any) -> str:
+    errors = [error.formatted for error in result.errors] if result.errors else result.errors
+    return json.dumps([result.data, errors, result.extensions or {}])
 
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
-    for root in (Query, Mutation):
-        definition: Any = get_object_definition(root, strict=True)
-        for field in definition.fields:
-            monkeypatch.setattr(field.base_resolver, "wrapped_func", made.called)
+    kinds = made.schema._schema.type_map.values()
+    for kind in (one for one in kinds if isinstance(one, GraphQLObjectType) and not one.name.startswith("__")):
+        for name, field in kind.fields.items():
+            base = field.extensions["strawberry-definition"].base_resolver
+            is_root = kind.name in ("Query", "Mutation", "Subscription")
+            if base:
+                monkeypatch.setattr(base, "wrapped_func", made.called if is_root else made.below(name))
     return made
 
 
 def inbox(**more: Any) -> Any:
-    smtp = SimpleNamespace(server="smtp.example.org", port=465)
+    smtp = SimpleNamespace(server="smtp.example.org", port=465, oauth2=None)
     made = SimpleNamespace(id="a", name="A", version=1, created_at=datetime(2026, 1, 2, tzinfo=UTC), department=None)
     vars(made).update({"smtp": smtp, **more})
     return made
@@ -134,50 +172,115 @@ def inbox(**more: Any) -> Any:
 # ---------------------------------------------------------------------------------------------------- any operation
 
 
-@EXAMPLES
-@given(seed=st.integers(0, 2**32), oddness=st.sampled_from([0, 0.005, 0.02]))
-def test_any_operation_is_answered_alike(world: World, seed: int, oddness: float) -> None:
+def answers_of(world: World, seed: int, oddness: float) -> Callable[..., Any]:
+    """A resolver of root fields, whose values are mostly right."""
+
     async def resolve(info: Any, **_arguments: Any) -> Any:
         raw = info._raw_info
         random = Random(f"{seed}{raw.path.key}")
         # Of fields that fail side by side, it is chance which error is told first, or alone.
-        odd = oddness if len(world.calls) - 1 == seed % 2 else 0
+        odd = oddness if sum(len(call) > 2 for call in world.calls) - 1 == seed % 2 else 0
         for _ in range(random.randrange(3)):
             await asyncio.sleep(0)
         if random.random() < 5 * odd:
             raise random.choice([Forbidden(), BadRequest("no"), Unavailable(), RuntimeError("broken")])
         return value_of(raw.return_type, f"{seed}{raw.path.key}", odd)
 
+    return resolve
+
+
+@EXAMPLES
+@given(seed=st.integers(0, 2**32), oddness=st.sampled_from([0, 0.005, 0.02]))
+def test_any_operation_is_answered_alike(world: World, seed: int, oddness: float) -> None:
     writer = Writer(world.schema._schema, Random(seed))
-    text, world.resolve = writer.document(), resolve
+    text, world.resolve = writer.document(Kind.QUERY, Kind.MUTATION), answers_of(world, seed, oddness)
     asyncio.run(world.alike(text, writer.sent))
 
 
-def test_most_of_these_operations_are_run_by_plans(world: World) -> None:
-    async def ways() -> Counter[bool]:
-        found: Counter[bool] = Counter()
+@EXAMPLES
+@given(seed=st.integers(0, 2**32), oddness=st.sampled_from([0, 0.005, 0.02]))
+def test_any_subscription_is_answered_alike(world: World, seed: int, oddness: float) -> None:
+    async def events(info: Any, **_arguments: Any) -> Any:
+        async def changes() -> AsyncIterator[Any]:
+            for number in range(3):
+                yield value_of(info._raw_info.return_type, f"{seed}{number}", oddness)
+
+        return changes()
+
+    async def alike() -> None:
+        expected = await world.follow(world.core, text, writer.sent)
+        assert await world.follow(world.schema, text, writer.sent) == expected
+
+    writer = Writer(world.schema._schema, Random(seed))
+    text, world.resolve = writer.document(Kind.SUBSCRIPTION), events
+    asyncio.run(alike())
+
+
+def test_most_of_these_operations_have_plans(world: World) -> None:
+    async def plans() -> list[list[Plan]]:
+        found = []
         for seed in range(100):
             writer = Writer(world.schema._schema, Random(seed))
-            text = writer.document()
+            text, world.resolve = writer.document(Kind.QUERY, Kind.MUTATION), answers_of(world, seed, 0)
             await world.ask(world.schema.execute, text, writer.sent)
-            plan = plans_of(world.schema).find(text, None)
-            found[plan is not None and plan.coerced(writer.sent) is not None] += 1
+            found.append(world.plans(text))
         return found
 
-    assert asyncio.run(ways())[True] > 50
+    found = asyncio.run(plans())
+    assert sum(map(bool, found)) > len(found) / 2
+    assert sum(any(plan.left for plan in one) for one in found) > len(found) / 10
 
 
 # ---------------------------------------------------------------------------------------------------- what is plain
 
 
-async def test_a_plan_is_made_when_a_document_comes_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_only_fields_with_resolvers_are_executed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    executed: list[str] = []
+
+    def execute_field(self: Any, kind: Any, source: Any, details: Any, *more: Any) -> Any:
+        executed.append(details[0].node.name.value)
+        return original(self, kind, source, details, *more)
+
+    original = GraphQLExecutor.execute_field
+    monkeypatch.setattr(GraphQLExecutor, "execute_field", execute_field)
+    world.resolve = lambda info, **_arguments: value_of(info._raw_info.return_type, "1", 0)
+    text = "{ emailInboxes { pageInfo { endCursor } totalCount nodes { id createdBy { name } smtp { port } email } } }"
+    for execute, root in ((super(Schema, world.schema).execute, ["emailInboxes"]), (world.schema.execute, [])):
+        executed.clear()
+        answer, _, _ = await world.ask(execute, text)
+        nodes = json.loads(answer)[0]["emailInboxes"]["nodes"]
+        assert [*nodes[0]] == ["id", "createdBy", "smtp", "email"]
+        assert executed == [*root, "totalCount", "nodes", *["createdBy"] * len(nodes)]
+    assert [[*plan.left] for plan in world.plans(text) if plan.left] == [["createdBy"], ["totalCount", "nodes"]]
+
+
+@pytest.mark.parametrize(
+    "selected", ["emailInbox { id name smtp { port } }", "id emailInbox { createdBy { name } id }"]
+)
+async def test_a_subscription_has_plans(world: World, selected: str) -> None:
+    async def events(info: Any, **_arguments: Any) -> Any:
+        async def changes() -> AsyncIterator[Any]:
+            for _ in range(50):
+                yield value_of(info._raw_info.return_type, "1", 0)
+
+        return changes()
+
+    world.resolve = events
+    text = f"subscription {{ emailInboxChanged {{ {selected} }} }}"
+    expected = await world.follow(world.core, text, {})
+    assert not world.plans(text)
+    assert await world.follow(world.schema, text, {}) == expected
+    assert world.plans(text)
+
+
+async def test_a_known_operation_passes_strawberry_by(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = READ.replace("server", "oauth2 { scope } server")
     world.resolve = lambda _info, **_arguments: inbox()
-    assert not world.is_planned(READ)
-    await world.alike(READ, {"id": "a"})
-    assert world.is_planned(READ)
-    monkeypatch.setattr(Executor, "build", None)  # graphql-core has no part in it any more
-    answer, calls, _ = await world.ask(world.schema.execute, READ, {"id": "a"})
-    assert json.loads(answer)[0]["emailInbox"]["smtp"] == {"server": "smtp.example.org", "port": 465}
+    await world.alike(text, {"id": "a"})
+    monkeypatch.setattr(strawberry.Schema, "execute", None)
+    monkeypatch.setattr(GraphQLExecutor, "execute_field", None)  # null where it may be is not odd
+    answer, calls, _ = await world.ask(world.schema.execute, text, {"id": "a"})
+    assert json.loads(answer)[0]["emailInbox"]["smtp"] == {"oauth2": None, "server": "smtp.example.org", "port": 465}
     assert len(calls) == 1
 
 
@@ -186,33 +289,60 @@ async def test_a_plan_is_made_when_a_document_comes_again(world: World, monkeypa
     [
         "query ($yes: Boolean!) { viewer { id @include(if: $yes) } }",
         "query ($yes: Boolean!) { viewer { id ... @skip(if: $yes) { name } } }",
+        "query ($yes: Boolean!) { viewer { id name } viewer @skip(if: $yes) { username } }",
         "{ __typename }",
-        "{ viewer { id } __schema { queryType { name } } }",
+        "{ __schema { queryType { name } } }",
         "{ viewer { email } }",
         "{ viewer { __typename } }",
-        "{ emailInbox { createdBy { id } } }",
-        "{ emailInboxes { totalCount } }",
-        "query ($by: EmailInboxOrder! = {field: NAME, direction: ASC}) { emailInboxes(orderBy: $by) { nodes { id } } }",
-        "subscription { emailInboxChanged { id } }",
-        "{" + "".join(f" a{number}: emailInboxes {{ nodes {{ ...F }} }}" for number in range(25)) + " }"
-        " fragment F on EmailInbox { id name email active description senderInfo department version createdAt updatedAt"
-        " smtp { server port username secure hasPassword } imap { server port username secure hasPassword } }",
     ],
 )
-async def test_what_is_not_plain_has_no_plan(world: World, text: str) -> None:
-    sent = {"yes": True}
-    if text.startswith("subscription"):
-        await anext(await world.schema.subscribe(text, context_value=world.context()))
-    else:
-        await world.alike(text, sent)
-        await world.alike(text, sent)
-    assert plans_of(world.schema)._documents.known(text)
-    assert not world.is_planned(text)
+async def test_graphql_core_completes_what_has_no_plan(world: World, text: str) -> None:
+    world.resolve = lambda info, **_arguments: value_of(info._raw_info.return_type, "1", 0)
+    for yes in (True, False):
+        await world.alike(text, {"yes": yes})
+    assert text in world.schema._documents.documents
+    assert not world.plans(text)
 
 
-@strawberry.input
-class Circle:
-    inner: "Circle | None" = None
+async def test_a_selection_may_begin_with_the_same_field_as_another(world: World) -> None:
+    world.resolve = lambda _info, **_arguments: inbox()
+    data, _ = await world.alike(
+        "{ a: emailInbox { ...F } b: emailInbox { ...F smtp { server } } } fragment F on EmailInbox { smtp { port } }"
+    )
+    assert data == {"a": {"smtp": {"port": 465}}, "b": {"smtp": {"port": 465, "server": "smtp.example.org"}}}
+
+
+async def test_how_much_is_compiled_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("schema.plans.plan.MAX_FIELDS", 7)
+    world.resolve = lambda _info, **_arguments: inbox()
+    await world.alike(READ)
+    assert [[*plan.left] for plan in world.plans(READ)] == [["smtp"]]
+
+
+async def test_plans_leave_with_their_document(world: World) -> None:
+    await world.alike(READ)
+    documents = world.schema._documents
+    node = documents.documents[READ].node
+    assert documents.plans(node)
+    documents.documents.clear()
+    gc.collect()
+    assert not documents.plans(node)
+
+
+async def test_nothing_of_a_request_is_kept(world: World) -> None:
+    world.resolve = lambda _info, **_arguments: inbox(name=None)
+    context = world.context()
+    kept = weakref.ref(context)
+    for _ in range(2):
+        await world.schema.execute(READ, {"id": "secret"}, context, allowed_operation_types=BOTH)
+    bypass = world.schema._documents.bypass(world.schema, READ, None)
+    assert bypass
+    assert not bypass.executor.variable_values.coerced
+    assert not bypass.executor.collected_errors.errors
+    del context
+    world.calls = []
+    gc.collect()
+    assert kept() is None
 
 
 @strawberry.interface
@@ -222,15 +352,66 @@ class Named:
 
 @strawberry.type
 class Person(Named):
-    pass
+    age: int = 7
+
+
+@strawberry.type
+class Company(Named):
+    @strawberry.field
+    async def owner(self) -> Person:
+        return Person(name="B")
+
+
+class Failing(Exception):
+    """Has what a `Box` has."""
+
+    label = "A"
+
+
+@strawberry.type
+class Box:
+    label: str | None
+
+    @strawberry.field
+    def at_once(self, fail: bool = False) -> str:
+        if fail:
+            raise Forbidden
+        return f"at once {self.label}"
+
+    @strawberry.field
+    async def later(self, fail: bool = False) -> str | None:
+        await asyncio.sleep(0)
+        if fail:
+            raise Forbidden
+        return f"later {self.label}"
+
+    @strawberry.field
+    def named(self) -> Named:
+        return Person(name="A") if self.label == "A" else Company(name="C")
+
+    @strawberry.field
+    def either(self) -> list[Annotated[Person | Company, strawberry.union("Either")]]:
+        return [Person(name="A"), Company(name="C")]
+
+    @strawberry.field
+    def person(self) -> Person:
+        return Person(name="A")
+
+    inner: "Box | None" = None
+    owner: Person | None = None
 
 
 @strawberry.type
 class Odd:
     @strawberry.field
     @staticmethod
-    async def circle(circle: Circle) -> str:
-        return str(circle)
+    def box() -> Box | None:
+        return Box(label="A", inner=Box(label="B"))
+
+    @strawberry.field
+    @staticmethod
+    def boxes() -> list[Box | None]:
+        return [Box(label="A"), None, Box(label=None, inner=Box(label="A")), Failing()]  # type: ignore[list-item]
 
     @strawberry.field
     @staticmethod
@@ -239,67 +420,80 @@ class Odd:
 
     @strawberry.field
     @staticmethod
-    async def person() -> Person:
-        return Person(name="A")
+    def failing() -> Box:
+        raise Failing
 
     @strawberry.field
     @staticmethod
-    def at_once() -> str:
-        return "at once"
-
-    @strawberry.field
-    async def of_source(self) -> str:
-        return str(self)
-
-    @strawberry.field
-    @staticmethod
-    async def plain(number: int = 1) -> str:
-        return str(number)
+    def broken() -> Box:
+        return Box(label=7, inner=Failing(), owner=SimpleNamespace(name="C"))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("text", "planned"),
+    "text",
     [
-        ("query ($it: Circle!) { circle(circle: $it) }", False),
-        ("{ named { name } }", False),
-        ("{ person { name } }", False),
-        ("{ atOnce }", False),
-        ("{ ofSource }", False),
-        ("query ($it: Int!) { plain(number: $it) }", True),
+        "{ box { label atOnce later inner { label } } }",
+        "{ box { later a: later label b: label atOnce inner { later label inner { label later } } } }",
+        "{ box { label later(fail: true) atOnce x: later } }",
+        "{ box { label later atOnce(fail: true) x: later } }",
+        "{ box { label inner { later atOnce(fail: true) label } } }",
+        "{ box { inner { inner { atOnce } label } ... on Box { inner { later inner { label } } } } }",
+        "{ box { label named { name __typename ... on Person { age } ... on Company { owner { age } } } } }",
+        "{ box { label either { __typename ... on Person { age } ... on Company { name } } person { age } } }",
+        "{ boxes { label __typename } }",
+        "{ boxes { label later atOnce inner { label atOnce } } }",
+        "{ named { __typename name ... on Person { age } } }",
+        "{ failing { label } }",
+        "{ broken { label later } }",
+        "{ broken { label inner { label } } }",
+        "{ broken { later inner { label } } }",
+        "{ broken { x: __typename owner { name } } }",
+        "{ broken { ...B inner { ...B } } } fragment B on Box { label later ... { named { name } } }",
+        "query ($fail: Boolean!) { boxes { label later(fail: $fail) atOnce } }",
     ],
 )
-def test_what_the_schema_does_not_have_has_no_plan(text: str, planned: bool) -> None:
-    schema, document = strawberry.Schema(Odd), parse(text)
-    assert not validate(schema._schema, document)
-    plan = Plans(schema, DocumentCache(introspection=True))._made(text, document, document.definitions[0])  # type: ignore[arg-type]
-    assert (plan is not None) == planned
+async def test_what_the_schema_does_not_have_is_answered_alike(text: str) -> None:
+    documents = DocumentCache(introspection=True)
+    answers = []
+    for kind in (StrawberryGraphQLCoreExecutionContext, executor_class(documents.plans)):
+        schema = strawberry.Schema(
+            Odd, types=[Person, Company], extensions=[documents.extension()], execution_context_class=kind
+        )
+        answers.append(shown(await schema.execute(text, {"fail": True})))
+    bypass = documents.bypass(schema, text, None)
+    assert bypass
+    variables = bypass.variables({"fail": True})
+    assert variables
+    answers.append(shown(await bypass.run(None, variables)))
+    assert answers[1:] == answers[:1] * 2
+    assert documents.documents[text].plans
 
 
 async def test_a_document_with_a_literal_is_not_kept(world: World) -> None:
     text = '{ emailInbox(id: "secret") { id } }'
     await world.alike(text)
     await world.alike(text)
-    assert not world.is_planned(text)
-    assert not plans_of(world.schema)._plans
+    assert not world.schema._documents.documents
+    assert not world.schema._documents._by_node
 
 
-async def test_an_operation_is_planned_by_its_name(world: World) -> None:
+async def test_an_operation_is_known_by_its_name(world: World) -> None:
     world.resolve = lambda _info, **_arguments: inbox()
     text = "query A { emailInbox { id } } query B { b: emailInbox { name } }"
     assert (await world.alike(text, name="A"))[0] == {"emailInbox": {"id": "a"}}
     assert (await world.alike(text, name="B"))[0] == {"b": {"name": "A"}}
-    assert world.is_planned(text, "A")
-    assert world.is_planned(text, "B")
+    assert world.is_planned(text)
     world.resolve = lambda _info, **_arguments: inbox(name=None)
     assert (await world.alike(text, name="B"))[0] == {"b": None}
     data, errors = await world.alike(text)
     assert data is None
     assert "Must provide operation name" in errors[0]["message"]
-    assert not world.is_planned(text, "C")
-    assert len(plans_of(world.schema)._plans) == 2  # names that clients make up are not kept
+    known = world.schema._documents.documents[text]
+    assert not known.bypass(world.schema, "C")
+    assert len(known.bypasses) == 2  # names that clients make up are not kept
 
 
-async def test_a_planned_mutation_is_refused_where_only_queries_may_run(world: World) -> None:
+async def test_a_known_mutation_is_refused_where_only_queries_may_run(world: World) -> None:
     world.resolve = lambda _info, **_arguments: SimpleNamespace(success=True)
     sent: Any = {"input": {"id": "a"}}
     await world.alike(UPDATE, sent)
@@ -351,7 +545,6 @@ async def test_an_input_is_coerced_alike(world: World, sent: Any) -> None:
     world.resolve = lambda _info, **_arguments: SimpleNamespace(success=True)
     await world.alike(UPDATE, {"input": sent})
     await world.alike(UPDATE, {"input": sent, "nobody": object()})
-    assert world.is_planned(UPDATE)
 
 
 @pytest.mark.parametrize(
@@ -362,7 +555,6 @@ async def test_a_list_is_coerced_alike(world: World, permissions: Any) -> None:
     text = "mutation ($input: CreateAccessTokenInput!) { createAccessToken(input: $input) { success } }"
     await world.alike(text, {"input": {"name": "A", "permissions": permissions, "expiresAt": "2030-01-31T12:00:00Z"}})
     await world.alike(text, {"input": {"name": "A", "permissions": permissions, "expiresAt": "2030-01-31"}})
-    assert world.is_planned(text)
 
 
 async def test_null_is_told_from_absent(world: World) -> None:
@@ -374,7 +566,7 @@ async def test_null_is_told_from_absent(world: World) -> None:
 
     world.resolve = resolve
     await world.alike(UPDATE, {"input": {"id": "a", "description": None, "smtp": {"tlsFingerprint": None}}})
-    assert inputs == [{"id": "a", "description": None, "smtp": {"tlsFingerprint": None}}] * 2
+    assert inputs == [{"id": "a", "description": None, "smtp": {"tlsFingerprint": None}}] * 3
     assert type(inputs[0]) is type(inputs[1])
 
 
@@ -549,26 +741,36 @@ async def test_a_cancelled_operation_is_told_as_failed(world: World) -> None:
     assert told == [["executing", ("end", "query emailInbox", True), "leave"]] * 2
 
 
-async def test_an_extension_sees_every_request(world: World) -> None:
-    """Plans do what our own extensions would do: with another one, there are none."""
+async def test_an_extension_sees_every_request_and_every_field(world: World) -> None:
     seen: list[str | None] = []
+    fields: list[str] = []
 
     class Watching(SchemaExtension):
         def on_operation(self) -> Iterator[None]:
             seen.append(self.execution_context.query)
             yield
 
-    schema = Schema(introspection=True, extensions=[Watching])
-    for _ in range(3):
-        await schema.execute(READ, {"id": "a"}, world.context())
-    assert seen == [READ] * 3
+    class Wrapping(SchemaExtension):
+        def resolve(self, _next: Any, root: Any, info: Any, *args: Any, **kwargs: Any) -> Any:
+            fields.append(info.field_name)
+            return _next(root, info, *args, **kwargs)
+
+    world.resolve = lambda _info, **_arguments: inbox()
+    for extensions in ([Watching], [Watching, Wrapping]):
+        seen.clear()
+        schema = Schema(introspection=True, extensions=extensions)
+        for _ in range(3):
+            fields.clear()
+            assert (await schema.execute(READ, {"id": "a"}, world.context(), allowed_operation_types=BOTH)).data
+            assert len(fields) == (9 if Wrapping in extensions else 0)
+        assert seen == [READ] * 3
 
 
 async def test_schemas_share_no_documents(world: World) -> None:
     first, second = build_schema(), build_schema()
     await first.execute(READ, {"id": "a"}, world.context())
-    assert plans_of(first)._documents.known(READ)
-    assert not plans_of(second)._documents.known(READ)
+    assert READ in first._documents.documents
+    assert READ not in second._documents.documents
 
 
 INTROSPECTION = get_introspection_query()
@@ -576,7 +778,7 @@ INTROSPECTION = get_introspection_query()
 
 async def test_an_introspection_is_run_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     first = await world.schema.execute(INTROSPECTION, {}, world.context())
-    monkeypatch.setattr(Executor, "build", None)  # graphql-core has no part in it any more
+    monkeypatch.setattr(GraphQLExecutor, "build", None)  # graphql-core has no part in it any more
     again = await world.schema.execute(INTROSPECTION, {}, world.context())
     assert again.data == first.data
     assert first.data

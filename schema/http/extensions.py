@@ -1,8 +1,9 @@
 """Which documents are run: a cache of those that were parsed and validated within the limits. Knows no field."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakValueDictionary
 
 from cachetools import LRUCache
 from graphql import (
@@ -11,12 +12,16 @@ from graphql import (
     GraphQLError,
     NoSchemaIntrospectionCustomRule,
     OperationDefinitionNode,
+    get_operation_ast,
     validate,
 )
+from strawberry import Schema
 from strawberry.extensions import SchemaExtension
 
 from schema.http.limits import LIMITS, MAX_COMMENTS, MAX_DOCUMENT_TOKENS
-from schema.http.observation import is_introspection
+from schema.http.observation import is_introspection, root_fields
+from schema.plans.bypass import Bypass, compile_bypass
+from schema.plans.plan import CannotCompile, PlanCache
 
 MAX_ERRORS = 10
 CACHED_DOCUMENTS = 500
@@ -31,12 +36,27 @@ PARSE_OPTIONS: Any = {
 }
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class ParsedDocument:
     """A document that was parsed, and what is wrong with it; None: not yet validated."""
 
     node: DocumentNode
     errors: list[GraphQLError] | None = None
+    plans: PlanCache | None = None
+    bypasses: dict[str | None, Bypass | None] = field(default_factory=dict)
+    """By the name of the operation."""
+
+    def bypass(self, schema: Schema, name: str | None) -> Bypass | None:
+        """None where the document is not valid, or there is none for the operation. Unknown names are not kept."""
+        if name not in self.bypasses and self.errors == [] and (operation := get_operation_ast(self.node, name)):
+            self.bypasses[name] = self._compiled(schema, operation)
+        return self.bypasses.get(name)
+
+    def _compiled(self, schema: Schema, operation: OperationDefinitionNode) -> Bypass | None:
+        try:
+            return compile_bypass(schema, self.node, operation, self.plans) if self.plans else None
+        except CannotCompile:
+            return None
 
 
 class DocumentCache:
@@ -46,11 +66,25 @@ class DocumentCache:
         self.introspection = introspection
         self.documents: LRUCache[str, ParsedDocument] = LRUCache(CACHED_DOCUMENTS)
         self.answers: LRUCache[tuple[str, str | None], ExecutionResult] = LRUCache(CACHED_ANSWERS)
+        self._by_node: WeakValueDictionary[int, ParsedDocument] = WeakValueDictionary()
 
-    def known(self, text: str) -> DocumentNode | None:
-        """A document that is valid."""
+    def keep(self, text: str, document: ParsedDocument) -> None:
+        """A literal may be a password: only what leaves its values to variables is kept."""
+        if len(text) > CACHED_LENGTH or '"' in text:
+            return
+        if "@" not in text:  # no string is in it: that would be a directive, or in a comment
+            document.plans = PlanCache()
+        self.documents[text] = self._by_node[id(document.node)] = document
+
+    def plans(self, node: DocumentNode) -> PlanCache | None:
+        """Those of a document that is kept and has no directives."""
+        document = self._by_node.get(id(node))
+        return document.plans if document else None
+
+    def bypass(self, schema: Schema, text: str, name: str | None) -> Bypass | None:
+        """That of an operation whose document came before."""
         document = self.documents.get(text)
-        return document.node if document and document.errors == [] else None
+        return document.bypass(schema, name) if document else None
 
     def extension(self) -> type["Documents"]:
         """The extension of the schema."""
@@ -71,9 +105,7 @@ class Documents(SchemaExtension):
         yield
         if self._document is None and context.graphql_document is not None:
             self._document = ParsedDocument(context.graphql_document)
-            # A literal may be a password: only what leaves its values to variables is kept.
-            if len(text) <= CACHED_LENGTH and '"' not in text:
-                self.cache.documents[text] = self._document
+            self.cache.keep(text, self._document)
 
     def on_validate(self) -> Iterator[None]:
         document = self._document
@@ -87,7 +119,7 @@ class Documents(SchemaExtension):
         """Nobody's introspection differs from another's, but where variables have a part in it."""
         context = self.execution_context
         asked = (context.query or "", context._provided_operation_name)
-        if context.variables or not is_introspection(context):
+        if context.variables or not is_introspection(root_fields(context)):
             yield
             return
         context.result = self.cache.answers.get(asked)

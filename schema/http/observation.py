@@ -14,7 +14,6 @@ from graphql import (
     FragmentSpreadNode,
     InlineFragmentNode,
     OperationDefinitionNode,
-    SelectionSetNode,
     get_operation_ast,
 )
 from strawberry.exceptions import MissingQueryError
@@ -46,7 +45,7 @@ class ObservationExtension(SchemaExtension):
             yield
             refused, fields = self._is_refused(), root_fields(self.execution_context)
             self._operation.end(INVALID if refused else self._name(fields), failed=refused)
-            if refused or is_introspection(self.execution_context):
+            if refused or is_introspection(fields):
                 name = INVALID if refused else INTROSPECTION
                 context.observer.executed(name, context.api, self._outcome(), time.perf_counter() - began)
         except _NOT_RUN:
@@ -76,19 +75,18 @@ class ObservationExtension(SchemaExtension):
         return str((errors[0].extensions or {}).get("code")) if errors else "ok"
 
     def _name(self, fields: set[str]) -> str:
-        return _format_name(self.execution_context.operation_type.value, fields) if fields else INVALID
+        return name_of(self.execution_context.operation_type.value, fields) if fields else INVALID
 
 
 def root_fields(context: ExecutionContext) -> set[str]:
     """The names of the root fields of the operation; empty if it is not known."""
     document = context.graphql_document
     operation = get_operation_ast(document, context.operation_name) if document else None
-    return _fields(document, operation.selection_set) if document and operation else set()
+    return fields_of(document, operation) if document and operation else set()
 
 
-def is_introspection(context: ExecutionContext) -> bool:
-    """Whether the operation selects introspection fields only."""
-    fields = root_fields(context)
+def is_introspection(fields: set[str]) -> bool:
+    """Whether these root fields are introspection fields only."""
     return bool(fields) and all(name.startswith("__") for name in fields)
 
 
@@ -104,22 +102,17 @@ def observe(observer: Observer, name: str) -> Iterator[None]:
         operation.leave()
 
 
-def name_of(document: DocumentNode, operation: OperationDefinitionNode) -> str:
-    """The name under which a valid operation is reported."""
-    return _format_name(operation.operation.value, _fields(document, operation.selection_set))
-
-
-def _format_name(kind: str, fields: set[str]) -> str:
+def name_of(kind: str, fields: set[str]) -> str:
     """The kind and the root fields, which are the schema's names. The operation's own name is the client's choice."""
     return f"{kind} {' '.join(sorted(fields)) if len(fields) <= MAX_NAMED else 'several'}"
 
 
-def _fields(document: DocumentNode, selections: SelectionSetNode) -> set[str]:
-    """The names of the fields at this level, including those in fragments."""
+def fields_of(document: DocumentNode, operation: OperationDefinitionNode) -> set[str]:
+    """The names of the root fields of an operation, including those in fragments."""
     fragments = {one.name.value: one for one in document.definitions if isinstance(one, FragmentDefinitionNode)}
     names: set[str] = set()
     seen: set[str] = set()
-    left = [*selections.selections]
+    left = [*operation.selection_set.selections]
     while left:
         selection = left.pop()
         if isinstance(selection, FieldNode):

@@ -1,1 +1,1 @@
-"""Plans: plain operations run without the work that graphql-core does at each request. Knows no field by name."""
+"""Plans: selection sets, compiled so that plain fields are completed fast. Knows no field by name."""
