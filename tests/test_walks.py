@@ -3,6 +3,7 @@ the steps of a walk come in the order in which the code takes them.
 """
 
 import ast
+import inspect
 import re
 import sys
 import threading
@@ -40,7 +41,9 @@ class Calls:
 
     def __call__(self, frame: FrameType, event: str, _argument: Any) -> None:
         code = frame.f_code
-        if event == "call" and code.co_filename.startswith(f"{ROOT}/"):
+        # Bodies of modules and classes run too, when they are imported: they are no functions.
+        is_function = code.co_flags & inspect.CO_OPTIMIZED
+        if event == "call" and is_function and code.co_filename.startswith(f"{ROOT}/"):
             self.order.setdefault((code.co_filename.removeprefix(f"{ROOT}/"), code.co_qualname), len(self.order))
 
     def first(self, path: str, name: str) -> int | None:
@@ -75,13 +78,15 @@ def steps(heading: str) -> list[list[tuple[str, str]]]:
 
 
 def is_called(path: str, name: str) -> bool:
-    """Whether it is a function, or a class with functions of its own: constants and records are not called."""
+    """Whether it is a function, or a class with functions: protocols, constants and records are not called."""
     first, _, method = name.partition(".")
     for node in ast.walk(ast.parse((ROOT / path).read_text("utf-8"))):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == (method or first):
             return True
         if isinstance(node, ast.ClassDef) and node.name == first and not method:
-            return any(isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef) for inner in node.body)
+            is_protocol = any(isinstance(base, ast.Name) and base.id == "Protocol" for base in node.bases)
+            has_functions = any(isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef) for inner in node.body)
+            return has_functions and not is_protocol
     return False
 
 
