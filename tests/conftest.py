@@ -1,14 +1,17 @@
-"""Fixtures: a server on a fresh database of each kind, and the API under test. Ten at most."""
+"""Fixtures: a server on a fresh database of each kind, and the API under test."""
 
 import itertools
 import os
 import shutil
 import socket
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import argon2
 import pytest
 
+from models import password
 from server import prepare
 from settings import Settings
 from tests import postgresql
@@ -18,8 +21,9 @@ from tests.mail import postfix as smtp_servers
 from tests.mail.certificates import Certificates
 from tests.mail.dovecot import Dovecot
 from tests.mail.postfix import Postfix
-from tests.running import Running, running, settings_for
+from tests.running import Running, rows_of, running, settings_for
 
+DATABASES = ["sqlite", "postgresql"]
 _NUMBERS = itertools.count()
 IN_CI = bool(os.environ.get("CI"))
 
@@ -59,6 +63,19 @@ def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)  # type: ignore[arg-type]
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(autouse=True)
+def _cheap_hashing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Argon2 takes next to no time within the tests' process, where a test does not ask for `costly_hashing`."""
+    if "costly_hashing" not in request.fixturenames:
+        monkeypatch.setattr(password, "_HASHER", argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+        monkeypatch.setattr(password, "_UNKNOWN_USER_HASH", password._unknown())
+
+
+@pytest.fixture
+def costly_hashing() -> None:
+    """Passwords are hashed as in production: with 64 MiB and 0.1 s of a processor each."""
 
 
 @pytest.fixture(scope="session")
@@ -127,10 +144,16 @@ async def postgresql_template(cluster: postgresql.Cluster, sqlite_template: Path
     return "template_inbox"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=DATABASES)
 def settings(request: pytest.FixtureRequest, tmp_path: Path, sqlite_template: Path) -> Iterator[Settings]:
     """The settings of a server that was started once, on SQLite and on PostgreSQL."""
-    folder = tmp_path / "data"
+    with _copied(request, sqlite_template, tmp_path / "data") as made:
+        yield made
+
+
+@contextmanager
+def _copied(request: pytest.FixtureRequest, sqlite_template: Path, folder: Path) -> Iterator[Settings]:
+    """A folder and a database as the templates are."""
     shutil.copytree(sqlite_template, folder)
     if request.param == "sqlite":
         yield settings_for(folder)
@@ -149,8 +172,40 @@ async def server(settings: Settings) -> AsyncIterator[Running]:
         yield started
 
 
+@pytest.fixture(scope="module", params=DATABASES)
+def _shared_settings(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path
+) -> Iterator[Settings]:
+    with _copied(request, sqlite_template, tmp_path_factory.mktemp("shared") / "data") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+async def _shared(_shared_settings: Settings, anyio_backend: str) -> AsyncIterator[Running]:
+    async with running(_shared_settings) as started:
+        yield started
+
+
+@pytest.fixture
+async def shared_server(_shared: Running) -> AsyncIterator[Running]:
+    """A server that the tests of a module have in common, for those that change nothing that is stored.
+
+    Who is slowed is not reset either: wrong credentials and logins are for tests that take `server`.
+    """
+    before = await rows_of(_shared)
+    yield _shared
+    assert await rows_of(_shared) == before, "this test has changed what others read: let it take `server`"
+
+
 @pytest.fixture(params=[GraphQLApi, RestApi], ids=["graphql", "rest"])
 def api(request: pytest.FixtureRequest, server: Running) -> Api:
     """Either API of the server, for what both can do."""
     found: Api = request.param(server.client)
+    return found
+
+
+@pytest.fixture(params=[GraphQLApi, RestApi], ids=["graphql", "rest"])
+def shared_api(request: pytest.FixtureRequest, shared_server: Running) -> Api:
+    """Either API of the server that a module has in common."""
+    found: Api = request.param(shared_server.client)
     return found

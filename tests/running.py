@@ -1,13 +1,17 @@
 """A server within the test's process, reached through its ASGI interface. Knows no test."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
+import strawberry
 from pydantic import SecretStr
+from sqlalchemy import select
+from sqlmodel import SQLModel
 from starlette.applications import Starlette
 
 from edge.metrics import Metrics
@@ -31,6 +35,35 @@ def settings_for(folder: Path, url: str | None = None, **more: Any) -> Settings:
         admin_token=SecretStr(ADMIN_TOKEN),
         **{"public_url": PUBLIC_URL, **more},
     )
+
+
+_build = strawberry.Schema.__init__
+_built: dict[tuple[type, bool], dict[str, Any]] = {}
+
+
+@contextmanager
+def types_built_once() -> Iterator[None]:
+    """To build the types of the schema takes most of a start, and none of it depends on the settings but introspection.
+
+    What a schema learns of the documents that are sent to it is not shared: a server begins with none.
+    """
+
+    def build(self: strawberry.Schema, **given: Any) -> None:
+        kind, own = (type(self), given["config"].disable_field_suggestions), dict(vars(self))
+        if kind not in _built:
+            _build(self, **given)
+            _built[kind] = dict(vars(self))
+        own |= {"extensions": tuple(given["extensions"]), "execution_context_class": given["execution_context_class"]}
+        vars(self).update({**_built[kind], **own})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(strawberry.Schema, "__init__", build)
+        yield
+
+
+Rows = dict[str, list[tuple[Any, ...]]]
+NOTED_IN_PASSING = {"last_used_at"}
+"""Columns that the server writes by itself, a while after a request that only reads."""
 
 
 @dataclass
@@ -61,9 +94,20 @@ class Running:
 
 @asynccontextmanager
 async def running(settings: Settings, metrics: Metrics | None = None) -> AsyncIterator[Running]:
-    app = create_app(settings, metrics)
+    with types_built_once():
+        app = create_app(settings, metrics)
     async with app.router.lifespan_context(app), client_of(app, ADMIN_HEADERS) as client:
         yield Running(app, client, settings)
+
+
+async def rows_of(server: Running) -> Rows:
+    """All that is stored, by table."""
+    found = {}
+    for name, table in SQLModel.metadata.tables.items():
+        columns = [column for column in table.columns if column.name not in NOTED_IN_PASSING]
+        statement: Any = select(*columns).order_by(*table.primary_key)
+        found[name] = [tuple(row) for row in await server.context.database.read(statement)]
+    return found
 
 
 def client_of(app: Starlette, headers: dict[str, str], address: str = "127.0.0.1") -> httpx.AsyncClient:

@@ -15,7 +15,7 @@ from edge.metrics import Metrics
 from edge.serving import UVICORN_OPTIONS
 from server import create_app
 from settings import Settings
-from tests.running import ADMIN_HEADERS, Running, client_of
+from tests.running import ADMIN_HEADERS, Running, client_of, types_built_once
 
 PROTOCOL = "graphql-transport-ws"
 DEADLINE = 10.0
@@ -24,7 +24,8 @@ DEADLINE = 10.0
 @asynccontextmanager
 async def listening(settings: Settings, metrics: Metrics | None = None) -> AsyncIterator[tuple[Running, str]]:
     """A server, and the address of its WebSocket."""
-    app = create_app(settings, metrics)
+    with types_built_once():
+        app = create_app(settings, metrics)
     config = uvicorn.Config(app, port=0, **UVICORN_OPTIONS)
     server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]

@@ -92,8 +92,8 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-async def test_it_is_refused_and_soon(server: Running, name: str) -> None:
-    body, took = await quickest(server.client, REFUSED[name])
+async def test_it_is_refused_and_soon(shared_server: Running, name: str) -> None:
+    body, took = await quickest(shared_server.client, REFUSED[name])
     assert codes(body)
     assert "INTERNAL_SERVER_ERROR" not in codes(body)
     assert len(body["errors"]) <= MAX_ERRORS + 1

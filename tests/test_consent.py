@@ -158,8 +158,8 @@ async def test_without_a_provider_the_address_is_required(api: Api) -> None:
         "https://[a]/", "https://[::1/", "https://a.b@c.d", "https://a.b:@c.d", "https://a.b\t/",
     ],
 )  # fmt: skip
-async def test_an_address_is_https_and_nothing_else(server: Running, url: str) -> None:
-    assert await problems_of(GraphQLApi(server.client), tokenUrl=url) == {("tokenUrl", "INVALID")}
+async def test_an_address_is_https_and_nothing_else(shared_server: Running, url: str) -> None:
+    assert await problems_of(GraphQLApi(shared_server.client), tokenUrl=url) == {("tokenUrl", "INVALID")}
 
 
 async def test_usual_addresses_are_taken(server: Running) -> None:

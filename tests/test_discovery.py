@@ -757,8 +757,8 @@ async def test_nothing_found_over_graphql(server: Running, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     "email", ["", "nobody", "a@", "@example.test", "a@exa mple.test", "a\n@example.test", "a" * 300]
 )
-async def test_what_is_no_address_is_refused_by_name(email: str, server: Running) -> None:
-    body = await server.graphql(SETTINGS, email=email)
+async def test_what_is_no_address_is_refused_by_name(email: str, shared_server: Running) -> None:
+    body = await shared_server.graphql(SETTINGS, email=email)
     [error] = body["errors"]
     assert error["extensions"]["code"] == "BAD_USER_INPUT"
     assert error["path"] == ["mailServerSettings"]

@@ -33,8 +33,8 @@ def test_the_schema_on_file_is_the_schema() -> None:
 
 
 @pytest.mark.parametrize("accept", BOTH)
-async def test_a_query_is_answered_in_the_media_type_that_is_asked_for(server: Running, accept: str) -> None:
-    answer = await post(server, {"query": "{ __typename }"}, accept)
+async def test_a_query_is_answered_in_the_media_type_that_is_asked_for(shared_server: Running, accept: str) -> None:
+    answer = await post(shared_server, {"query": "{ __typename }"}, accept)
     assert answer.status_code == 200
     assert answer.json() == {"data": {"__typename": "Query"}}
     assert answer.headers["Content-Type"] == f"{accept}; charset=utf-8"
@@ -55,8 +55,8 @@ async def test_a_query_is_answered_in_the_media_type_that_is_asked_for(server: R
         ("application/json;q=0", None),
     ],
 )
-async def test_accept_is_heeded(server: Running, accept: str, media: str | None) -> None:
-    answer = await post(server, {"query": "{ __typename }"}, accept)
+async def test_accept_is_heeded(shared_server: Running, accept: str, media: str | None) -> None:
+    answer = await post(shared_server, {"query": "{ __typename }"}, accept)
     if media is None:
         assert answer.status_code == 406
         assert codes(answer.json()) == ["BAD_USER_INPUT"]
@@ -83,9 +83,9 @@ async def test_accept_is_heeded(server: Running, accept: str, media: str | None)
         ({"query": "{ __typename }", "extensions": 1}, "BAD_USER_INPUT"),
     ],
 )
-async def test_what_is_no_request_is_refused(server: Running, body: Any, code: str) -> None:
+async def test_what_is_no_request_is_refused(shared_server: Running, body: Any, code: str) -> None:
     for accept in BOTH:
-        answer = await post(server, body, accept)
+        answer = await post(shared_server, body, accept)
         assert answer.status_code == 400
         assert set(answer.json()) == {"errors"}
         assert codes(answer.json()) == [code]
@@ -107,38 +107,42 @@ async def test_what_is_no_request_is_refused(server: Running, body: Any, code: s
         ("{ emailInboxes(first: 1000) { totalCount } }", "BAD_USER_INPUT"),
     ],
 )
-async def test_what_is_no_document_is_refused(server: Running, query: str, code: str) -> None:
-    legacy, strict = [await post(server, {"query": query}, accept) for accept in BOTH]
+async def test_what_is_no_document_is_refused(shared_server: Running, query: str, code: str) -> None:
+    legacy, strict = [await post(shared_server, {"query": query}, accept) for accept in BOTH]
     assert codes(legacy.json()) == codes(strict.json()) == [code]
     assert legacy.status_code == 200
     ran = "data" in strict.json()
     assert strict.status_code == (200 if ran else 400)
 
 
-async def test_the_operation_is_chosen_by_name(server: Running) -> None:
+async def test_the_operation_is_chosen_by_name(shared_server: Running) -> None:
     query = "query A { __typename } mutation B { logout { success } }"
-    answer = await post(server, {"query": query, "operationName": "A"})
+    answer = await post(shared_server, {"query": query, "operationName": "A"})
     assert answer.json()["data"] == {"__typename": "Query"}
-    unknown = await post(server, {"query": query, "operationName": "\ud800"})
+    unknown = await post(shared_server, {"query": query, "operationName": "\ud800"})
     assert unknown.status_code == 400
     assert codes(unknown.json()) == ["BAD_USER_INPUT"]
 
 
-async def test_get_reads_and_never_writes(server: Running) -> None:
-    read = await server.client.get("/graphql", params={"query": "query ($a: Int) { __typename @skip(if: false) }"})
+async def test_get_reads_and_never_writes(shared_server: Running) -> None:
+    read = await shared_server.client.get(
+        "/graphql", params={"query": "query ($a: Int) { __typename @skip(if: false) }"}
+    )
     assert read.status_code == 200 or codes(read.json()) == ["GRAPHQL_VALIDATION_FAILED"]
     query = "query ($first: Int) { emailInboxes(first: $first) { totalCount } }"
-    counted = await server.client.get("/graphql", params={"query": query, "variables": '{"first": 1}'})
+    counted = await shared_server.client.get("/graphql", params={"query": query, "variables": '{"first": 1}'})
     assert counted.json() == {"data": {"emailInboxes": {"totalCount": 0}}}
-    written = await server.client.get("/graphql", params={"query": "mutation { logout { success } }"})
+    written = await shared_server.client.get("/graphql", params={"query": "mutation { logout { success } }"})
     assert (written.status_code, written.headers["Allow"]) == (405, "POST")
-    assert (await server.client.get("/graphql", params={"query": "{__typename}", "variables": "x"})).status_code == 400
-    assert (await server.client.get("/graphql")).status_code == 400
+    assert (
+        await shared_server.client.get("/graphql", params={"query": "{__typename}", "variables": "x"})
+    ).status_code == 400
+    assert (await shared_server.client.get("/graphql")).status_code == 400
 
 
-async def test_other_methods_and_other_content_types_are_refused(server: Running) -> None:
+async def test_other_methods_and_other_content_types_are_refused(shared_server: Running) -> None:
     for method in ("PUT", "DELETE", "PATCH"):
-        answer = await server.client.request(method, "/graphql")
+        answer = await shared_server.client.request(method, "/graphql")
         assert answer.status_code == 405
         assert answer.headers["Allow"] == "GET, POST"
     for kind in (
@@ -148,24 +152,24 @@ async def test_other_methods_and_other_content_types_are_refused(server: Running
         "application/json; charset=utf-16",
         "",
     ):
-        answer = await server.client.post(
+        answer = await shared_server.client.post(
             "/graphql", content=b'{"query":"{__typename}"}', headers={"Content-Type": kind}
         )
         assert answer.status_code == 415, kind
         assert codes(answer.json()) == ["BAD_USER_INPUT"]
 
 
-async def test_a_subscription_is_not_run_over_post(server: Running) -> None:
-    answer = await post(server, {"query": "subscription { emailInboxChanged { id } }"})
+async def test_a_subscription_is_not_run_over_post(shared_server: Running) -> None:
+    answer = await post(shared_server, {"query": "subscription { emailInboxChanged { id } }"})
     assert answer.status_code == 400
     assert "WebSocket" in answer.json()["errors"][0]["message"]
 
 
-async def test_a_body_over_the_limit_is_refused(server: Running) -> None:
+async def test_a_body_over_the_limit_is_refused(shared_server: Running) -> None:
     body = {"query": "{ __typename }", "variables": {"a": "x" * (1024 * 1024)}}
-    assert (await post(server, body)).status_code == 413
+    assert (await post(shared_server, body)).status_code == 413
     body["variables"] = {"a": "x" * (1024 * 1024 - 200)}
-    assert (await post(server, body)).status_code == 200
+    assert (await post(shared_server, body)).status_code == 200
 
 
 # ------------------------------------------------------------------------------------------------------ no values
@@ -199,18 +203,18 @@ LEAKY: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("body", LEAKY)
 async def test_no_error_repeats_what_was_typed(
-    server: Running, body: dict[str, Any], caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    shared_server: Running, body: dict[str, Any], caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    answer = await post(server, body)
+    answer = await post(shared_server, body)
     assert answer.json()["errors"] or not answer.json()["data"]["setEmailInbox"]["success"]
     printed = capfd.readouterr()
     for text in (answer.text, caplog.text, printed.out, printed.err):
         assert CANARY not in text
 
 
-async def test_a_wrongly_typed_variable_is_named_by_its_path(server: Running) -> None:
+async def test_a_wrongly_typed_variable_is_named_by_its_path(shared_server: Running) -> None:
     body = {"query": SET, "variables": {"input": inbox_values(smtp__port="x", imap__unknown=1, name=...)}}
-    messages = [error["message"] for error in (await post(server, body)).json()["errors"]]
+    messages = [error["message"] for error in (await post(shared_server, body)).json()["errors"]]
     start = "Variable '$input' has invalid value"
     assert messages == [
         f"{start}: Expected value of type 'SetEmailInboxInput' to include required field 'name'.",
@@ -251,16 +255,16 @@ def tokens(count: int) -> str:
     return f'mutation {{ createAccessToken(input: {{ name: "", permissions: [{permissions}] }}) {{ success }} }}'
 
 
-async def test_fragments_spread_again_and_again_are_measured_once(server: Running) -> None:
+async def test_fragments_spread_again_and_again_are_measured_once(shared_server: Running) -> None:
     doubled = "".join(f"fragment F{n} on Query {{ ...F{n + 1} ...F{n + 1} }} " for n in range(60))
     query = "{ ...F0 } " + doubled + "fragment F60 on Query { __typename }"
-    assert (await ask(server.client, query))["data"] == {"__typename": "Query"}
+    assert (await ask(shared_server.client, query))["data"] == {"__typename": "Query"}
     bomb = query.replace("{ ...F0 }", "mutation { ...F0 }").replace("on Query", "on Mutation")
-    assert codes(await ask(server.client, bomb.replace("__typename", "logout { success }"))) != []
+    assert codes(await ask(shared_server.client, bomb.replace("__typename", "logout { success }"))) != []
 
 
-async def test_a_fragment_that_is_not_there_is_named(server: Running) -> None:
-    body = await ask(server.as_caller(), "{ ...Missing }")
+async def test_a_fragment_that_is_not_there_is_named(shared_server: Running) -> None:
+    body = await ask(shared_server.as_caller(), "{ ...Missing }")
     assert codes(body) == ["GRAPHQL_VALIDATION_FAILED"]
     assert "Missing" in body["errors"][0]["message"]
 
@@ -288,16 +292,16 @@ async def test_limits_of_a_document(server: Running, under: str, over: str) -> N
     assert codes(await ask(server.client, over))[0] in ("GRAPHQL_PARSE_FAILED", "GRAPHQL_VALIDATION_FAILED")
 
 
-async def test_a_request_id_that_was_sent_is_kept_where_it_is_harmless(server: Running) -> None:
-    assert (await post(server, {"query": "{ __typename }"}, **{"X-Request-Id": "abc-1"})).headers[
+async def test_a_request_id_that_was_sent_is_kept_where_it_is_harmless(shared_server: Running) -> None:
+    assert (await post(shared_server, {"query": "{ __typename }"}, **{"X-Request-Id": "abc-1"})).headers[
         "X-Request-Id"
     ] == "abc-1"
-    strange = await post(server, {"query": "{ __typename }"}, **{"X-Request-Id": "a b"})
+    strange = await post(shared_server, {"query": "{ __typename }"}, **{"X-Request-Id": "a b"})
     assert strange.headers["X-Request-Id"] != "a b"
 
 
-async def test_a_browser_is_shown_graphiql(server: Running) -> None:
-    page = await server.client.get("/graphql", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+async def test_a_browser_is_shown_graphiql(shared_server: Running) -> None:
+    page = await shared_server.client.get("/graphql", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
     assert page.status_code == 200
     assert page.headers["Content-Type"].startswith("text/html")
     assert "graphiql" in page.text.lower()

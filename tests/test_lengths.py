@@ -20,7 +20,6 @@ from graphql import (
 )
 
 from edge.websocket import MAX_FIRST_MESSAGE
-from models import password
 from models.errors import MAX_QUOTED_LENGTH
 from models.fields import MAX_ADDRESS, MAX_PASSWORD
 from models.token import MAX_TOKEN_LENGTH
@@ -58,7 +57,6 @@ def worked_on(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     recorded(hashlib, "sha256", 0)
     recorded(argon2.PasswordHasher, "hash", 1)
     recorded(argon2.PasswordHasher, "verify", 2)
-    monkeypatch.setattr(password, "_HASHER", argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
     return lengths
 
 
@@ -228,8 +226,8 @@ NAME = "n" * 100_000
         {"documentId": NAME},
     ],
 )
-async def test_no_error_repeats_a_long_name(server: Running, body: dict[str, Any]) -> None:
-    answer = await server.client.post("/graphql", json=body)
+async def test_no_error_repeats_a_long_name(shared_server: Running, body: dict[str, Any]) -> None:
+    answer = await shared_server.client.post("/graphql", json=body)
     assert answer.json()["errors"]
     assert "n" * (MAX_QUOTED_LENGTH + 1) not in answer.text
     assert len(answer.content) < 5_000

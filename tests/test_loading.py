@@ -91,7 +91,7 @@ def test_garbage_is_looked_for_once_the_server_is_made(tmp_path: Path) -> None:
     python(MADE_TO_SERVE.replace("server.py", str(ROOT / "server.py")), tmp_path)
 
 
-def test_a_password_of_nobody_takes_as_long_as_any_other() -> None:
+def test_a_password_of_nobody_takes_as_long_as_any_other(costly_hashing: None) -> None:
     assert not password.verify_password(None, "a password")
     of_nobody, of_somebody = password._UNKNOWN_USER_HASH, password.hash_password("a password")
     assert argon2.extract_parameters(of_nobody) == argon2.extract_parameters(of_somebody)

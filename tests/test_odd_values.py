@@ -105,12 +105,12 @@ PATHS = [
     ],
     ids=repr,
 )
-async def test_a_forged_cursor(server: Running, parts: Any) -> None:
+async def test_a_forged_cursor(shared_server: Running, parts: Any) -> None:
     cursor = base64.urlsafe_b64encode(json.dumps(parts).encode()).decode()
     for field in ("NAME", "CREATED_AT"):
         order = f"{{ field: {field}, direction: ASC }}"
         query = f"query ($x: String!) {{ emailInboxes(after: $x, orderBy: {order}) {{ nodes {{ id }} }} }}"
-        assert set(await codes(server, query, cursor)) <= {"BAD_USER_INPUT"}
+        assert set(await codes(shared_server, query, cursor)) <= {"BAD_USER_INPUT"}
 
 
 async def test_over_rest(server: Running) -> None:

@@ -179,7 +179,9 @@ async def test_every_endpoint_refuses_callers_as_told(server: Running, method: s
 
 
 @pytest.mark.parametrize(("method", "path"), sorted({(method, path) for method, path, *_ in CALLS}))
-async def test_every_endpoint_refuses_web_pages_of_others_as_told(server: Running, method: str, path: str) -> None:
+async def test_every_endpoint_refuses_web_pages_of_others_as_told(
+    shared_server: Running, method: str, path: str
+) -> None:
     told = told_of(method, path)
     foreign: list[tuple[dict[str, str], int]] = [
         ({"Host": "evil.example"}, 421),
@@ -188,7 +190,7 @@ async def test_every_endpoint_refuses_web_pages_of_others_as_told(server: Runnin
     if method == "POST":
         foreign.append(({"Content-Type": "text/plain"}, 415))
     for headers, status in foreign:
-        answer = await server.client.request(method, f"/api/v1{path}", content=b"{}", headers=headers)
+        answer = await shared_server.client.request(method, f"/api/v1{path}", content=b"{}", headers=headers)
         refused = status != 403 or method in ("POST", "DELETE")
         assert (answer.status_code == status) is refused, answer.text
         if refused:

@@ -14,6 +14,7 @@ import edge.protocol
 import models.database
 from settings import Settings
 from tests.inboxes import inbox_values
+from tests.process import PLAIN
 from tests.running import ADMIN_HEADERS, Running
 from tests.sockets import DEADLINE, connected, listening
 from tests.stored import locked
@@ -38,7 +39,7 @@ def create(client: httpx.AsyncClient, number: int) -> asyncio.Task[httpx.Respons
 
 async def test_too_much_is_refused_early_in_the_words_of_each_api(narrow: tuple[Running, str]) -> None:
     server, url = narrow
-    async with httpx.AsyncClient(base_url=url, headers=ADMIN_HEADERS, timeout=DEADLINE) as client:
+    async with httpx.AsyncClient(base_url=url, headers=ADMIN_HEADERS, timeout=DEADLINE, verify=PLAIN) as client:
         async with locked(server.settings):
             working = [create(client, number) for number in range(WORKING)]
             await _all_turns_taken(server)
@@ -107,7 +108,7 @@ async def test_a_turn_comes_free_when_it_is_waited_for(
 ) -> None:
     monkeypatch.setattr(edge.protocol, "START_WAIT_SECONDS", 0.5)
     _, url = narrow
-    async with httpx.AsyncClient(base_url=url, headers=ADMIN_HEADERS, timeout=DEADLINE) as client:
+    async with httpx.AsyncClient(base_url=url, headers=ADMIN_HEADERS, timeout=DEADLINE, verify=PLAIN) as client:
         answers = await asyncio.gather(*(client.get("/api/v1/me") for _ in range(2 * WORKING)))
     assert {answer.status_code for answer in answers} == {200}
 
@@ -124,7 +125,7 @@ async def test_who_is_slow_to_send_keeps_nobody_out(narrow: tuple[Running, str])
         )
         assert b"100" in await reader.readline()
         slow.append(writer)
-    async with httpx.AsyncClient(base_url=url, headers=ADMIN_HEADERS, timeout=DEADLINE) as client:
+    async with httpx.AsyncClient(base_url=url, headers=ADMIN_HEADERS, timeout=DEADLINE, verify=PLAIN) as client:
         assert (await client.get("/api/v1/me")).status_code == 200
     for writer in slow:
         writer.close()
@@ -135,7 +136,7 @@ async def test_subscriptions_keep_nobody_out(narrow: tuple[Running, str]) -> Non
     streams: list[Any] = [stream(f"{url}/graphql", CHANGES) for _ in range(2 * WORKING)]
     for opened in streams:
         await opened.__aenter__()
-    async with httpx.AsyncClient(base_url=url, headers=ADMIN_HEADERS, timeout=DEADLINE) as client:
+    async with httpx.AsyncClient(base_url=url, headers=ADMIN_HEADERS, timeout=DEADLINE, verify=PLAIN) as client:
         assert (await client.get("/api/v1/me")).status_code == 200
     for opened in streams:
         await opened.__aexit__(None, None, None)
@@ -148,7 +149,7 @@ async def test_changes_that_wait_for_a_lock_leave_room_for_reading(
     monkeypatch.setattr(models.database, "QUEUE_WAIT_SECONDS", 0.1)
     async with listening(settings) as (server, url):
         address = url.replace("ws", "http", 1).removesuffix("/graphql")
-        async with httpx.AsyncClient(base_url=address, headers=ADMIN_HEADERS, timeout=DEADLINE) as client:
+        async with httpx.AsyncClient(base_url=address, headers=ADMIN_HEADERS, timeout=DEADLINE, verify=PLAIN) as client:
             async with locked(settings):
                 waiting = [create(client, number) for number in range(WORKING)]
                 async with asyncio.timeout(DEADLINE):

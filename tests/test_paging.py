@@ -150,8 +150,8 @@ async def test_filters(server: Running, wanted: dict[str, Any], expected: set[st
         {"filter": {"department": "\0"}},
     ],
 )
-async def test_what_makes_no_sense_is_bad_input(server: Running, wrong: dict[str, Any]) -> None:
-    assert codes(await server.graphql(LIST, **{"orderBy": BY_NAME, **wrong})) == ["BAD_USER_INPUT"]
+async def test_what_makes_no_sense_is_bad_input(shared_server: Running, wrong: dict[str, Any]) -> None:
+    assert codes(await shared_server.graphql(LIST, **{"orderBy": BY_NAME, **wrong})) == ["BAD_USER_INPUT"]
 
 
 @given(cursor=st.text(max_size=60), field=st.sampled_from(InboxOrder))
@@ -198,16 +198,16 @@ async def test_the_legacy_list_is_sorted(server: Running, sort: dict[str, int], 
 
 
 @pytest.mark.parametrize("sort", ["name", "[1]", '{"name": 2}', '{"name": true}', '{"smtp": 1}', "{", '"name"', "NaN"])
-async def test_a_bad_sort_is_refused(server: Running, sort: str) -> None:
-    answer = await server.client.get("/api/v1/email-inbox.list", params={"sort": sort})
+async def test_a_bad_sort_is_refused(shared_server: Running, sort: str) -> None:
+    answer = await shared_server.client.get("/api/v1/email-inbox.list", params={"sort": sort})
     assert answer.status_code == 400
     message = f'Invalid sort parameter provided: "{sort}" [error-invalid-sort]'
     assert answer.json() == {"success": False, "errorType": "error-invalid-sort", "error": message}
 
 
 @pytest.mark.parametrize(("name", "value"), [("count", "101"), ("count", "-1"), ("count", "x"), ("offset", "1.5")])
-async def test_a_bad_count_is_refused(server: Running, name: str, value: str) -> None:
-    answer = await server.client.get("/api/v1/email-inbox.list", params={name: value})
+async def test_a_bad_count_is_refused(shared_server: Running, name: str, value: str) -> None:
+    answer = await shared_server.client.get("/api/v1/email-inbox.list", params={name: value})
     assert answer.status_code == 400
     assert answer.json()["details"][0]["field"] == name
 

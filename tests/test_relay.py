@@ -70,8 +70,8 @@ async def test_a_relay_is_stored_and_changed(api: Api) -> None:
     ],
     ids=lambda value: str(sorted(value) if isinstance(value, set) else value),
 )
-async def test_one_alone_is_not_empty(changes: dict[str, Any], problems: set[tuple[str, str]], api: Api) -> None:
-    outcome = await api.set_inbox(inbox_values(**changes))
+async def test_one_alone_is_not_empty(changes: dict[str, Any], problems: set[tuple[str, str]], shared_api: Api) -> None:
+    outcome = await shared_api.set_inbox(inbox_values(**changes))
     if "smtp__username" in changes and changes["smtp__username"] is None:
         assert outcome.problems or outcome.refused, "GraphQL refuses a null by its types"
         return

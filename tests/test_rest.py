@@ -59,8 +59,8 @@ async def test_strings_that_spell_numbers_and_booleans_are_taken(server: Running
 @pytest.mark.parametrize(
     "body", [b"", b"null", b'"x"', b"[]", b"1", b"\xff\xfe", b"{", b"[" * 100_000, b'{"a":' * 9_999]
 )
-async def test_what_is_no_json_object_is_an_empty_one(server: Running, body: bytes) -> None:
-    answer = await server.client.post("/api/v1/email-inbox", content=body, headers=JSON_TYPE)
+async def test_what_is_no_json_object_is_an_empty_one(shared_server: Running, body: bytes) -> None:
+    answer = await shared_server.client.post("/api/v1/email-inbox", content=body, headers=JSON_TYPE)
     assert answer.status_code == 400
     found = answer.json()
     assert found["errorType"] == "error-invalid-params"
@@ -99,8 +99,8 @@ async def test_what_is_no_json_object_is_an_empty_one(server: Running, body: byt
         ({"sender_info": "x"}, "sender_info", "INVALID"),
     ],
 )
-async def test_a_wrong_value_is_named(server: Running, changes: dict[str, Any], field: str, code: str) -> None:
-    answer = await server.client.post(
+async def test_a_wrong_value_is_named(shared_server: Running, changes: dict[str, Any], field: str, code: str) -> None:
+    answer = await shared_server.client.post(
         "/api/v1/email-inbox", content=json.dumps(inbox_values(**changes)), headers=JSON_TYPE
     )
     details = answer.json()["details"]

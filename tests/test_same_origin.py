@@ -43,8 +43,8 @@ async def made(settings: Settings) -> AsyncIterator[Running]:
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:3000", "127.0.0.1.evil.example", "10.0.0.1", "[::2]", "a b", ""]
 )
-async def test_a_foreign_host_is_told_that_it_is_wrong_here(server: Running, path: str, host: str) -> None:
-    answer = await server.client.get(path, headers={"Host": host})
+async def test_a_foreign_host_is_told_that_it_is_wrong_here(shared_server: Running, path: str, host: str) -> None:
+    answer = await shared_server.client.get(path, headers={"Host": host})
     assert answer.status_code == 421
     assert "EMAIL_INBOX_PUBLIC_URL" in answer.text
     found = answer.json()
@@ -60,9 +60,11 @@ async def test_a_foreign_host_is_told_that_it_is_wrong_here(server: Running, pat
 @pytest.mark.parametrize(
     "host", ["localhost", "LOCALHOST:3000", "127.0.0.1:3000", "[::1]:3000", "inbox.example", "Inbox.Example.:8080"]
 )
-async def test_the_server_goes_by_the_names_of_loopback_and_of_its_public_url(server: Running, host: str) -> None:
-    assert (await server.client.get("/api/v1/me", headers={"Host": host})).status_code == 200
-    assert (await server.client.post("/graphql", json=QUERY, headers={"Host": host})).status_code == 200
+async def test_the_server_goes_by_the_names_of_loopback_and_of_its_public_url(
+    shared_server: Running, host: str
+) -> None:
+    assert (await shared_server.client.get("/api/v1/me", headers={"Host": host})).status_code == 200
+    assert (await shared_server.client.post("/graphql", json=QUERY, headers={"Host": host})).status_code == 200
 
 
 async def test_health_is_told_whatever_the_host(server: Running) -> None:
@@ -121,18 +123,18 @@ async def test_the_address_that_was_connected_to_is_a_host_of_the_server(live: t
 @pytest.mark.parametrize(
     "origin", [FOREIGN, "null", "http://inbox.example:81", "http://inbox.example.evil.example", APP]
 )
-async def test_a_change_from_a_foreign_page_is_refused(server: Running, origin: str) -> None:
+async def test_a_change_from_a_foreign_page_is_refused(shared_server: Running, origin: str) -> None:
     headers = {"Origin": origin}
     for method, path in (("POST", "login"), ("POST", "logout"), ("POST", "email-inbox"), ("DELETE", "email-inbox/x")):
-        answer = await server.client.request(method, f"/api/v1/{path}", json=inbox_values(), headers=headers)
+        answer = await shared_server.client.request(method, f"/api/v1/{path}", json=inbox_values(), headers=headers)
         assert answer.status_code == 403
         assert answer.json() == {"success": False, "error": "unauthorized"}
-    answer = await server.client.post("/graphql", json=QUERY, headers=headers)
+    answer = await shared_server.client.post("/graphql", json=QUERY, headers=headers)
     assert answer.status_code == 403
     error = answer.json()["errors"][0]
     assert error["extensions"]["code"] == "FORBIDDEN"
     assert "EMAIL_INBOX_CORS_ORIGINS" in error["message"]
-    assert (await server.client.get("/api/v1/me")).status_code == 200, "the token still lives"
+    assert (await shared_server.client.get("/api/v1/me")).status_code == 200, "the token still lives"
 
 
 async def test_a_foreign_page_locks_nobody_out(server: Running) -> None:
@@ -188,9 +190,9 @@ async def test_sockets_of_foreign_pages_and_hosts_are_refused(live: tuple[Runnin
 @pytest.mark.parametrize(
     "path", ["/graphql", "/api/v1/login", "/api/v1/email-inbox", "/api/v1/email-inbox.send-test/x"]
 )
-async def test_a_body_must_be_said_to_be_json(server: Running, path: str, kind: str | None) -> None:
+async def test_a_body_must_be_said_to_be_json(shared_server: Running, path: str, kind: str | None) -> None:
     headers = {"Content-Type": kind} if kind else {}
-    for client in (server.client, server.as_caller()):
+    for client in (shared_server.client, shared_server.as_caller()):
         answer = await client.post(path, content=b'{"user": "a", "password": "b"}', headers=headers)
         assert answer.status_code == 415, "before the caller is looked at"
         assert "application/json" in answer.text

@@ -10,7 +10,6 @@ from collections import Counter
 from datetime import UTC
 from typing import Any
 
-import argon2
 import pytest
 import schemathesis
 import schemathesis.specs.openapi.checks  # registers the checks, those of GraphQL too
@@ -23,7 +22,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import server as composition
-from models import password, token
+from models import token
 from models.database import sqlite_path
 from resolvers.mail_limits import MailQuota
 from schema import build_schema
@@ -92,7 +91,7 @@ class Crowd:
 
 @pytest.fixture(autouse=True)
 def _crowded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Servers that take all the logins and checks that come; hashing is as cheap as it gets."""
+    """Servers that take all the logins and checks that come."""
 
     def create_app(*given: Any) -> Starlette:
         app = composition.create_app(*given)
@@ -104,9 +103,6 @@ def _crowded(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(sockets, "create_app", create_app)
     monkeypatch.setattr(MailQuota, "_count", never)
-    hasher = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    monkeypatch.setattr(password, "_HASHER", hasher)
-    monkeypatch.setattr(password, "_UNKNOWN_USER_HASH", hasher.hash("nobody has this password"))
 
 
 def config_for(address: str, **more: Any) -> SchemathesisConfig:

@@ -17,7 +17,7 @@ from resolvers.throttle import Throttle
 from settings import Settings
 from tests.api import GraphQLApi
 from tests.inboxes import inbox_values
-from tests.process import environment_of, serving
+from tests.process import PLAIN, environment_of, serving
 from tests.running import ADMIN_HEADERS, Running
 from tests.sockets import DEADLINE, listening
 from tests.test_changes import CHANGES, member_of
@@ -75,18 +75,26 @@ async def stream(
     if method == "GET":
         asked = {"params": {"query": query, "variables": json.dumps(variables)}}
     async with (
-        httpx.AsyncClient(timeout=DEADLINE) as client,
+        httpx.AsyncClient(timeout=DEADLINE, verify=PLAIN) as client,
         client.stream(method, url, headers=sent, **asked) as response,
     ):
         yield Stream(response)
 
 
+@asynccontextmanager
+async def following(live: tuple[Running, str], *given: Any, **variables: Any) -> AsyncIterator[Stream]:
+    """A stream of changes that misses none from here on: the head of its answer is sent before it is one."""
+    server, url = live
+    async with stream(url, CHANGES, *given, **variables) as changes:
+        await _until_somebody_listens(server.app.state.context.events)
+        yield changes
+
+
 @pytest.mark.parametrize("method", ["POST", "GET"])
 @pytest.mark.parametrize("accept", [EVENTS, ANY])
 async def test_changes_are_told_in_order(live: tuple[Running, str], method: str, accept: str) -> None:
-    server, url = live
-    api = GraphQLApi(server.client)
-    async with stream(url, CHANGES, {**ADMIN_HEADERS, "Accept": accept}, method) as changes:
+    api = GraphQLApi(live[0].client)
+    async with following(live, {**ADMIN_HEADERS, "Accept": accept}, method) as changes:
         assert changes.response.status_code == 200
         assert changes.response.headers["content-type"].startswith(EVENTS)
         assert changes.response.headers["cache-control"] == "no-store"
@@ -98,14 +106,13 @@ async def test_changes_are_told_in_order(live: tuple[Running, str], method: str,
 
 
 async def test_who_comes_back_with_a_cursor_misses_nothing_and_gets_nothing_twice(live: tuple[Running, str]) -> None:
-    server, url = live
-    api = GraphQLApi(server.client)
-    async with stream(url, CHANGES) as changes:
+    api = GraphQLApi(live[0].client)
+    async with following(live) as changes:
         await api.set_inbox(inbox_values(id="a"))
         cursor = (await changes.change())["cursor"]
     for number in range(5):
         await api.set_inbox(inbox_values(id=f"b{number}", email=f"b{number}@example.org"))
-    async with stream(url, CHANGES, after=cursor) as changes:
+    async with following(live, after=cursor) as changes:
         await api.set_inbox(inbox_values(id="c", email="c@example.org"))
         assert [(await changes.change())["id"] for _ in range(6)] == ["b0", "b1", "b2", "b3", "b4", "c"]
 
@@ -171,9 +178,9 @@ async def test_who_loses_the_token_loses_the_subscription(
 
 
 async def test_a_client_that_goes_away_is_forgotten(live: tuple[Running, str]) -> None:
-    server, url = live
+    server, _ = live
     events = server.app.state.context.events
-    async with stream(url, CHANGES) as changes:
+    async with following(live) as changes:
         await GraphQLApi(server.client).set_inbox(inbox_values(id="a"))
         await changes.change()
         assert len(events._queues) == 1
@@ -207,11 +214,15 @@ async def test_a_client_that_goes_away_with_a_request_behind_it_is_forgotten(liv
     )
     assert b"200" in await reader.readline()
     events = server.app.state.context.events
+    await _until_somebody_listens(events)
+    writer.transport.abort()
+    await _until_nobody_listens(events)
+
+
+async def _until_somebody_listens(events: Events) -> None:
     async with asyncio.timeout(DEADLINE):
         while not events._queues:  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0)
-    writer.transport.abort()
-    await _until_nobody_listens(events)
 
 
 async def _until_nobody_listens(events: Events) -> None:

@@ -1,6 +1,7 @@
 """Guessing is slowed by user and by the network of whoever guesses, and many logins keep nobody else waiting."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, nullcontext
 from typing import Any
@@ -16,6 +17,7 @@ from resolvers import mail_limits
 from resolvers.throttle import FAILED_LOGINS_PER_USER, FAILURES_PER_NETWORK, LOGINS_PER_USER, Throttle
 from resolvers.windows import MovingWindows, network_of
 from settings import Settings
+from tests.process import PLAIN
 from tests.running import ADMIN_HEADERS, ADMIN_ID, Running, client_of
 from tests.sockets import listening
 from tests.users import PASSWORD, ask, codes, make_user
@@ -50,12 +52,6 @@ def login(request: pytest.FixtureRequest) -> Login:
     return found
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hashing that takes next to no time."""
-    monkeypatch.setattr(password, "_HASHER", argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
-
-
 # ---------------------------------------------------------------------------------------------------------- addresses
 
 
@@ -80,7 +76,7 @@ def test_an_address_is_counted_by_the_network_of_one_customer(address: str, netw
     assert found == network or (found == "fe80::/64" and address.startswith("fe80"))
 
 
-async def test_ipv6_addresses_of_one_network_are_one_guesser(server: Running, login: Login, quick: None) -> None:
+async def test_ipv6_addresses_of_one_network_are_one_guesser(server: Running, login: Login) -> None:
     await make_user(server, "ada", password=PASSWORD)
     for number in range(FAILED_LOGINS_PER_USER.amount):
         assert await login(client_of(server.app, {}, f"2001:db8::{number}"), "ada", "guess") == WRONG
@@ -97,7 +93,7 @@ async def test_ipv6_addresses_of_one_network_are_one_guesser(server: Running, lo
 
 @pytest.mark.parametrize("name", ["ada", "nobody"])
 async def test_every_spelling_of_a_name_is_one_whether_or_not_it_is_somebodys(
-    server: Running, login: Login, quick: None, name: str
+    server: Running, login: Login, name: str
 ) -> None:
     await make_user(server, "ada", password=PASSWORD)
     for spelling in (name, name.upper(), name.title(), "".join(chr(ord(one) + 0xFEE0) for one in name), name):
@@ -107,7 +103,7 @@ async def test_every_spelling_of_a_name_is_one_whether_or_not_it_is_somebodys(
 
 @pytest.mark.parametrize("name", ["ada", "nobody"])
 async def test_who_guesses_by_another_name_of_the_user_is_told_what_a_stranger_is_told(
-    server: Running, login: Login, quick: None, name: str
+    server: Running, login: Login, name: str
 ) -> None:
     await make_user(server, "ada", email="ada@bücher.example", password=PASSWORD)
     client = server.as_caller()
@@ -124,7 +120,7 @@ async def test_who_guesses_by_another_name_of_the_user_is_told_what_a_stranger_i
     assert await login(elsewhere, "ada@bücher.example", PASSWORD) == RIGHT
 
 
-async def test_right_logins_count_too(server: Running, login: Login, quick: None) -> None:
+async def test_right_logins_count_too(server: Running, login: Login) -> None:
     await make_user(server, "ada", password=PASSWORD)
     answers = [await login(server.as_caller(), "ada", PASSWORD) for _ in range(LOGINS_PER_USER.amount + 1)]
     assert answers == [RIGHT] * LOGINS_PER_USER.amount + [LIMITED]
@@ -224,7 +220,7 @@ async def test_a_token_that_was_right_and_is_no_longer_is_slowed_as_any(server: 
     assert not authenticator._valid_digests
 
 
-async def test_wrong_tokens_keep_nobody_from_logging_in(server: Running, login: Login, quick: None) -> None:
+async def test_wrong_tokens_keep_nobody_from_logging_in(server: Running, login: Login) -> None:
     await make_user(server, "ada", password=PASSWORD)
     await guess(server.as_caller(Authorization="Bearer guess"), 2 * FAILURES_PER_NETWORK.amount)
     assert await login(server.as_caller(), "ada", PASSWORD) == RIGHT
@@ -243,13 +239,23 @@ async def test_a_wrong_token_does_not_lock_the_user_out_elsewhere() -> None:
 # ------------------------------------------------------------------------------------------------- many logins at once
 
 LOGINS, READS = 80, 25
+HASHING_SECONDS = 0.05
+
+
+class SlowHasher(argon2.PasswordHasher):
+    """Takes its time, as hashing does, but no processor."""
+
+    def verify(self, *given: Any) -> Any:
+        time.sleep(HASHING_SECONDS)
+        return super().verify(*given)
 
 
 @pytest.fixture
-async def busy(settings: Settings) -> AsyncIterator[tuple[Running, str]]:
+async def busy(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Running, str]]:
     """A server with a user who has a password, and its address."""
     async with listening(settings) as (server, url):
         await make_user(server, "ada", password=PASSWORD)
+        monkeypatch.setattr(password, "_HASHER", SlowHasher(time_cost=1, memory_cost=8, parallelism=1))
         yield server, url.replace("ws", "http", 1).removesuffix("/graphql")
 
 
@@ -264,7 +270,8 @@ async def test_many_logins_at_once_keep_no_reader_waiting(
             await stack.enter_async_context(_client_from(url, f"127.0.1.{1 + number % addresses}"))
             for number in range(LOGINS)
         ]
-        reader = await stack.enter_async_context(httpx.AsyncClient(base_url=url, headers=ADMIN_HEADERS, timeout=30))
+        reader = httpx.AsyncClient(base_url=url, headers=ADMIN_HEADERS, timeout=30, verify=PLAIN)
+        await stack.enter_async_context(reader)
         logins = [asyncio.create_task(login(client, "ada", word)) for client in clients]
         async with asyncio.timeout(30):
             while not _is_hashing(busy[0]):  # noqa: ASYNC110 - nothing tells of it
@@ -284,7 +291,7 @@ def _is_hashing(server: Running) -> bool:
 
 
 def _client_from(url: str, address: str) -> httpx.AsyncClient:
-    transport = httpx.AsyncHTTPTransport(local_address=address)
+    transport = httpx.AsyncHTTPTransport(verify=PLAIN, local_address=address)
     return httpx.AsyncClient(base_url=url, transport=transport, timeout=60)
 
 

@@ -360,7 +360,8 @@ def test_spans_are_sent_over_otlp_and_the_log_names_their_trace(settings: Settin
 
 def test_nobody_waits_for_a_receiver_that_is_down(settings: Settings, tmp_path: Path) -> None:
     port = free_port()
-    environment = environment_of(settings) | otlp(port) | {"OTEL_EXPORTER_OTLP_TIMEOUT": "1"}
+    environment = environment_of(settings, EMAIL_INBOX_GRAPHIQL="false") | otlp(port)
+    environment["OTEL_EXPORTER_OTLP_TIMEOUT"] = "1"
     with serving(environment, tmp_path) as process:
         for _ in range(30):
             assert process.client.get("/api/v1/me").elapsed.total_seconds() < 2
@@ -402,7 +403,7 @@ MAKES = """
 import sys
 {before}
 import server
-app = server.create_app(server.Settings(_env_file=None))
+app = server.create_app(server.Settings(_env_file=None, graphiql=False))
 metrics = server.telemetry.make_metrics(None, traced=server.environment.traces_wanted())
 print(type(metrics).__name__, sum(name.startswith("opentelemetry") for name in sys.modules))
 """
