@@ -70,7 +70,7 @@ def _cheap_hashing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
     """Argon2 takes next to no time within the tests' process, where a test does not ask for `costly_hashing`."""
     if "costly_hashing" not in request.fixturenames:
         monkeypatch.setattr(password, "_HASHER", argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
-        monkeypatch.setattr(password, "_UNKNOWN_USER_HASH", password._unknown())
+        monkeypatch.setattr(password, "_UNKNOWN_USER_HASH", password._make_unknown_hash())
 
 
 @pytest.fixture
