@@ -1,4 +1,4 @@
-"""Deleting what has ended: tokens, and changes that are kept no longer. Knows no clock."""
+"""Deletes expired tokens and old changes. Knows no schedule."""
 
 from models import change, token
 from models.database import Database
