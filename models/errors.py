@@ -1,7 +1,7 @@
 """The errors that the product raises. Knows nothing of how they are formatted.
 
     ProductError
-    ├── Refused             the input has problems that its sender can put right
+    ├── Refused             the input has problems that the client can fix
     ├── Unauthenticated     no or bad credentials
     ├── Forbidden           the permission is missing
     ├── RateLimited         too many attempts; has the seconds until a retry
@@ -62,7 +62,7 @@ def shortened(text: str, length: int = MAX_QUOTED_LENGTH) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing to put right. `field` is the path of the argument, such as `("input", "smtp", "port")`."""
+    """One problem to fix. `field` is the path of the argument, such as `("input", "smtp", "port")`."""
 
     code: ErrorCode
     message: str
@@ -92,7 +92,7 @@ class Refused(ProductError):
 
     @classmethod
     def because(cls, code: ErrorCode, message: str, *field: str) -> Self:
-        """A refusal for one problem."""
+        """Returns the error for one problem."""
         return cls([Problem(code, message, field or None)])
 
 

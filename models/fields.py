@@ -241,7 +241,7 @@ def _fingerprint(text: str) -> str:
     return re.sub("[ :-]", "", found[3]).lower()
 
 
-def _spelled_number(value: Any) -> Any:
+def _parse_number(value: Any) -> Any:
     """Accepts numbers as strings, which old clients send: "587". Refuses booleans, which Python counts as integers."""
     if isinstance(value, bool):
         raise invalid("must be a whole number")
@@ -252,7 +252,7 @@ def _spelled_number(value: Any) -> Any:
     return value
 
 
-def _spelled_boolean(value: Any) -> Any:
+def _parse_boolean(value: Any) -> Any:
     if isinstance(value, str):
         return {"true": True, "false": False}.get(value, value)
     return value
@@ -309,7 +309,7 @@ HttpsUrl = Annotated[
 Fingerprint = Annotated[
     str, Field(max_length=200), AfterValidator(_fingerprint), Published(pattern=f"^{_FINGERPRINT.pattern}$")
 ]
-Integer = Annotated[int, Field(strict=True, ge=-(2**31), le=2**31 - 1), BeforeValidator(_spelled_number)]
-Port = Annotated[int, Field(strict=True, ge=1, le=65_535), BeforeValidator(_spelled_number)]
-Retries = Annotated[int, Field(strict=True, ge=-1, le=2**31 - 1), BeforeValidator(_spelled_number)]
-Boolean = Annotated[bool, Field(strict=True), BeforeValidator(_spelled_boolean)]
+Integer = Annotated[int, Field(strict=True, ge=-(2**31), le=2**31 - 1), BeforeValidator(_parse_number)]
+Port = Annotated[int, Field(strict=True, ge=1, le=65_535), BeforeValidator(_parse_number)]
+Retries = Annotated[int, Field(strict=True, ge=-1, le=2**31 - 1), BeforeValidator(_parse_number)]
+Boolean = Annotated[bool, Field(strict=True), BeforeValidator(_parse_boolean)]

@@ -161,9 +161,9 @@ _OF_CONSENT: Prepared[StoredInbox] = Prepared(_READ.where(_HOLDS).with_for_updat
 
 @lru_cache(256)
 def seen(key: str, departments: tuple[str, ...] | None) -> Prepared[StoredInbox]:
-    """Prepares the query for an inbox by `id` or `email_key`, if these departments may see it. None: every inbox.
+    """Prepares the query by `id` or `email_key` for a caller with these departments. None: the caller sees every inbox.
 
-    The database filters, so that an inbox that may not be seen takes as long as one that does not exist.
+    The database filters, so that a hidden inbox takes as long as one that does not exist.
     """
     found = _READ.where(_TABLE.c[key] == bindparam(key), *conditions(departments))
     return Prepared(found, StoredInbox._make)
@@ -183,7 +183,7 @@ def _update(columns: tuple[str, ...]) -> Prepared[Any]:
 def conditions(
     departments: tuple[str, ...] | None, active: bool | None = None, department: str | None = None
 ) -> tuple[ColumnElement[bool], ...]:
-    """Selects the inboxes of these departments and those without one, or every inbox (None).
+    """Returns the conditions for the inboxes of these departments and those without one, or for every inbox (None).
 
     `active` and `department` filter them further unless None. The same arguments return the same objects.
     """
@@ -194,7 +194,7 @@ def conditions(
     if active is not None:
         found.append(col(EmailInbox.active).is_(active))
     if department is not None:
-        found.append(of.is_not_distinct_from(_department(department)))
+        found.append(of.is_not_distinct_from(_normalize_department(department)))
     return tuple(found)
 
 
@@ -214,9 +214,9 @@ def sorted_by(orders: Sequence[tuple[InboxOrder, Order]]) -> Any:
 def password_problems(
     values: Mapping[str, Any], known: InboxConfig | CheckConfig, stored: StoredInbox | None, keyring: Keyring
 ) -> list[Problem]:
-    """Allows a secret to be left out only if the stored one would be sent to the server that it was set for.
+    """Returns the secrets that are missing: one may be left out only if the stored one was set for the same server.
 
-    Decrypting the stored secret proves that: another program may have changed the database.
+    Decrypting the stored secret proves that, even if another program changed the database.
     `known` is the validated form of `values`, perhaps only in part (`as_far_as_valid`).
     """
     problems = []
@@ -233,7 +233,7 @@ def password_problems(
 
 
 def lost_problem(protocol: MailProtocol, name: str, *path: str) -> Problem:
-    """Returns the problem of a needed one of the `SECRETS` that can't be decrypted."""
+    """Returns the problem for one of the `SECRETS` that is needed but can't be decrypted."""
     field = (*path, protocol, *_INPUT_PATHS[name])
     return Problem(ErrorCode.PASSWORD_REQUIRED, sentence(field, _LOST), field)
 
@@ -272,7 +272,7 @@ def _secret_problems(
 def _consent_problems(
     path: FieldPath, given: Mapping[str, Any], stored: StoredOAuth2 | None, stays: bool
 ) -> list[Problem]:
-    """Null means that there is no client secret: it is missing only if it is left out and one is stored."""
+    """Returns the missing secrets. A client secret is missing only if one is stored and the input leaves it out."""
     if stays:
         return []
     why = _MOVED.replace("secure", "secure, tokenUrl, clientId") if stored else ""
@@ -287,7 +287,7 @@ def _required_problem(path: FieldPath, why: str) -> Problem:
 
 
 def address_problems(transaction: Transaction, email: object, stored: StoredInbox | None) -> list[Problem]:
-    """Refuses a valid address that belongs to another inbox."""
+    """Returns a problem if a valid address belongs to another inbox."""
     key = address_key(email) if isinstance(email, str) else None
     if key is None or (stored and stored.email_key == key) or not transaction.run(_TAKEN, email_key=key):
         return []
@@ -296,7 +296,7 @@ def address_problems(transaction: Transaction, email: object, stored: StoredInbo
 
 
 def version_problems(wanted: int | None, stored: StoredInbox | None) -> list[Problem]:
-    """Refuses a version that the caller names if the stored one differs."""
+    """Returns a problem if the caller names a version other than the stored one."""
     actual = stored.version if stored else None
     if wanted is None or wanted == actual:
         return []
@@ -306,14 +306,14 @@ def version_problems(wanted: int | None, stored: StoredInbox | None) -> list[Pro
 
 
 def _has_same_destination(given: Mapping[str, Any], known: ServerConfig, stored: StoredServer) -> bool:
-    """Whether a secret would still be sent to the same server: another trusted certificate may be another server's."""
+    """Whether a secret would still be sent to the same server. Another trusted certificate may let another read it."""
     if given.get("tlsFingerprint") is not None and known.tls_fingerprint != stored.tls_fingerprint:
         return False
     return all(_is_as_stored(name, given[name], known, stored) for name in IDENTITY if name in given)
 
 
 def _is_as_stored(name: str, given: object, known: ServerConfig, stored: StoredServer) -> bool:
-    """An empty username of a relay is invalid on its own, but may equal the stored one."""
+    """Whether the field is unchanged. An empty username of a relay is invalid on its own, but may be the stored one."""
     wanted = getattr(stored, name)
     return getattr(known, name, None) == wanted or (type(given) is type(wanted) and given == wanted)
 
@@ -373,7 +373,7 @@ def _columns(config: InboxConfig, inbox_id: str) -> dict[str, Any]:
     """Returns the columns that the config sets, without its secrets."""
     columns = {name: getattr(config, name) for name in INBOX_FIELDS}
     columns |= {"id": inbox_id, "name_key": folded(config.name), "email_key": address_key(config.email)}
-    columns["department"] = _department(config.department)
+    columns["department"] = _normalize_department(config.department)
     for protocol in PROTOCOLS:
         server: ServerConfig = getattr(config, protocol)
         columns |= {place: getattr(server, name) for place, name in _COLUMNS[protocol]}
@@ -411,7 +411,7 @@ def _encrypt_secrets(
 
 
 def _given_secrets(server: ServerConfig) -> dict[str, Secret | None]:
-    """Returns the secrets that the input sets; None removes one. Those left out are missing."""
+    """Returns the secrets that the input sets, without those that it leaves out; None removes one."""
     if server.oauth2:
         given: dict[str, Secret | None] = {"password": None}
         if server.oauth2.refresh_token is not None:
@@ -425,5 +425,5 @@ def _given_secrets(server: ServerConfig) -> dict[str, Secret | None]:
     return {}
 
 
-def _department(name: str | None) -> str | None:
+def _normalize_department(name: str | None) -> str | None:
     return None if name in ("", EVERY_DEPARTMENT) else name

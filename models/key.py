@@ -90,7 +90,7 @@ def retire(session: Session, keyring: Keyring) -> list[bytes]:
 
 
 def unfinished(session: Session, keyring: Keyring) -> bool:
-    """Whether any value is encrypted with another key than the first."""
+    """Whether any value is still encrypted with a key other than the first."""
     first = keyring.first.id.hex()
     return any(
         key.id != first and _is_in_use(session, bytes.fromhex(key.id)) for key in session.exec(known_keys()).all()

@@ -72,7 +72,7 @@ class KeyFile:
             found = self.path.stat()
             seen = (found.st_ino, found.st_mtime_ns, found.st_size)
             if seen != self._seen:
-                self._keys = [Key.parse(line) for line in self._lines()]
+                self._keys = [Key.parse(line) for line in self._read_lines()]
                 self._seen = seen
         except (OSError, ValueError) as error:
             raise StartError(f"The key file {self.path} can't be used: {_reason(error)}.") from None
@@ -91,7 +91,7 @@ class KeyFile:
     def create(self) -> None:
         """Writes the file with a first key, unless another process has just done so. Raises StartError."""
         try:
-            with self._writing([new_key()], None) as new, suppress(FileExistsError):
+            with self._write_temporary([new_key()], None) as new, suppress(FileExistsError):
                 os.link(new, self.path)
             _sync_folder(self.path.parent)
         except OSError as error:
@@ -110,24 +110,24 @@ class KeyFile:
             os.close(folder)
 
     def add(self) -> None:
-        """Puts a new key in front."""
-        self._replace([new_key(), *self._lines()])
+        """Adds a new key at the beginning."""
+        self._replace([new_key(), *self._read_lines()])
 
     def keep(self, key_ids: Collection[bytes]) -> None:
         """Removes the keys with other ids than these."""
-        self._replace([line for line in self._lines() if Key.parse(line).id in key_ids])
+        self._replace([line for line in self._read_lines() if Key.parse(line).id in key_ids])
 
-    def _lines(self) -> list[str]:
+    def _read_lines(self) -> list[str]:
         return [line for line in self.path.read_text("ascii").splitlines() if line.strip()]
 
     def _replace(self, lines: list[str]) -> None:
-        """Raises OSError, also where the new file can't be given to the owner of the old one."""
-        with self._writing(lines, self.path.stat()) as new:
+        """Replaces the file atomically. Raises OSError, also if the owner can't be kept."""
+        with self._write_temporary(lines, self.path.stat()) as new:
             new.rename(self.path)
         _sync_folder(self.path.parent)
 
     @contextmanager
-    def _writing(self, lines: list[str], original: os.stat_result | None) -> Iterator[Path]:
+    def _write_temporary(self, lines: list[str], original: os.stat_result | None) -> Iterator[Path]:
         """Writes the lines to a private temporary file in the same folder, synced, for the caller to link or rename.
 
         The file has the owner and mode of the original, or else mode 0600 and the owner of the folder.

@@ -62,7 +62,7 @@ class Window:
 
     @property
     def shape(self) -> "Window":
-        """The window without its values: windows of the same shape have the same SQL text."""
+        """The window without its values. Windows of the same shape have the same SQL."""
         return Window(
             last=1 if self.backward else None,
             after=None if self.after is None else "",

@@ -38,7 +38,7 @@ _OF_LOGINS = (LOGIN_NAME, TAKEN_OVER)
 """The names of login tokens, from here and from an old server. No other token may have one of them."""
 
 
-def _name(text: str) -> str:
+def _check_name(text: str) -> str:
     if text in _OF_LOGINS:
         raise invalid("is reserved for tokens created by logins: choose another name")
     return text
@@ -47,7 +47,9 @@ def _name(text: str) -> str:
 class TokenConfig(Input):
     """Everything that an access token is made from."""
 
-    name: Annotated[Name, AfterValidator(_name), InputField(description="Name of the token, at most 200 characters.")]
+    name: Annotated[
+        Name, AfterValidator(_check_name), InputField(description="Name of the token, at most 200 characters.")
+    ]
     expires_at: Annotated[
         AwareDatetime | None, InputField(description="When the token expires. Null: it is valid until it is revoked.")
     ] = None

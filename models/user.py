@@ -46,7 +46,7 @@ class Permission(StrEnum):
     SEND_EMAIL = "send-email"
 
 
-def _username(text: str) -> str:
+def _check_username(text: str) -> str:
     if _NO_USERNAME.search(folded(text)):
         raise invalid("must not contain spaces or @, so that it can't be mistaken for an e-mail address")
     if not is_seen(text):
@@ -54,7 +54,7 @@ def _username(text: str) -> str:
     return text
 
 
-LoginName = Annotated[Name, AfterValidator(_username)]
+LoginName = Annotated[Name, AfterValidator(_check_username)]
 
 
 class UserConfig(Input):
@@ -169,7 +169,7 @@ def count() -> SelectOfScalar[int]:
 
 
 def taken_problems(session: Session, known: UserConfig, user_id: str | None) -> list[Problem]:
-    """Refuses a username or address of another user. `known` may be valid only in part: see `as_far_as_valid`."""
+    """Returns a problem for a username or address of another user. `known` may be a part: see `as_far_as_valid`."""
     problems = []
     for name, column, key in (("username", User.username_key, folded), ("email", User.email_key, address_key)):
         value = getattr(known, name, None)

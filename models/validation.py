@@ -56,7 +56,7 @@ def patch_of(model: type[InputT], name: str, description: str, /, **replaced: ob
 
 
 def examine(model: type[InputT], values: Mapping[str, Any], *path: str) -> Examined[InputT]:
-    """Returns the validated input, or every problem of `values` on its own. `path` leads to them in the arguments."""
+    """Returns the validated input, or its problems without regard to stored values. `path` leads to `values`."""
     if _has_too_many_keys(values):
         return None, [Problem(ErrorCode.INVALID, f"An object may have at most {MAX_INPUT_KEYS} fields.", path)]
     try:

@@ -38,7 +38,7 @@ def requires(*permissions: Permission) -> Callable[[_Resolver[_Arguments, _Resul
     """Requires a caller with one of the permissions before the resolver runs; without any, just a caller."""
 
     def decorate(resolver: _Resolver[_Arguments, _Result]) -> _Resolver[_Arguments, _Result]:
-        name = _operation(resolver)
+        name = _operation_name(resolver)
 
         @functools.wraps(resolver)
         async def wrapper(context: Context, /, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
@@ -53,7 +53,7 @@ def requires(*permissions: Permission) -> Callable[[_Resolver[_Arguments, _Resul
 
 def public(resolver: _Resolver[_Arguments, _Result]) -> _Resolver[_Arguments, _Result]:
     """Marks a resolver that needs no authentication."""
-    name = _operation(resolver)
+    name = _operation_name(resolver)
 
     @functools.wraps(resolver)
     async def wrapper(context: Context, /, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
@@ -69,7 +69,7 @@ def _with_rule(resolver: _Resolver[_Arguments, _Result], rule: str) -> _Resolver
     return resolver
 
 
-def _operation(resolver: Callable[..., Any]) -> str:
+def _operation_name(resolver: Callable[..., Any]) -> str:
     """Returns the name of the operation in metrics and traces, the same for every API."""
     first, *others = resolver.__name__.split("_")
     return first + "".join(map(str.capitalize, others))
@@ -118,7 +118,7 @@ class Authenticator:
         return Caller(holder.user, holder.permissions, holder.token_id, holder.is_narrowed)
 
     async def _find_holder(self, credentials: Credentials, address: str) -> tokens.Holder | None:
-        """Raises RateLimited if the token is not among the known valid ones, and too many were wrong."""
+        """Returns the holder of the token. Raises RateLimited for an unknown token after too many wrong ones."""
         wanted = tokens.lookup_values(credentials.token)
         digest = wanted["digest"]
         if digest not in self._valid_digests:
@@ -158,7 +158,7 @@ class CachedCaller:
         if self._is_old():
             async with self._lock:
                 if self._is_old():
-                    await self._ask()
+                    await self._refresh()
         if isinstance(self._answer, Exception):
             raise self._answer
         return self._answer
@@ -166,7 +166,7 @@ class CachedCaller:
     def _is_old(self) -> bool:
         return self._asked_at is None or time.monotonic() - self._asked_at >= self._seconds
 
-    async def _ask(self) -> None:
+    async def _refresh(self) -> None:
         asked_at = time.monotonic()
         try:
             self._answer = await self._find()

@@ -1,6 +1,6 @@
 """Delivers committed changes to subscribers. Knows no WebSocket and no permission.
 
-One task reads the log of changes, which every process writes, and puts them into bounded queues. A write in this
+One task reads the log, to which every process adds its changes, and puts them into bounded queues. A write in this
 process wakes it at once, PostgreSQL wakes it by NOTIFY, and it polls every second for changes without a notification.
 """
 

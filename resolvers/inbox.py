@@ -74,7 +74,7 @@ async def set_email_inbox(context: Context, values: Mapping[str, Any]) -> SavedI
     caller, wanted = await context.caller(), _validate(values)
 
     def unit(transaction: Transaction) -> SavedInbox:
-        stored = _stored(transaction, wanted.known.id)
+        stored = _find_stored(transaction, wanted.known.id)
         return _set_over(transaction, wanted, stored, context.keyring, caller.id)
 
     return _announce(context, await context.database.write(unit))
@@ -86,7 +86,7 @@ async def update_email_inbox(context: Context, values: Mapping[str, Any]) -> Sav
     caller = await context.caller()
 
     def unit(transaction: Transaction) -> SavedInbox:
-        stored = _stored(transaction, validated_value(InboxConfig, "id", values.get("id")))
+        stored = _find_stored(transaction, validated_value(InboxConfig, "id", values.get("id")))
         if stored is None:
             raise Refused.because(ErrorCode.NOT_FOUND, "No inbox has this id.", "input", "id")
         wanted = _validate(_merge(stored.as_values(), values))
@@ -107,7 +107,7 @@ async def delete_email_inbox(context: Context, inbox_id: str) -> str:
     caller = await context.caller()
 
     def unit(transaction: Transaction) -> None:
-        stored = _stored(transaction, validated_value(InboxConfig, "id", inbox_id))
+        stored = _find_stored(transaction, validated_value(InboxConfig, "id", inbox_id))
         if stored is None:
             raise Refused.because(ErrorCode.NOT_FOUND, "No inbox has this id.", "id")
         inboxes.delete(transaction, stored.id)
@@ -166,7 +166,7 @@ async def list_email_inboxes(
 @requires(*SEES_INBOXES)
 async def changes_cursor(context: Context) -> str:
     """Returns the cursor of the newest change of any inbox. A client that reads next can then follow without a gap."""
-    return _cursor((await context.database.find(change.LAST_SEQ))[0])
+    return _encode_cursor((await context.database.find(change.LAST_SEQ))[0])
 
 
 @requires(*SEES_INBOXES)
@@ -178,7 +178,7 @@ async def email_inbox_changed(
     Ends with Unauthenticated or Forbidden within seconds after the caller lost the token or the permission.
     """
     # Changes from this moment on are delivered, however long the first step of the subscription takes.
-    [newest] = await context.database.find(change.LAST_SEQ) if after is None else [_seq(after)]
+    [newest] = await context.database.find(change.LAST_SEQ) if after is None else [_decode_cursor(after)]
     return _changes(context, inbox_id, newest)
 
 
@@ -217,13 +217,13 @@ def _as_seen_by(caller: Caller, event: Event) -> InboxChange | None:
         inbox = None
     elif inbox and not caller.sees(inbox.department):
         return None  # it has moved out of sight since: a later change reports that
-    return InboxChange(_cursor(event.seq), kind, row.inbox_id, inbox, row.changed_at, row.changed_by_id)
+    return InboxChange(_encode_cursor(event.seq), kind, row.inbox_id, inbox, row.changed_at, row.changed_by_id)
 
 
 def set_in(transaction: Transaction, values: Mapping[str, Any], keyring: Keyring, by: str | None) -> SavedInbox:
     """Sets an inbox within a transaction. Raises Refused with every problem, including conflicts with stored values."""
     wanted = _validate(values)
-    return _set_over(transaction, wanted, _stored(transaction, wanted.known.id), keyring, by)
+    return _set_over(transaction, wanted, _find_stored(transaction, wanted.known.id), keyring, by)
 
 
 def _validate(values: Mapping[str, Any]) -> Wanted:
@@ -251,7 +251,7 @@ def _set_over(
     return SavedInbox(saved, created=stored is None, config=config)
 
 
-def _stored(transaction: Transaction, valid_id: object) -> StoredInbox | None:
+def _find_stored(transaction: Transaction, valid_id: object) -> StoredInbox | None:
     found = transaction.run(inboxes.TO_CHANGE, id=valid_id) if isinstance(valid_id, str) else []
     return found[0] if found else None
 
@@ -275,11 +275,11 @@ def _merge_server(stored: Mapping[str, Any], changes: Mapping[str, Any]) -> dict
     return merged
 
 
-def _cursor(seq: int) -> str:
+def _encode_cursor(seq: int) -> str:
     return base64.urlsafe_b64encode(f"change:{seq}".encode()).decode()
 
 
-def _seq(cursor: str) -> int:
+def _decode_cursor(cursor: str) -> int:
     try:
         kind, _, seq = base64.urlsafe_b64decode(cursor[:CURSOR_LENGTH]).decode().partition(":")
     except (ValueError, UnicodeError):

@@ -23,7 +23,7 @@ from resolvers.mail_limits import MailQuota
 from resolvers.throttle import Throttle
 
 TOKEN_GRACE_SECONDS = 1.0
-"""How long fetches of access tokens may go on at shutdown: a refresh token that comes with one must be stored."""
+"""How long fetches of access tokens may go on at shutdown: a response may hold a new refresh token to store."""
 
 log = structlog.get_logger()
 

@@ -53,12 +53,12 @@ class Throttle:
         """
         network, key = network_of(address), _key(name)
         checks: list[Check] = [(self._logins_by_name, (network, key)), (self._logins, network)]
-        self._check("login", *self._of_failures(network, key), *checks)
+        self._check("login", *self._failure_checks(network, key), *checks)
         _count(checks)
 
     def check_login(self, address: str, name: str) -> None:
         """Checks the failures again after a login has waited. Raises RateLimited."""
-        self._check("login", *self._of_failures(network_of(address), _key(name)))
+        self._check("login", *self._failure_checks(network_of(address), _key(name)))
 
     def is_guessed(self, address: str, user_id: str) -> bool:
         """Whether too many logins as this user failed from this network, by username or address.
@@ -71,11 +71,11 @@ class Throttle:
         """Counts a failed login, under the name even if no user has it."""
         network = network_of(address)
         self._observer.credentials_refused("login")
-        _count(self._of_failures(network, _key(name)))
+        _count(self._failure_checks(network, _key(name)))
         if user_id is not None:
             self._failures_by_user.count((network, user_id))
 
-    def _of_failures(self, network: str, key: bytes) -> list[Check]:
+    def _failure_checks(self, network: str, key: bytes) -> list[Check]:
         return [(self._failures_by_name, (network, key)), (self._failures, network)]
 
     # ------------------------------------------------------------------------------------------------------- tokens

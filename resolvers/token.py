@@ -79,7 +79,7 @@ async def revoke_any_access_token(context: Context, token_id: str) -> None:
 
 
 def _config_problems(config: TokenConfig, caller: Caller) -> list[Problem]:
-    """Refuses permissions that the caller lacks, and an expiry in the past."""
+    """Returns problems for permissions that the caller lacks, and for an expiry in the past."""
     problems = []
     beyond = [permission.name for permission in config.permissions or [] if not caller.may(permission)]
     if beyond:
@@ -91,7 +91,7 @@ def _config_problems(config: TokenConfig, caller: Caller) -> list[Problem]:
 
 
 def _granted_permissions(config: TokenConfig, caller: Caller) -> Sequence[Permission] | None:
-    """Fills in the caller's permissions if its token is narrowed, so that leaving them out grants no more."""
+    """Returns the token's permissions. A caller with a narrowed token can't widen them by leaving them out."""
     if config.permissions is None and caller.narrowed:
         return sorted(caller.permissions)
     return config.permissions

@@ -39,7 +39,7 @@ async def update_user(context: Context, values: Mapping[str, Any]) -> User:
     password_hash = await _hash(context, values)
 
     def unit(session: Session) -> User:
-        stored = _stored(session, values.get("id"), "input", "id")
+        stored = _get_stored(session, values.get("id"), "input", "id")
         _check_rank(caller, stored)
         was_active = stored.active
         user = _set(session, {**stored.as_values(), **changes}, stored, password_hash, caller)
@@ -57,7 +57,7 @@ async def delete_user(context: Context, user_id: str) -> str:
     caller = await context.caller()
 
     def unit(session: Session) -> None:
-        user = _stored(session, user_id, "id")
+        user = _get_stored(session, user_id, "id")
         _check_rank(caller, user)
         tokens.revoke_all(session, user.id)
         session.delete(user)
@@ -125,7 +125,7 @@ def _set(
 
 
 def _excess_problems(config: UserConfig, caller: Caller) -> list[Problem]:
-    """Refuses permissions and departments beyond those of a narrowed token, which could otherwise widen itself."""
+    """Returns problems for grants beyond those of a narrowed token, which could otherwise gain them as another user."""
     problems = []
     beyond = _beyond(config.permissions, caller)
     if beyond:
@@ -163,7 +163,7 @@ async def _hash(context: Context, values: Mapping[str, Any]) -> str | None:
         return await asyncio.to_thread(hash_password, password)
 
 
-def _stored(session: Session, user_id: object, *path: str) -> User:
+def _get_stored(session: Session, user_id: object, *path: str) -> User:
     known_id = validated_value(UserConfig, "id", user_id)
     user = session.get(User, known_id, with_for_update=True) if isinstance(known_id, str) else None
     if user is None:

@@ -41,7 +41,7 @@ class MovingWindows:
 def network_of(address: str) -> str:
     """Returns the key that a client's address is counted under: an IPv4 address, or the /64 network of an IPv6 address.
 
-    An IPv4-mapped address (::ffff:192.0.2.1) counts as IPv4, and a text that is not an address as itself.
+    An IPv4-mapped address (::ffff:192.0.2.1) counts as IPv4. A text that is not an address is its own key.
     """
     try:
         found = ip_address(address[: 2 * _LONGEST])

@@ -81,7 +81,7 @@ def costly_hashing() -> None:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[postgresql.Cluster]:
     """PostgreSQL, if it is installed; compulsory in CI."""
-    _need("PostgreSQL", None if postgresql.programs() else "PostgreSQL is not installed")
+    _require("PostgreSQL", None if postgresql.programs() else "PostgreSQL is not installed")
     with postgresql.cluster() as started:
         yield started
 
@@ -94,14 +94,14 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 @pytest.fixture(scope="session")
 def _dovecot(certificates: Certificates) -> Iterator[Dovecot]:
-    _need("Dovecot", imap_servers.missing())
+    _require("Dovecot", imap_servers.missing())
     with imap_servers.dovecot(certificates) as started:
         yield started
 
 
 @pytest.fixture(scope="session")
 def _postfix(certificates: Certificates, _dovecot: Dovecot) -> Iterator[Postfix]:
-    _need("Postfix", smtp_servers.missing())
+    _require("Postfix", smtp_servers.missing())
     with smtp_servers.postfix(certificates, _dovecot) as started:
         yield started
 
@@ -121,7 +121,7 @@ def postfix(_postfix: Postfix, dovecot: Dovecot) -> Postfix:
     return _postfix
 
 
-def _need(program: str, missing: str | None) -> None:
+def _require(program: str, missing: str | None) -> None:
     if missing and IN_CI:
         pytest.fail(f"{program} is compulsory in CI: {missing}")
     if missing:

@@ -268,11 +268,11 @@ def _serve_orders(orders: socket.socket) -> None:
             answer = os.waitstatus_to_exitcode(status) if pid else None
         elif not (answer := os.fork()):
             orders.close()
-            _leave(functools.partial(_run_server, order))
+            _run_and_exit(functools.partial(_run_server, order))
         orders.send(json.dumps(answer).encode())
 
 
-def _leave(work: Callable[[], object]) -> NoReturn:
+def _run_and_exit(work: Callable[[], object]) -> NoReturn:
     """Runs the function and exits like an interpreter, but without freeing memory, which is slower than most work."""
     status: object = 0
     try:
