@@ -8,7 +8,7 @@ import models.inbox
 import models.key
 import models.lease
 import models.token
-import models.user  # noqa: F401 - importing the tables registers them
+import models.user  # noqa: F401 - the import registers the tables
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -1,4 +1,4 @@
-"""Prints `sqlite.sql`: what the migrations make of an empty SQLite database, a blank line between two statements."""
+"""Prints `sqlite.sql`: the SQLite database that the migrations make, a blank line between two statements."""
 
 import sys
 
@@ -7,7 +7,7 @@ from sqlalchemy import Connection, create_engine
 from models.database.migration import heading, upgrade
 from models.secrets import Keyring
 
-# SQLite makes by itself what it names so, and the tables that a search keeps itself in. Alembic makes the indexes of a
+# SQLite itself makes the objects with its prefix and the shadow tables of a search. Alembic makes the indexes of a
 # table in any order.
 MADE = """
     SELECT sql FROM sqlite_master
@@ -18,7 +18,7 @@ MADE = """
 
 
 def structure(connection: Connection) -> str:
-    """The statements that make what is there: tables in the order in which they were made."""
+    """Returns the statements that make the database: tables in the order in which they were made."""
     statements = [_without_blank_lines(sql) + ";" for (sql,) in connection.exec_driver_sql(MADE)]
     return "\n\n".join([heading(), *statements]) + "\n"
 

@@ -1,1 +1,1 @@
-"""What the product knows: tables, inputs, statements, errors, encryption, database."""
+"""Tables, inputs, statements, errors, encryption, database."""

@@ -1,4 +1,4 @@
-"""What a mail server is reached by, secrets included: what `mail/` is given. Knows no table and no input."""
+"""The account at a mail server, with its secrets in clear, as `mail/` receives it. Knows no table and no input."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,7 +8,7 @@ from models.secrets import Secret
 
 @dataclass(frozen=True, slots=True)
 class StoredGrant:
-    """Where a consent is stored: of an inbox, the server with this protocol.
+    """Where a consent is stored: the inbox, and which of its two servers.
 
     `consent_id` is the same in every inbox that holds the consent.
     """
@@ -20,9 +20,9 @@ class StoredGrant:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A consent to read and send mail: what an access token is fetched with (RFC 6749, 6).
+    """A consent to read and send mail, with which access tokens are fetched (RFC 6749, 6).
 
-    `origin` is where it is stored; None: it is not.
+    `origin` is where it is stored; None if it is not stored.
     """
 
     token_url: str
@@ -35,9 +35,9 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An account at one mail server. `login` is its password, or the grant that stands in for one.
+    """An account at one mail server. `login` is its password, or the grant that replaces one.
 
-    `tls_fingerprint` is the SHA-256 of the one certificate that is trusted, as 64 lower-case hexadecimal digits; None:
+    `tls_fingerprint` is the SHA-256 of the one trusted certificate, as 64 lower-case hexadecimal digits. If it is None,
     the certificate must be verified.
     """
 

@@ -1,4 +1,4 @@
-"""Blanks and invisible characters that a paste leaves in a text. Knows no noun."""
+"""Finds blanks and invisible characters that a paste leaves in a text."""
 
 import re
 import unicodedata
@@ -16,12 +16,12 @@ _NAMES = {
 _JOINERS = "\u200c\u200d"
 """Invisible, and part of words in some scripts; domain names may hold them (RFC 5892, A.1 and A.2)."""
 _LOOK_BLANK = "\u115f\u1160\u2800\u3164\uffa0"
-"""Letters and symbols that show nothing."""
+"""Letters and symbols that are displayed as a blank."""
 _GROUPS = re.compile("[A-Za-z0-9]{4}( [A-Za-z0-9]{4}){2,7}")
 
 
 def is_blank(character: str) -> bool:
-    """Whether nothing is seen of the character: spaces, controls, and what only formats."""
+    """Whether the character is invisible: a space, a control or a format character."""
     return character.isspace() or character in _LOOK_BLANK or unicodedata.category(character) in ("Cc", "Cf")
 
 
@@ -31,12 +31,12 @@ def has_outer(text: str) -> bool:
 
 
 def has_hidden(text: str) -> bool:
-    """Whether there is a blank in the text that is not a plain space: nobody types one."""
+    """Whether the text contains a blank other than a plain space: users paste these, but do not type them."""
     return not text.isascii() and any(is_blank(character) for character in text if character not in " " + _JOINERS)
 
 
 def where_blank(text: str) -> str | None:
-    """How a sentence about a blank of the text goes on: `begins with a space`. For texts that are no secrets."""
+    """Returns a predicate about a blank in the text: `begins with a space`. Not for secrets."""
     for place, character in (("begins with", text[:1]), ("ends with", text[-1:])):
         if character and is_blank(character):
             return f"{place} {_name(character)}"
@@ -45,7 +45,7 @@ def where_blank(text: str) -> str | None:
 
 
 def in_groups(text: str) -> bool:
-    """Whether the text looks like an app password, as providers show them: `abcd efgh ijkl mnop`."""
+    """Whether the text looks like an app password as providers display it: `abcd efgh ijkl mnop`."""
     return _GROUPS.fullmatch(text) is not None
 
 

@@ -1,7 +1,7 @@
 """The log of changes of inboxes, written in the transaction of the change and read by subscriptions.
 
-Knows no subscriber. `seq` grows in the order of the commits, because writers take turns: a sequence alone would let a
-later number be seen before an earlier one.
+`seq` grows in the order of the commits, because transactions that write run one at a time: with a sequence alone, a
+later number could become visible before an earlier one.
 """
 
 from datetime import datetime, timedelta
@@ -33,7 +33,7 @@ class ChangeKind(StrEnum):
 
 
 class EmailInboxChange(SQLModel, table=True):
-    """One committed change. The departments tell who may know of it: who served the inbox before, and after."""
+    """One committed change. The inbox's departments before and after it decide who may see it."""
 
     __tablename__: ClassVar[str] = "email_inbox_change"
     __table_args__ = ({"sqlite_autoincrement": True},)
@@ -61,7 +61,7 @@ _INSERT: Prepared[Any] = Prepared(
 def record(
     transaction: Transaction, kind: ChangeKind, inbox: StoredInbox, previous: str | None, by: str | None
 ) -> None:
-    """Adds the change to the transaction; on PostgreSQL, wakes every replica once it is committed."""
+    """Adds the change to the transaction; on PostgreSQL, the commit notifies every replica."""
     transaction.notify(CHANNEL)
     transaction.run(
         _INSERT,
@@ -74,16 +74,16 @@ def record(
     )
 
 
-def _end(of: Any) -> Prepared[int]:
-    """The first or last number of the log; 0 where it is empty."""
-    return Prepared(select_columns(func.coalesce(of(EmailInboxChange.seq), 0)), itemgetter(0))
+def _prepare_end(aggregate: Any) -> Prepared[int]:
+    """Prepares the query for the first or last `seq` of the log; 0 if the log is empty."""
+    return Prepared(select_columns(func.coalesce(aggregate(EmailInboxChange.seq), 0)), itemgetter(0))
 
 
-FIRST_SEQ, LAST_SEQ = _end(func.min), _end(func.max)
+FIRST_SEQ, LAST_SEQ = _prepare_end(func.min), _prepare_end(func.max)
 
 
 def since(seq: int, up_to: int | None, limit: int) -> Any:
-    """The changes after `seq`, in order, each with the columns of its inbox as it is stored now, or with NULLs."""
+    """Selects the changes after `seq`, in order, each with the columns of its inbox as stored now, or NULLs."""
     statement = (
         select_columns(EmailInboxChange, *(getattr(EmailInbox, name) for name in EmailInbox.read))
         .join(EmailInbox, col(EmailInbox.id) == EmailInboxChange.inbox_id, isouter=True)
@@ -95,13 +95,13 @@ def since(seq: int, up_to: int | None, limit: int) -> Any:
 
 
 def prune(transaction: Transaction) -> None:
-    """Deletes the changes that are older than what a subscriber may catch up on, never the newest one.
+    """Deletes the changes older than RETENTION, but never the newest one.
 
-    Whoever changes inboxes without pause fills no disk: of more than so many, the oldest go earlier.
+    Above MAX_CHANGES, the oldest are deleted earlier, so that a client that writes all the time does not fill the disk.
     """
     [newest] = transaction.run(LAST_SEQ)
-    for old in (
+    for is_old in (
         col(EmailInboxChange.changed_at) < now() - RETENTION,
         col(EmailInboxChange.seq) <= newest - MAX_CHANGES,
     ):
-        transaction.connection().execute(delete(EmailInboxChange).where(old, col(EmailInboxChange.seq) < newest))
+        transaction.connection().execute(delete(EmailInboxChange).where(is_old, col(EmailInboxChange.seq) < newest))

@@ -1,4 +1,4 @@
-"""What a check and a test mail are asked for with. Knows no stored inbox."""
+"""The inputs of a check and of a test mail."""
 
 from typing import Annotated
 

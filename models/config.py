@@ -1,8 +1,8 @@
-"""What an inbox is set from: the one definition of the input of `setEmailInbox`, GraphQL's and REST's alike.
+"""The input of `setEmailInbox`, defined once for GraphQL and REST.
 
-A field added here is a field of the GraphQL input types (`schema/inbox.py`) and of the REST body, and it is stored in a
-column of the same name.
-Knows no stored inbox: whether a password may be left out is for `models/inbox.py`.
+A field added here becomes a field of the GraphQL input types (`schema/inbox.py`) and of the REST body, and is stored in
+a column of the same name.
+Knows no stored inbox: `models/inbox.py` decides whether a password may be left out.
 """
 
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ IMPLICIT_TLS_PORTS = frozenset({465, 993})
 MAIL_PORTS = STARTTLS_PORTS | IMPLICIT_TLS_PORTS
 
 IDENTITY = ("server", "port", "username", "secure")
-"""The fields of a server config that decide where a password is sent."""
+"""The fields of a server config that determine where a password is sent."""
 
 
 class ServerConfig(Input):
@@ -81,9 +81,9 @@ class ServerConfig(Input):
     ] = None
 
     def account(self, stored: Account | None = None) -> Account:
-        """The account that is meant. What is left out of its secrets is that of `stored`.
+        """Returns the account, with the secrets of `stored` in place of those that are left out.
 
-        Whether it may be left out is for `models/inbox.py:password_problems`.
+        `models/inbox.py:password_problems` decides whether they may be left out.
         """
         login = self._login(stored.login if stored else None)
         return Account(self.server, self.port, self.username, self.secure, login, self.tls_fingerprint)
@@ -124,7 +124,7 @@ class SmtpConfig(ServerConfig):
     @model_validator(mode="before")
     @classmethod
     def _both_empty_is_no_login(cls, values: Any) -> Any:
-        """Each alone must not be empty, and neither of their validators knows the other."""
+        """Allows username and password to be empty together: their own validators see only one of them."""
         is_relay = isinstance(values, Mapping) and values.get("username") == "" and values.get("oauth2") is None
         if not is_relay or values.get("password") not in ("", None):
             return values
@@ -132,7 +132,7 @@ class SmtpConfig(ServerConfig):
 
     @field_validator("username", "password", mode="wrap")
     @classmethod
-    def _empty_where_there_is_no_login(cls, given: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    def _empty_if_no_login(cls, given: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         return "" if given is _NO_LOGIN else handler(given)
 
 
@@ -209,6 +209,6 @@ InboxPatch = patch_of(
 )
 
 INBOX_FIELDS = names_of(InboxConfig, but=("smtp", "imap", "if_version"))
-"""The fields that are columns of an inbox, with their names outside."""
+"""The fields that are columns of an inbox, each with its name in the API."""
 SERVER_FIELDS = {protocol: names_of(config, but=("password", "oauth2")) for protocol, config in SERVER_CONFIGS.items()}
-"""The same of a server, whose columns begin with its protocol. Secrets and consents have columns of their own."""
+"""The same for a server, whose columns begin with its protocol. Secrets and consents have columns of their own."""

@@ -1,20 +1,20 @@
-"""Every error that the product raises, and nothing about how one is printed.
+"""The errors that the product raises. Knows nothing of how they are formatted.
 
     ProductError
-    ├── Refused             the input has problems that its sender can put right
+    ├── Refused             the input has problems that the client can fix
     ├── Unauthenticated     no or bad credentials
     ├── Forbidden           the permission is missing
-    ├── RateLimited         too many attempts; knows when to come back
-    ├── Unavailable         a disk, a lock or a database is in the way; knows when to come back
-    ├── BadRequest          a request that can't be understood, such as a foreign cursor
+    ├── RateLimited         too many attempts; has the seconds until a retry
+    ├── Unavailable         a disk, a lock or a database can't be used; has the seconds until a retry
+    ├── BadRequest          a malformed request, such as one with a cursor of another list
     ├── TooLarge            a body over the limit
-    ├── UnsupportedMedia    a body that is not said to be JSON
-    ├── Misdirected         a Host that is not this server's
-    ├── MailFailure         a mail server, or the way to it, did not do what was asked; knows the fix
-    ├── Unforeseen          anything else, of which nothing is told
+    ├── UnsupportedMedia    a body whose Content-Type is not JSON
+    ├── Misdirected         a Host header that does not name this server
+    ├── MailFailure         a mail server, or the connection to it, failed; has the fix
+    ├── Unforeseen          any other error; the client gets no details
     └── StartError          a setting, a key or a database with which the server must not start
 
-An error knows its `code` (GraphQL) and its `status` (HTTP). The docstring of a class is its default message.
+An error has a `code` (GraphQL) and a `status` (HTTP). The docstring of a class is its default message.
 """
 
 from collections.abc import Sequence
@@ -52,17 +52,17 @@ class ErrorCode(StrEnum):
 
 
 MAX_QUOTED_LENGTH = 100
-"""Characters of what was sent that a message repeats, at most."""
+"""The most characters of the input that a message repeats."""
 
 
 def shortened(text: str, length: int = MAX_QUOTED_LENGTH) -> str:
-    """The text, or its beginning where it is longer than that."""
+    """Returns the text, cut off after `length` characters."""
     return text if len(text) <= length else f"{text[:length]}…"
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing to put right. `field` is the path of the argument, such as `("input", "smtp", "port")`."""
+    """One problem to fix. `field` is the path of the argument, such as `("input", "smtp", "port")`."""
 
     code: ErrorCode
     message: str
@@ -92,7 +92,7 @@ class Refused(ProductError):
 
     @classmethod
     def because(cls, code: ErrorCode, message: str, *field: str) -> Self:
-        """A refusal for one problem."""
+        """Returns the error for one problem."""
         return cls([Problem(code, message, field or None)])
 
 
@@ -161,9 +161,9 @@ class Misdirected(ProductError):
 class MailFailure(ProductError):
     """A mail server, or the way to it, did not do what was asked.
 
-    `field` is the field of the server's config that is to be changed, as it is spelled outside: `("port",)`,
-    `("oauth2", "tokenUrl")`; None where no field is wrong. `hint` says what to do. Neither they nor the message repeat
-    a word of what the server said: a reply is told by its code.
+    `field` is the path in the API of the field of the server's config to change: `("port",)`, `("oauth2", "tokenUrl")`;
+    None if no field is wrong. `hint` says what to do. Neither they nor the message repeat text from the server: they
+    name a reply by its code.
     """
 
     code = "BAD_USER_INPUT"
@@ -185,7 +185,7 @@ class StartError(ProductError):
 
 
 def where(error: BaseException) -> str:
-    """The lines that an exception went through, innermost last: enough to find it, and no value that it holds."""
+    """Returns the lines that an exception passed through, innermost last, without any value that it holds."""
     places, trace = [], error.__traceback__
     while trace:
         code = trace.tb_frame.f_code

@@ -1,4 +1,4 @@
-"""The kinds of text and number that inputs are made of, and the one rule of each. Knows no noun and no database."""
+"""The types of text and number that inputs consist of, each with its validation."""
 
 import functools
 import re
@@ -18,10 +18,10 @@ from models.errors import ErrorCode
 ID_ALPHABET = "23456789ABCDEFGHJKLMNPQRSTWXYZabcdefghijkmnopqrstuvwxyz"
 ID_LENGTH = 17
 _CHARACTER_OF = bytes(ord(ID_ALPHABET[byte % len(ID_ALPHABET)]) for byte in range(256))
-_UNFAIR = bytes(range(256 - 256 % len(ID_ALPHABET), 256))
+_BIASED_BYTES = bytes(range(256 - 256 % len(ID_ALPHABET), 256))
 """Bytes that would favour the first characters of the alphabet."""
-_DRAWN = 32
-"""Random bytes that leave enough for an id but once in a million times."""
+_RANDOM_BYTES = 32
+"""Random bytes: fewer than an id needs remain only once in a million draws."""
 
 MAX_KEY = 600
 MAX_ADDRESS = 254
@@ -34,32 +34,32 @@ _CONTROL_BUT_LINES = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u2
 _INVISIBLE_OR_CONTROL = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u200b\u2028-\u202e\u2060-\u2064\u2066-\u2069\ufeff\ufff9-\ufffb]"
 )
-"""And what reorders the text around it, or is not seen (UAX #9, explicit directional formatting; zero-width blanks).
+"""Controls, and characters that are invisible or reorder the text (UAX #9, explicit directional formatting).
 
-Marks of direction and joiners are left: scripts that are written from right to left need them.
+Directional marks and joiners are allowed: scripts that are written from right to left need them.
 """
 _IGNORABLE = re.compile(
     r"[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f"
     r"\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
-"""What is not seen (Unicode, Default_Ignorable_Code_Point), and the braille cell without dots."""
+"""Invisible characters (Unicode, Default_Ignorable_Code_Point), and the braille cell without dots."""
 _PLAIN_ADDRESS = re.compile(
     r"(?=.{1,254}\Z)[A-Za-z0-9_+-]+(\.[A-Za-z0-9_+-]+)*"
     r"@((?!..--)[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,63}"
 )
-"""Addresses of which nothing is to be asked but their case: almost all of them."""
+"""Addresses that need no check beyond this pattern and only case folding: almost all of them."""
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,15}")
 _FINGERPRINT = re.compile("([Ss][Hh][Aa]-?256( [Ff]ingerprint)?[:=] ?)?([0-9A-Fa-f]{2}([ :-]?[0-9A-Fa-f]{2}){31})")
 _HTTPS_URL = re.compile(r"https://(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9_.-]{1,253})(:[0-9]{1,5})?([/?][!$-~]*)?")
 _HOST_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?")
-_READ_OTHERWISE = re.compile(r"""=\?|[\s()<>\[\]:;@\\,"]""")
-"""What within a local part begins an encoded word (RFC 2047) or ends an atom (RFC 5322, 3.2.3): whoever reads it in a
-header field, or once it was normalized, reads another address."""
+_AMBIGUOUS = re.compile(r"""=\?|[\s()<>\[\]:;@\\,"]""")
+"""In a local part, this begins an encoded word (RFC 2047) or ends an atom (RFC 5322, 3.2.3): a parser of the header
+field, or one that normalizes first, would read another address."""
 
 
 class Published:
-    """What JSON Schema is told of a rule that a validator holds, so that the rule is written down once."""
+    """The keywords of JSON Schema for a validator, so that each rule is defined once."""
 
     def __init__(self, **keywords: object) -> None:
         self._keywords = keywords
@@ -69,23 +69,23 @@ class Published:
 
 
 def random_id() -> str:
-    """A new id of 17 characters, none of which is easily taken for another (as Rocket.Chat makes them)."""
+    """Returns a new id of 17 characters, without those that look alike (the form of Rocket.Chat's ids)."""
     characters = b""
     while len(characters) < ID_LENGTH:
-        characters = secrets.token_bytes(_DRAWN).translate(_CHARACTER_OF, _UNFAIR)
+        characters = secrets.token_bytes(_RANDOM_BYTES).translate(_CHARACTER_OF, _BIASED_BYTES)
     return characters[:ID_LENGTH].decode("ascii")
 
 
 def folded(text: str) -> str:
-    """`text` as it is compared without regard to case or to compatibility forms (Unicode, NFKC_Casefold)."""
+    """Returns the form of `text` for comparison without case and compatibility forms (Unicode, NFKC_Casefold)."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
 
 
 def address_key(address: str) -> str:
-    """The form under which an e-mail address is unique: local part folded, domain in IDNA's ASCII form.
+    """Returns the form in which an e-mail address is unique: local part folded, domain in IDNA's ASCII form.
 
-    Raises ValueError where `address` is no address (RFC 5321, 6531). Its length is judged before anything else: to
-    normalize a text, or to put it in IDNA's form, takes time that grows with the square of its length.
+    Raises ValueError if `address` is not an address (RFC 5321, 6531). The length is checked first: the time to
+    normalize a text, or to encode it with IDNA, grows with the square of its length.
     """
     if len(address) > MAX_ADDRESS:
         raise ValueError("too long")
@@ -97,10 +97,10 @@ def address_key(address: str) -> str:
 
 @functools.cache
 def _parser() -> Callable[[str], Any]:
-    """Made at its first use: its patterns take longer to be compiled than all others of a start."""
+    """Imports the parser at the first use: compiling its patterns takes longer than all others at startup."""
     import email_validator
 
-    # A team's mail server may well live under .local, .internal or localhost: an address is checked for its form only.
+    # A team's mail server may be under .local, .internal or localhost: only the form of an address is checked.
     email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
     return functools.partial(
         email_validator.validate_email, check_deliverability=False, globally_deliverable=False, allow_smtputf8=True
@@ -108,7 +108,7 @@ def _parser() -> Callable[[str], Any]:
 
 
 def invalid(message: str, code: ErrorCode = ErrorCode.INVALID) -> PydanticCustomError:
-    """The refusal of a value. `message` continues the sentence that starts with the field's name."""
+    """Returns the error for a value. `message` continues the sentence that starts with the field's name."""
     return PydanticCustomError("refused", "{message}", {"message": message, "code": code})
 
 
@@ -136,7 +136,7 @@ def _without_controls(text: str) -> str:
 
 
 def is_seen(text: str) -> bool:
-    """Whether no character of the text is one that is not seen: two names that look alike would be two."""
+    """Whether every character of the text is visible: otherwise, two different names could look the same."""
     return not _IGNORABLE.search(text)
 
 
@@ -153,7 +153,7 @@ def _not_blank(text: str) -> str:
 
 
 def _foldable(text: str) -> str:
-    """Some characters are eighteen when they are folded, and an index takes no key of any length."""
+    """Limits the folded length: one character may fold to eighteen, and the key of an index has a maximum length."""
     if len(folded(text)) > MAX_KEY:
         raise invalid("is too long when it is compared without regard to case", ErrorCode.TOO_LONG)
     return text
@@ -172,7 +172,7 @@ def _identifier(text: str) -> str:
 
 
 def _without_blanks(text: str) -> str:
-    """What is seen is what is meant: IDNA leaves some invisible characters out without a word."""
+    """Refuses blanks, because IDNA silently removes some invisible characters."""
     if found := where_blank(text):
         raise invalid(f"{found}: remove it")
     return text
@@ -189,7 +189,7 @@ def _is_address(text: str) -> bool:
         local = address_key(text).rpartition("@")[0]
     except ValueError:
         return False
-    return not _READ_OTHERWISE.search(local)
+    return not _AMBIGUOUS.search(local)
 
 
 def _host(text: str) -> str:
@@ -199,7 +199,7 @@ def _host(text: str) -> str:
 
 
 def _is_host(text: str) -> bool:
-    """Whether this names a host: an address, without a zone, or labels that can be looked up (RFC 1123, RFC 5891)."""
+    """Whether the text is an IP address without a zone, or a name that DNS can resolve (RFC 1123, RFC 5891)."""
     if ":" in text:
         return "%" not in text and _is_ipv6(text.removeprefix("[").removesuffix("]"))
     try:
@@ -210,7 +210,7 @@ def _is_host(text: str) -> bool:
 
 
 def _is_label(label: str) -> bool:
-    """Raises UnicodeError where the label says that it is in IDNA's form, and is not."""
+    """Raises UnicodeError if the label has IDNA's prefix but is not valid IDNA."""
     if label[:4].lower() == "xn--":
         idna.ulabel(label)
     return len(label) <= 63 and _HOST_LABEL.fullmatch(label) is not None
@@ -241,8 +241,8 @@ def _fingerprint(text: str) -> str:
     return re.sub("[ :-]", "", found[3]).lower()
 
 
-def _spelled_number(value: Any) -> Any:
-    """Old clients send numbers as strings: "587" is 587. A boolean is no number, though Python says so."""
+def _parse_number(value: Any) -> Any:
+    """Accepts numbers as strings, which old clients send: "587". Refuses booleans, which Python counts as integers."""
     if isinstance(value, bool):
         raise invalid("must be a whole number")
     if isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value):
@@ -252,7 +252,7 @@ def _spelled_number(value: Any) -> Any:
     return value
 
 
-def _spelled_boolean(value: Any) -> Any:
+def _parse_boolean(value: Any) -> Any:
     if isinstance(value, str):
         return {"true": True, "false": False}.get(value, value)
     return value
@@ -293,7 +293,7 @@ Password = Annotated[
 ]
 RelayUsername = Annotated[str, Field(max_length=1_000), AfterValidator(_one_line), AfterValidator(_not_blank), _PLAIN]
 RelayPassword = Annotated[str, Field(max_length=1_000), AfterValidator(_one_line), AfterValidator(_not_empty), _PLAIN]
-"""Those of a server that may ask for no login: whether both are empty is seen where both are known."""
+"""For a server that may need no login. The model, which sees both fields, allows both to be empty."""
 LongSecret = Annotated[
     str, Field(max_length=10_000), AfterValidator(_one_line), AfterValidator(_not_empty), _PLAIN, _FILLED
 ]
@@ -309,7 +309,7 @@ HttpsUrl = Annotated[
 Fingerprint = Annotated[
     str, Field(max_length=200), AfterValidator(_fingerprint), Published(pattern=f"^{_FINGERPRINT.pattern}$")
 ]
-Integer = Annotated[int, Field(strict=True, ge=-(2**31), le=2**31 - 1), BeforeValidator(_spelled_number)]
-Port = Annotated[int, Field(strict=True, ge=1, le=65_535), BeforeValidator(_spelled_number)]
-Retries = Annotated[int, Field(strict=True, ge=-1, le=2**31 - 1), BeforeValidator(_spelled_number)]
-Boolean = Annotated[bool, Field(strict=True), BeforeValidator(_spelled_boolean)]
+Integer = Annotated[int, Field(strict=True, ge=-(2**31), le=2**31 - 1), BeforeValidator(_parse_number)]
+Port = Annotated[int, Field(strict=True, ge=1, le=65_535), BeforeValidator(_parse_number)]
+Retries = Annotated[int, Field(strict=True, ge=-1, le=2**31 - 1), BeforeValidator(_parse_number)]
+Boolean = Annotated[bool, Field(strict=True), BeforeValidator(_parse_boolean)]

@@ -1,7 +1,7 @@
-"""Folders and files that hold secrets: private from the moment they exist, whoever makes them. Knows no content.
+"""Makes folders and files for secrets, private from the moment they exist.
 
-A command of root may work in the data folder of the server's user. What it makes there belongs to that user, or the
-server could not use it. SQLite does the same for the files that it makes beside a database.
+A command of root may work in the data folder of the server's user. The files that it makes there belong to that user,
+or the server could not use them. SQLite does the same for the files that it makes beside a database.
 """
 
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def make_folder(folder: Path) -> None:
-    """Makes the folder, and those above it that are missing, with mode 0700. Raises OSError."""
+    """Makes the folder and its missing parents with mode 0700. Raises OSError."""
     if folder.is_dir():
         return
     make_folder(folder.parent)
@@ -24,7 +24,7 @@ def make_folder(folder: Path) -> None:
 
 
 def make_file(path: Path) -> None:
-    """Makes an empty file of mode 0600, unless there is one. Raises OSError."""
+    """Makes an empty file with mode 0600, unless it exists. Raises OSError."""
     place = Path(os.path.realpath(path))
     with suppress(FileExistsError):
         descriptor = os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
@@ -35,7 +35,7 @@ def make_file(path: Path) -> None:
 
 
 def give_to_owner(descriptor: int, folder: Path) -> None:
-    """Gives what root has made to whoever owns the folder. Some file systems know no owners: there, nothing happens."""
+    """Gives a file that root made to the owner of the folder. Does nothing on file systems without owners."""
     if os.geteuid() == 0:
         owner = folder.stat()
         with suppress(PermissionError):
@@ -43,7 +43,7 @@ def give_to_owner(descriptor: int, folder: Path) -> None:
 
 
 def make_like(descriptor: int, original: os.stat_result) -> None:
-    """Gives a file the owner and the mode of the one that it replaces. Raises PermissionError where it may not."""
+    """Gives a file the owner and the mode of the one that it replaces. Raises PermissionError if it may not."""
     made = os.fstat(descriptor)
     if (made.st_uid, made.st_gid) != (original.st_uid, original.st_gid):
         os.fchown(descriptor, original.st_uid, original.st_gid)

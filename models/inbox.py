@@ -1,6 +1,6 @@
-"""Where inboxes are stored: the table, its statements, and the rules that need the stored one to be judged.
+"""The table of inboxes, its statements, and the rules that compare an input with the stored inbox.
 
-Knows no caller's permission and opens no transaction.
+Checks no permission and opens no transaction.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -45,17 +45,17 @@ from models.stored import (
 )
 from models.validation import sentence
 
-_NOTHING: dict[str, Any] = dict.fromkeys(
+_EMPTY_COLUMNS: dict[str, Any] = dict.fromkeys(
     f"{protocol}_{name}" for protocol in PROTOCOLS for name in ("oauth2", "consent_id", *SECRETS)
 )
-"""What a new inbox has where its config says nothing, and until its secrets are encrypted."""
+"""The columns of a new inbox that its config may leave out, and its secrets before they are encrypted."""
 _COLUMNS: Mapping[MailProtocol, Sequence[tuple[str, str]]] = {
     protocol: [(f"{protocol}_{name}", name) for name in SERVER_FIELDS[protocol]] for protocol in PROTOCOLS
 }
-"""The columns of a server, each with the field that it is set from."""
+"""The columns of a server, each with the field that sets it."""
 _NO_CONSENT = {protocol: {f"{protocol}_oauth2": None, f"{protocol}_consent_id": None} for protocol in PROTOCOLS}
-_NONE: Mapping[str, bytes | None] = {"password": NO_SECRET, "refresh_token": None, "client_secret": None}
-_OUTSIDE = {
+_NO_SECRETS: Mapping[str, bytes | None] = {"password": NO_SECRET, "refresh_token": None, "client_secret": None}
+_INPUT_PATHS = {
     "password": ("password",),
     "refresh_token": ("oauth2", "refreshToken"),
     "client_secret": ("oauth2", "clientSecret"),
@@ -68,11 +68,11 @@ _LOST = (
 
 
 class EmailInbox(SQLModel, table=True):
-    """The table. Its rows are read as `StoredInbox`; the `_key` columns hold what is compared, searched and sorted."""
+    """The table. Its rows are read as `StoredInbox`; the `_key` columns are for comparing, searching and sorting."""
 
     __tablename__: ClassVar[str] = "email_inbox"
-    # The index by name is not the same on both databases: migration 0002. For indexes of a part of the rows, migration
-    # 0004, SQLAlchemy would load the dialect of PostgreSQL.
+    # The index by name differs between the two databases: migration 0002. Partial indexes are in migration 0004:
+    # declared here, they would make SQLAlchemy load the dialect of PostgreSQL.
     __table_args__ = (
         *(Index(f"ix_email_inbox_{name}", name, "id") for name in ("created_at", "updated_at")),
         Index("ix_email_inbox_department", "department", "name_key", "id", "active"),
@@ -121,7 +121,7 @@ class EmailInbox(SQLModel, table=True):
 
     @classmethod
     def of_row(cls, values: Iterable[Any]) -> StoredInbox:
-        """What is handed on of a row."""
+        """Makes a `StoredInbox` from a row."""
         return StoredInbox._make(values)
 
 
@@ -145,7 +145,7 @@ BY_ID: Prepared[StoredInbox] = Prepared(_READ.where(_TABLE.c.id == bindparam("id
 TO_CHANGE: Prepared[StoredInbox] = Prepared(
     _READ.where(_TABLE.c.id == bindparam("id")).with_for_update(), StoredInbox._make
 )
-"""The inbox with an id, which nobody else changes until the transaction ends."""
+"""The inbox with an id, locked until the transaction ends."""
 NEXT_TO_CHANGE: Prepared[StoredInbox] = Prepared(
     _READ.where(_TABLE.c.id > bindparam("after"))
     .order_by(_TABLE.c.id)
@@ -153,7 +153,7 @@ NEXT_TO_CHANGE: Prepared[StoredInbox] = Prepared(
     .with_for_update(),
     StoredInbox._make,
 )
-"""The same of the inboxes that follow an id."""
+"""The inboxes that follow an id, locked likewise."""
 
 _HOLDS = or_(*(_TABLE.c[f"{protocol}_consent_id"] == bindparam("consent") for protocol in PROTOCOLS))
 _OF_CONSENT: Prepared[StoredInbox] = Prepared(_READ.where(_HOLDS).with_for_update(), StoredInbox._make)
@@ -161,9 +161,9 @@ _OF_CONSENT: Prepared[StoredInbox] = Prepared(_READ.where(_HOLDS).with_for_updat
 
 @lru_cache(256)
 def seen(key: str, departments: tuple[str, ...] | None) -> Prepared[StoredInbox]:
-    """The inbox with an `id` or an `email_key`, where who sees these departments sees it. None: every inbox.
+    """Prepares the query by `id` or `email_key` for a caller with these departments. None: the caller sees every inbox.
 
-    One that is not seen takes as long as one that is not there: the database does not hand it out.
+    The database filters, so that a hidden inbox takes as long as one that does not exist.
     """
     found = _READ.where(_TABLE.c[key] == bindparam(key), *conditions(departments))
     return Prepared(found, StoredInbox._make)
@@ -183,9 +183,9 @@ def _update(columns: tuple[str, ...]) -> Prepared[Any]:
 def conditions(
     departments: tuple[str, ...] | None, active: bool | None = None, department: str | None = None
 ) -> tuple[ColumnElement[bool], ...]:
-    """Which inboxes: those of the departments that somebody sees and those without one, or every inbox (None).
+    """Returns the conditions for the inboxes of these departments and those without one, or for every inbox (None).
 
-    Of these, what is None does not filter. The same arguments give the very same conditions.
+    `active` and `department` filter them further unless None. The same arguments return the same objects.
     """
     found: list[ColumnElement[bool]] = []
     of = col(EmailInbox.department)
@@ -194,7 +194,7 @@ def conditions(
     if active is not None:
         found.append(col(EmailInbox.active).is_(active))
     if department is not None:
-        found.append(of.is_not_distinct_from(_department(department)))
+        found.append(of.is_not_distinct_from(_normalize_department(department)))
     return tuple(found)
 
 
@@ -203,7 +203,7 @@ def count() -> SelectOfScalar[int]:
 
 
 def sorted_by(orders: Sequence[tuple[InboxOrder, Order]]) -> Any:
-    """Every inbox, by columns, in these orders, made total by the id."""
+    """Selects the columns of every inbox in these orders; the id makes the order total."""
     columns = [order.of(getattr(EmailInbox, field.value)) for field, order in orders]
     return _READ.order_by(*columns, col(EmailInbox.id))
 
@@ -214,10 +214,10 @@ def sorted_by(orders: Sequence[tuple[InboxOrder, Order]]) -> Any:
 def password_problems(
     values: Mapping[str, Any], known: InboxConfig | CheckConfig, stored: StoredInbox | None, keyring: Keyring
 ) -> list[Problem]:
-    """A secret may be left out only where a stored one would go to the very place that it was set for.
+    """Returns the secrets that are missing: one may be left out only if the stored one was set for the same server.
 
-    That it was set for it is proved by decrypting it: somebody may have written the database past this server.
-    `known` is what `values` were validated to, if only in part (`as_far_as_valid`).
+    Decrypting the stored secret proves that, even if another program changed the database.
+    `known` is the validated form of `values`, perhaps only in part (`as_far_as_valid`).
     """
     problems = []
     for protocol in PROTOCOLS:
@@ -226,20 +226,20 @@ def password_problems(
             server = stored.server(protocol) if stored else None
             found = _secret_problems(protocol, given, getattr(known, protocol), server)
             if stored and server and not found:
-                lost = lost_secrets(stored, protocol, _keep_stored(given, server), keyring)
+                lost = lost_secrets(stored, protocol, _kept_secrets(given, server), keyring)
                 found = [lost_problem(protocol, name, "input") for name in lost]
             problems += found
     return problems
 
 
 def lost_problem(protocol: MailProtocol, name: str, *path: str) -> Problem:
-    """What is told of one of the `SECRETS` that is needed and can't be decrypted."""
-    field = (*path, protocol, *_OUTSIDE[name])
+    """Returns the problem for one of the `SECRETS` that is needed but can't be decrypted."""
+    field = (*path, protocol, *_INPUT_PATHS[name])
     return Problem(ErrorCode.PASSWORD_REQUIRED, sentence(field, _LOST), field)
 
 
-def _keep_stored(given: Mapping[str, Any], stored: StoredServer) -> list[str]:
-    """Which of the `SECRETS` an input without problems leaves as they are stored."""
+def _kept_secrets(given: Mapping[str, Any], stored: StoredServer) -> list[str]:
+    """Returns which of the stored `SECRETS` a valid input keeps."""
     consent = given.get("oauth2")
     if given.get("password") is not None:
         return []
@@ -258,36 +258,36 @@ def _secret_problems(
     if consent is not None and has_password:
         where = (*path, "oauth2")
         return [Problem(ErrorCode.INVALID, sentence(where, "can't be given together with password"), where)]
-    stays = stored is not None and _stays(given, known, stored)
+    stays = stored is not None and _has_same_destination(given, known, stored)
     if isinstance(consent, Mapping):
         is_of_stored = stays and stored and stored.oauth2 and stored.oauth2.is_client_of(consent, known.oauth2)
         return _consent_problems((*path, "oauth2"), consent, stored.oauth2 if stored else None, bool(is_of_stored))
     if has_password or consent is not None:
         return []
     if stored and stored.oauth2 and "oauth2" in given:
-        return [_required((*path, "password"), "when oauth2 is removed")]
-    return [] if stays else [_required((*path, "password"), _MOVED if stored else "")]
+        return [_required_problem((*path, "password"), "when oauth2 is removed")]
+    return [] if stays else [_required_problem((*path, "password"), _MOVED if stored else "")]
 
 
 def _consent_problems(
     path: FieldPath, given: Mapping[str, Any], stored: StoredOAuth2 | None, stays: bool
 ) -> list[Problem]:
-    """A client secret that is null is none: it is missing only where it is left out, and one is stored."""
+    """Returns the missing secrets. A client secret is missing only if one is stored and the input leaves it out."""
     if stays:
         return []
     why = _MOVED.replace("secure", "secure, tokenUrl, clientId") if stored else ""
-    problems = [] if given.get("refreshToken") is not None else [_required((*path, "refreshToken"), why)]
+    problems = [] if given.get("refreshToken") is not None else [_required_problem((*path, "refreshToken"), why)]
     if stored and stored.has_client_secret and "clientSecret" not in given:
-        problems.append(_required((*path, "clientSecret"), f"{why}; null: the application has none"))
+        problems.append(_required_problem((*path, "clientSecret"), f"{why}; null: the application has none"))
     return problems
 
 
-def _required(path: FieldPath, why: str) -> Problem:
+def _required_problem(path: FieldPath, why: str) -> Problem:
     return Problem(ErrorCode.PASSWORD_REQUIRED, sentence(path, f"is required {why}".rstrip()), path)
 
 
 def address_problems(transaction: Transaction, email: object, stored: StoredInbox | None) -> list[Problem]:
-    """The address, where it is one, must not belong to another inbox."""
+    """Returns a problem if a valid address belongs to another inbox."""
     key = address_key(email) if isinstance(email, str) else None
     if key is None or (stored and stored.email_key == key) or not transaction.run(_TAKEN, email_key=key):
         return []
@@ -296,7 +296,7 @@ def address_problems(transaction: Transaction, email: object, stored: StoredInbo
 
 
 def version_problems(wanted: int | None, stored: StoredInbox | None) -> list[Problem]:
-    """Where the caller names a version, the stored one must be that one."""
+    """Returns a problem if the caller names a version other than the stored one."""
     actual = stored.version if stored else None
     if wanted is None or wanted == actual:
         return []
@@ -305,15 +305,15 @@ def version_problems(wanted: int | None, stored: StoredInbox | None) -> list[Pro
     return [Problem(ErrorCode.CONFLICT, sentence(path, f"{now_at}: read the inbox again"), path)]
 
 
-def _stays(given: Mapping[str, Any], known: ServerConfig, stored: StoredServer) -> bool:
-    """Whether a secret would go where it goes now. To trust one more certificate is to let somebody else read it."""
+def _has_same_destination(given: Mapping[str, Any], known: ServerConfig, stored: StoredServer) -> bool:
+    """Whether a secret would still be sent to the same server. Another trusted certificate may let another read it."""
     if given.get("tlsFingerprint") is not None and known.tls_fingerprint != stored.tls_fingerprint:
         return False
     return all(_is_as_stored(name, given[name], known, stored) for name in IDENTITY if name in given)
 
 
 def _is_as_stored(name: str, given: object, known: ServerConfig, stored: StoredServer) -> bool:
-    """An empty name of a relay is refused by itself, and yet the stored one."""
+    """Whether the field is unchanged. An empty username of a relay is invalid on its own, but may be the stored one."""
     wanted = getattr(stored, name)
     return getattr(known, name, None) == wanted or (type(given) is type(wanted) and given == wanted)
 
@@ -324,14 +324,14 @@ def _is_as_stored(name: str, given: object, known: ServerConfig, stored: StoredS
 def store(
     transaction: Transaction, config: InboxConfig, stored: StoredInbox | None, keyring: Keyring, by: str | None
 ) -> StoredInbox:
-    """Writes a valid config over the stored inbox, or as a new one, and returns what is stored now."""
+    """Writes a valid config over the stored inbox, or as a new one, and returns the stored result."""
     moment = now()
     if stored:
         inbox = stored._replace(version=stored.version + 1, updated_at=moment, **_columns(config, stored.id))
-        return change(transaction, stored, inbox._replace(**_seal(inbox, config, stored, keyring)))
-    columns = _NOTHING | _columns(config, config.id or random_id())
+        return change(transaction, stored, inbox._replace(**_encrypt_secrets(inbox, config, stored, keyring)))
+    columns = _EMPTY_COLUMNS | _columns(config, config.id or random_id())
     columns |= {"version": 1, "created_at": moment, "updated_at": moment, "created_by_id": by}
-    columns |= _seal(StoredInbox(**columns), config, None, keyring)
+    columns |= _encrypt_secrets(StoredInbox(**columns), config, None, keyring)
     inbox = StoredInbox(**columns)
     transaction.run(_INSERT, search_key=inbox.search_key, **columns)
     return inbox
@@ -342,7 +342,7 @@ def delete(transaction: Transaction, inbox_id: str) -> None:
 
 
 def change(transaction: Transaction, stored: StoredInbox, inbox: StoredInbox) -> StoredInbox:
-    """Writes the columns whose values are others now, so that no index is touched without need."""
+    """Writes only the columns whose values changed, so that no index is updated needlessly."""
     both = zip(StoredInbox._fields, stored, inbox, strict=True)
     changed = {name: value for name, before, value in both if value != before}
     if inbox.search_key != stored.search_key:
@@ -353,15 +353,15 @@ def change(transaction: Transaction, stored: StoredInbox, inbox: StoredInbox) ->
 
 
 def rotate_refresh_token(transaction: Transaction, consent: str, old: Secret, new: Secret, keyring: Keyring) -> None:
-    """Stores the refresh token that a provider gave in place of `old`, in every inbox that still holds that one.
+    """Replaces the refresh token `old` by the one that the provider issued, in every inbox that still holds `old`.
 
-    The version stays, and no change is recorded: nobody set anything, and nothing that can be read is another.
+    The version stays and no change is recorded: no user changed anything, and no readable field differs.
     """
     for inbox in transaction.run(_OF_CONSENT, consent=consent):
         columns: dict[str, Any] = {}
         for protocol in PROTOCOLS:
-            is_of_it = getattr(inbox, f"{protocol}_consent_id") == consent
-            if not is_of_it or lost_secrets(inbox, protocol, ["refresh_token"], keyring):
+            holds_consent = getattr(inbox, f"{protocol}_consent_id") == consent
+            if not holds_consent or lost_secrets(inbox, protocol, ["refresh_token"], keyring):
                 continue
             if secret_of(inbox, protocol, "refresh_token", keyring).reveal() == old.reveal():
                 place = secret_place(inbox, protocol, "refresh_token")
@@ -370,10 +370,10 @@ def rotate_refresh_token(transaction: Transaction, consent: str, old: Secret, ne
 
 
 def _columns(config: InboxConfig, inbox_id: str) -> dict[str, Any]:
-    """What the config says, its secrets aside."""
+    """Returns the columns that the config sets, without its secrets."""
     columns = {name: getattr(config, name) for name in INBOX_FIELDS}
     columns |= {"id": inbox_id, "name_key": folded(config.name), "email_key": address_key(config.email)}
-    columns["department"] = _department(config.department)
+    columns["department"] = _normalize_department(config.department)
     for protocol in PROTOCOLS:
         server: ServerConfig = getattr(config, protocol)
         columns |= {place: getattr(server, name) for place, name in _COLUMNS[protocol]}
@@ -385,14 +385,16 @@ def _columns(config: InboxConfig, inbox_id: str) -> dict[str, Any]:
 
 
 def _consent(protocol: MailProtocol, config: OAuth2Config) -> dict[str, Any]:
-    """What is stored in clear of a consent."""
+    """Returns the columns of a consent that are stored in clear."""
     public, token = public_part(config), config.refresh_token
     columns: dict[str, Any] = {f"{protocol}_oauth2": public}
     return columns if token is None else columns | {f"{protocol}_consent_id": consent_id(public, token)}
 
 
-def _seal(inbox: StoredInbox, config: InboxConfig, stored: StoredInbox | None, keyring: Keyring) -> dict[str, Any]:
-    """The columns of secrets: of those that are given, and of those that are kept, encrypted for where they go now."""
+def _encrypt_secrets(
+    inbox: StoredInbox, config: InboxConfig, stored: StoredInbox | None, keyring: Keyring
+) -> dict[str, Any]:
+    """Encrypts the secrets that are given, and anew those that are kept if they are now sent to another server."""
     columns: dict[str, Any] = {}
     for protocol in PROTOCOLS:
         secrets = _given_secrets(getattr(config, protocol))
@@ -402,12 +404,14 @@ def _seal(inbox: StoredInbox, config: InboxConfig, stored: StoredInbox | None, k
                 secrets[name] = secret_of(stored, protocol, name, keyring) if name in kept else None
         for name, value in secrets.items():
             column = f"{protocol}_{name}"
-            columns[column] = keyring.encrypt(value, secret_place(inbox, protocol, name)) if value else _NONE[name]
+            columns[column] = (
+                keyring.encrypt(value, secret_place(inbox, protocol, name)) if value else _NO_SECRETS[name]
+            )
     return columns
 
 
 def _given_secrets(server: ServerConfig) -> dict[str, Secret | None]:
-    """The secrets that are set; None: there is to be none. What is left out is not among them."""
+    """Returns the secrets that the input sets, without those that it leaves out; None removes one."""
     if server.oauth2:
         given: dict[str, Secret | None] = {"password": None}
         if server.oauth2.refresh_token is not None:
@@ -421,5 +425,5 @@ def _given_secrets(server: ServerConfig) -> dict[str, Secret | None]:
     return {}
 
 
-def _department(name: str | None) -> str | None:
+def _normalize_department(name: str | None) -> str | None:
     return None if name in ("", EVERY_DEPARTMENT) else name

@@ -1,6 +1,6 @@
-"""Which keys encrypted something in this database, and the turning over of its values to a new key.
+"""The keys that this database's values are encrypted with, and the rotation to a new key.
 
-Every key that was ever first leaves a check value here, so that a wrong key is found at the start and not at the first
+Every key that was ever first has a check value here, so that a missing key is found at startup and not at the first
 mail. Knows no key file.
 """
 
@@ -29,7 +29,7 @@ class RotationError(ProductError):
 
 
 class EncryptionKey(SQLModel, table=True):
-    """A key that this database's values were encrypted with: its id, and a text that only it decrypts."""
+    """A key that encrypted values of this database: its id, and a text that only this key decrypts."""
 
     __tablename__: ClassVar[str] = "encryption_key"
 
@@ -43,7 +43,7 @@ def known_keys() -> SelectOfScalar[EncryptionKey]:
 
 
 def verify(known: Sequence[tuple[str, bytes]], keyring: Keyring) -> None:
-    """Raises StartError where a key that this database needs, given by id and check value, is not in the keyring."""
+    """Raises StartError if a key that this database needs, given by id and check value, is not in the keyring."""
     for key_id, check_value in known:
         try:
             keyring.key_of(check_value).unseal(check_value[KEY_ID_BYTES:], _associated_data(key_id))
@@ -55,24 +55,24 @@ def verify(known: Sequence[tuple[str, bytes]], keyring: Keyring) -> None:
 
 
 def register(session: Session, keyring: Keyring) -> None:
-    """Leaves the check value of the key that encrypts. Raises StartError as `verify` does.
+    """Stores the check value of the key that encrypts. Raises StartError as `verify` does.
 
-    Of two servers that start on an empty database with a key each, the second is refused.
+    If two servers with different keys start on an empty database, the second one is refused.
     """
     if session.get_bind().dialect.name == "postgresql":
         session.connection().execute(text("LOCK TABLE encryption_key IN SHARE ROW EXCLUSIVE MODE"))
     verify([(key.id, key.check_value) for key in session.exec(known_keys())], keyring)
     first = keyring.first
     if session.get(EncryptionKey, first.id.hex()) is None:
-        session.add(EncryptionKey(id=first.id.hex(), check_value=_check_value(first), created_at=now()))
+        session.add(EncryptionKey(id=first.id.hex(), check_value=_seal_check_value(first), created_at=now()))
         session.flush()
 
 
 def reencrypt(transaction: Transaction, keyring: Keyring, after: str) -> tuple[int, str | None]:
-    """Encrypts the next batch of old values anew: how many inboxes were changed, and the id to go on after.
+    """Encrypts the next batch of old values anew. Returns the number of changed inboxes and the id to continue after.
 
-    None ends it. A batch is whole or not at all, and what is done is not done again: it may be stopped at any time.
-    Raises RotationError.
+    The id is None after the last batch. The rotation may stop at any time: a batch is all or nothing, and values under
+    the first key are skipped. Raises RotationError.
     """
     inboxes = transaction.run(NEXT_TO_CHANGE, after=after, size=ROTATION_BATCH_SIZE)
     changed = sum(_reencrypt(transaction, inbox, keyring) for inbox in inboxes)
@@ -80,19 +80,21 @@ def reencrypt(transaction: Transaction, keyring: Keyring, after: str) -> tuple[i
 
 
 def retire(session: Session, keyring: Keyring) -> list[bytes]:
-    """Forgets the keys that no value needs any more, and returns the ids of those still needed."""
+    """Deletes the keys that no value needs any more, and returns the ids of the remaining ones."""
     first = keyring.first.id
     for key in session.exec(known_keys()).all():
-        if key.id != first.hex() and not _in_use(session, bytes.fromhex(key.id)):
+        if key.id != first.hex() and not _is_in_use(session, bytes.fromhex(key.id)):
             session.delete(key)
     session.flush()
     return [bytes.fromhex(key.id) for key in session.exec(known_keys())]
 
 
 def unfinished(session: Session, keyring: Keyring) -> bool:
-    """Whether values of other keys than the first are left."""
+    """Whether any value is still encrypted with a key other than the first."""
     first = keyring.first.id.hex()
-    return any(key.id != first and _in_use(session, bytes.fromhex(key.id)) for key in session.exec(known_keys()).all())
+    return any(
+        key.id != first and _is_in_use(session, bytes.fromhex(key.id)) for key in session.exec(known_keys()).all()
+    )
 
 
 def _reencrypt(transaction: Transaction, inbox: StoredInbox, keyring: Keyring) -> bool:
@@ -101,12 +103,12 @@ def _reencrypt(transaction: Transaction, inbox: StoredInbox, keyring: Keyring) -
         column, place = f"{protocol}_{name}", secret_place(inbox, protocol, name)
         stored: bytes | None = getattr(inbox, column)
         if stored and not stored.startswith(keyring.first.id):
-            columns[column] = keyring.encrypt(_decrypted(stored, place, keyring), place)
+            columns[column] = keyring.encrypt(_decrypt(stored, place, keyring), place)
     change(transaction, inbox, inbox._replace(**columns))
     return bool(columns)
 
 
-def _decrypted(stored: bytes, place: Place, keyring: Keyring) -> Secret:
+def _decrypt(stored: bytes, place: Place, keyring: Keyring) -> Secret:
     try:
         return keyring.decrypt(stored, place)
     except DecryptionError:
@@ -115,15 +117,15 @@ def _decrypted(stored: bytes, place: Place, keyring: Keyring) -> Secret:
         ) from None
 
 
-def _in_use(session: Session, key_id: bytes) -> bool:
+def _is_in_use(session: Session, key_id: bytes) -> bool:
     columns = [getattr(EmailInbox, f"{protocol}_{name}") for protocol, name in product(PROTOCOLS, SECRETS)]
     prefixes = [func.substr(column, 1, KEY_ID_BYTES) for column in columns]
     statement = select(EmailInbox.id).where(or_(*(prefix == key_id for prefix in prefixes))).limit(1)
     return session.exec(statement).first() is not None
 
 
-def _check_value(key: Key) -> bytes:
-    """No secret, and sent nowhere: bound to its place alone, in the form of the first version."""
+def _seal_check_value(key: Key) -> bytes:
+    """Seals the check text, bound to its place alone, since it is sent nowhere; in the form of the first version."""
     return key.id + key.seal(_CHECK, _associated_data(key.id.hex()))
 
 

@@ -1,6 +1,6 @@
-"""The file that holds the secret keys, one a line in base64, the newest first. Knows no database.
+"""The file of the secret keys: one a line in base64, the newest first. Knows no database.
 
-It is replaced whole, so that a reader, in this process or another one, sees the old keys or the new ones.
+The file is replaced atomically, so that a reader, in this process or another one, sees the old keys or the new ones.
 """
 
 import os
@@ -21,9 +21,9 @@ log = structlog.get_logger()
 
 
 def open_keyring(given: list[Key], key_file: "KeyFile | None", folder: Path | None, *, first_start: bool) -> Keyring:
-    """The keys that are given, or those of the file, which a first start makes. `folder` is made where it is missing.
+    """Returns the given keys, or those of the file, which the first start makes. Makes `folder` if it is missing.
 
-    Raises StartError where a key file is missing that was there before, or can't be used.
+    Raises StartError if the key file is missing at a later start, or can't be used.
     """
     if key_file and not key_file.exists() and not first_start:
         raise StartError(f"The key file {key_file.path} is missing: put it back, or set EMAIL_INBOX_SECRET_KEYS.")
@@ -53,7 +53,7 @@ class KeyFile:
         self._keys: list[Key] = []
 
     def exists(self) -> bool:
-        """Raises StartError where the folder can't be read, or where the file is open to every user of the machine."""
+        """Raises StartError if the folder can't be read, or if the file is open to every user of the machine."""
         try:
             found = self.path.exists()
             mode = stat.S_IMODE(self.path.stat().st_mode) if found else 0
@@ -67,12 +67,12 @@ class KeyFile:
         return found
 
     def keys(self) -> list[Key]:
-        """Raises StartError where the file can't be read or holds no key."""
+        """Raises StartError if the file can't be read or holds no key."""
         try:
             found = self.path.stat()
             seen = (found.st_ino, found.st_mtime_ns, found.st_size)
             if seen != self._seen:
-                self._keys = [Key.parse(line) for line in self._lines()]
+                self._keys = [Key.parse(line) for line in self._read_lines()]
                 self._seen = seen
         except (OSError, ValueError) as error:
             raise StartError(f"The key file {self.path} can't be used: {_reason(error)}.") from None
@@ -81,7 +81,7 @@ class KeyFile:
         return self._keys
 
     def keys_now(self) -> list[Key]:
-        """The keys for a server that runs. Raises Unavailable: nothing is encrypted with a key that is on no disk."""
+        """Returns the keys in a running server. Raises Unavailable, so that no key encrypts that is not on disk."""
         try:
             return self.keys()
         except StartError as error:
@@ -89,9 +89,9 @@ class KeyFile:
             raise Unavailable from None
 
     def create(self) -> None:
-        """Writes the file with a first key, unless another process was faster. Raises StartError."""
+        """Writes the file with a first key, unless another process has just done so. Raises StartError."""
         try:
-            with self._writing([new_key()], None) as new, suppress(FileExistsError):
+            with self._write_temporary([new_key()], None) as new, suppress(FileExistsError):
                 os.link(new, self.path)
             _sync_folder(self.path.parent)
         except OSError as error:
@@ -99,7 +99,7 @@ class KeyFile:
 
     @contextmanager
     def changing(self) -> Iterator[None]:
-        """Lets one process at a time change the file. Raises Unavailable where another one is doing so."""
+        """Locks the file for changes by this process. Raises Unavailable if another process holds the lock."""
         folder = os.open(self.path.parent, os.O_RDONLY)
         try:
             flock(folder, LOCK_EX | LOCK_NB)
@@ -110,27 +110,27 @@ class KeyFile:
             os.close(folder)
 
     def add(self) -> None:
-        """Puts a new key in front."""
-        self._replace([new_key(), *self._lines()])
+        """Adds a new key at the beginning."""
+        self._replace([new_key(), *self._read_lines()])
 
     def keep(self, key_ids: Collection[bytes]) -> None:
-        """Drops the keys with other ids than these."""
-        self._replace([line for line in self._lines() if Key.parse(line).id in key_ids])
+        """Removes the keys with other ids than these."""
+        self._replace([line for line in self._read_lines() if Key.parse(line).id in key_ids])
 
-    def _lines(self) -> list[str]:
+    def _read_lines(self) -> list[str]:
         return [line for line in self.path.read_text("ascii").splitlines() if line.strip()]
 
     def _replace(self, lines: list[str]) -> None:
-        """Raises OSError, also where the new file can't be given to the owner of the old one."""
-        with self._writing(lines, self.path.stat()) as new:
+        """Replaces the file atomically. Raises OSError, also if the owner can't be kept."""
+        with self._write_temporary(lines, self.path.stat()) as new:
             new.rename(self.path)
         _sync_folder(self.path.parent)
 
     @contextmanager
-    def _writing(self, lines: list[str], original: os.stat_result | None) -> Iterator[Path]:
-        """The lines in a private file beside this one, on disk, to be linked or renamed; removed afterwards.
+    def _write_temporary(self, lines: list[str], original: os.stat_result | None) -> Iterator[Path]:
+        """Writes the lines to a private temporary file in the same folder, synced, for the caller to link or rename.
 
-        It has owner and mode of the original, or else mode 0600 and the owner of the folder.
+        The file has the owner and mode of the original, or else mode 0600 and the owner of the folder.
         """
         descriptor, name = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
         try:

@@ -1,6 +1,6 @@
-"""Turns that processes take by the database: what a lease names is done by its holder alone. Knows no noun.
+"""Leases in the database: only the process that holds a lease does the work that it names.
 
-A lease ends by itself, so that a process that is killed keeps nobody waiting for long.
+A lease expires, so that a killed process does not block the others for long.
 """
 
 from datetime import datetime, timedelta
@@ -17,7 +17,7 @@ LEASE_SECONDS = timedelta(seconds=15)
 
 
 class Lease(SQLModel, table=True):
-    """Who does what alone, and until when at most."""
+    """A lease with its holder and the time when it expires."""
 
     __tablename__: ClassVar[str] = "lease"
 
@@ -35,11 +35,11 @@ _END_OLD: Prepared[Any] = Prepared(delete(_TABLE).where(_TABLE.c.ends_at <= bind
 IS_HELD: Prepared[Any] = Prepared(
     select(_TABLE.c.id).where(_OF_ID, _TABLE.c.ends_at > bindparam("moment", type_=Timestamp())), tuple
 )
-"""The lease with an id, where somebody holds it at a moment."""
+"""The lease with an id, if it is held at a moment."""
 
 
 def take(transaction: Transaction, lease_id: str, holder: str) -> bool:
-    """Takes the lease; False where somebody holds it. Units run one after the other, in whichever process."""
+    """Takes the lease; False if it is held. Safe, because the units of all processes run one after the other."""
     moment = now()
     transaction.run(_END_OLD, moment=moment)
     if transaction.run(_HELD, lease=lease_id):

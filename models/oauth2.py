@@ -1,4 +1,4 @@
-"""What an inbox may hold instead of a password: its input, and the providers whose addresses and scopes are known.
+"""The OAuth 2.0 consent that may replace a password: its input, and the presets of known providers.
 
 Knows no stored inbox, and fetches nothing.
 """
@@ -19,7 +19,7 @@ from models.secrets import Secret
 from models.validation import Input, names_of, patch_of
 
 CONSENT_ID = 32
-"""Hexadecimal digits of the name of a consent."""
+"""The number of hexadecimal digits in a consent's id."""
 
 
 class OAuth2Provider(StrEnum):
@@ -34,7 +34,7 @@ _PROVIDERS: Mapping[str, OAuth2Provider] = {provider.value: provider for provide
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """Where a provider gives access tokens, and for what."""
+    """The token endpoint and the scope of a provider."""
 
     token_url: str
     scope: str
@@ -88,7 +88,7 @@ class OAuth2Config(Input):
     @model_validator(mode="before")
     @classmethod
     def _left_out_is_null(cls, values: Any) -> Any:
-        """A validator of a default would name the field in Python's spelling."""
+        """Sets the defaults here, because a validator of a default would name the field in Python's spelling."""
         return {"tokenUrl": None, "scope": None, **values} if isinstance(values, Mapping) else values
 
     @field_validator("token_url")
@@ -105,7 +105,7 @@ class OAuth2Config(Input):
         return given or _preset(info.data.get("provider"), "scope")
 
     def grant(self, stored: Grant | None) -> Grant:
-        """What access tokens are fetched with; secrets that were left out are the stored ones."""
+        """Returns the grant, with the stored secrets in place of those that were left out."""
         assert self.token_url, "the validator saw to it"
         if self.refresh_token is not None:
             refresh_token, origin = Secret(self.refresh_token), None
@@ -124,16 +124,16 @@ _PUBLIC = names_of(OAuth2Config, but=("client_secret", "refresh_token"))
 
 
 def consent_id(public: Mapping[str, Any], refresh_token: str) -> str:
-    """Names a consent by its first refresh token: inboxes that are set from the same one find each other by it.
+    """Returns the id of a consent, a digest of its first refresh token, by which inboxes with the same consent match.
 
-    It stays while the token is rotated. Refresh tokens are random, as access tokens are: a digest tells nothing of one.
+    The id stays when the token is rotated. A digest of a refresh token reveals nothing, because the token is random.
     """
     parts = ("consent", public["token_url"], public["client_id"], refresh_token)
     return hashlib.sha256(orjson.dumps(parts)).hexdigest()[:CONSENT_ID]
 
 
 def public_part(config: OAuth2Config) -> dict[str, Any]:
-    """What is stored of a consent in clear."""
+    """Returns the fields of a consent that are stored in clear."""
     return config.model_dump(include={*_PUBLIC}, mode="json")
 
 
@@ -146,7 +146,7 @@ OAuth2Patch = patch_of(
 
 @dataclass(frozen=True, slots=True)
 class StoredOAuth2:
-    """A consent as it may be shown: without its secrets."""
+    """A stored consent without its secrets."""
 
     provider: OAuth2Provider | None
     token_url: str
@@ -156,13 +156,13 @@ class StoredOAuth2:
 
     @classmethod
     def of(cls, stored: Mapping[str, Any], *, has_client_secret: bool) -> Self:
-        """Reads back a `public_part`, whatever somebody else made of it in the database."""
+        """Reads a stored `public_part`, even if another program damaged it in the database."""
         provider = _PROVIDERS.get(str(stored.get("provider")))
         token_url, client_id = stored.get("token_url") or "", stored.get("client_id") or ""
         return cls(provider, token_url, client_id, stored.get("scope"), has_client_secret)
 
     def as_values(self) -> dict[str, Any]:
-        """The input that would set this again, secrets left out, and what the provider gives by itself."""
+        """Returns the input that would set this consent, without secrets and the provider's presets."""
         values = {outside: getattr(self, name) for name, outside in _PUBLIC.items()}
         for name in ("token_url", "scope"):
             if values[_PUBLIC[name]] == _preset(self.provider, name):
@@ -170,9 +170,9 @@ class StoredOAuth2:
         return values
 
     def is_client_of(self, values: Mapping[str, Any], known: OAuth2Config | None) -> bool:
-        """Whether an input means this application at this address, which a provider may give.
+        """Whether an input names this application and this address, perhaps by the provider.
 
-        `known` is what it was validated to, if only in part.
+        `known` is the validated form of the input, perhaps only in part.
         """
         url = getattr(known, "token_url", None) or _preset(getattr(known, "provider", None), "token_url")
         client_id = getattr(known, "client_id", None) if "clientId" in values else self.client_id

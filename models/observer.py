@@ -1,6 +1,6 @@
-"""Whom the layers tell how their work goes, so that it can be counted and traced.
+"""The interface through which the layers report events for metrics and traces.
 
-Knows no library that does so, and is never told a value that somebody sent.
+Knows no library for these, and receives no value that a client sent.
 """
 
 from collections.abc import Callable
@@ -13,21 +13,21 @@ Ended = Callable[[BaseException | None], None]
 
 
 class Operation:
-    """A GraphQL operation that is under way."""
+    """A running GraphQL operation."""
 
     def end(self, name: str, *, failed: bool) -> None:
-        """It was run, or refused; of a subscription, it was set up. Only the first call counts."""
+        """The operation was executed or refused, or the subscription was set up. Only the first call counts."""
 
     def leave(self) -> None:
-        """Nothing of it is left to be done."""
+        """The operation is finished, including its stream of events."""
 
 
 class Observer:
-    """Is told, and keeps nothing: what counts or traces overrides what it wants to know."""
+    """Ignores every event: metrics and traces override the methods that they need."""
 
     follows_statements = False
 
-    def resolving(self, name: str, api: str) -> AbstractContextManager[None]:  # noqa: ARG002 - for those who count
+    def resolving(self, name: str, api: str) -> AbstractContextManager[None]:  # noqa: ARG002 - for metrics
         """A resolver runs."""
         return nullcontext()
 
@@ -38,21 +38,21 @@ class Observer:
     def executed(self, name: str, api: str, code: str, seconds: float) -> None:
         """A document was answered without a resolver."""
 
-    def statement(self, system: str, text: str) -> Ended:  # noqa: ARG002 - for those who trace
-        """A statement was sent to a database of this kind. Told only to one that follows statements."""
+    def statement(self, system: str, text: str) -> Ended:  # noqa: ARG002 - for traces
+        """A statement was sent to a database of this kind. Called only if `follows_statements`."""
         return lambda _error: None
 
     def unit(self, state: UnitState, by: int) -> None:
         """This many more units of the database wait, or are being written."""
 
     def wrote(self, waited: float, took: float) -> None:
-        """A unit was committed, or rolled back: seconds for which it waited, and was worked on."""
+        """A unit was committed or rolled back, after these seconds of waiting and of work."""
 
     def retried(self) -> None:
-        """A unit lost a race and is run again."""
+        """A unit conflicted with another one and is run again."""
 
     def slow_read(self) -> None:
-        """A read would have held up the event loop: it was broken off, and is run again in a thread."""
+        """A read would have blocked the event loop: it was interrupted, and is run again in a thread."""
 
     def unavailable(self) -> None:
         """The database could not be used."""
@@ -61,19 +61,19 @@ class Observer:
         """This many more subscriptions are open."""
 
     def overloaded(self) -> None:
-        """A request was one too many, and refused before it was looked at."""
+        """A request exceeded the limit, and was refused before it was parsed."""
 
     def socket_refused(self) -> None:
-        """A WebSocket was refused, because too many were open whose clients had not said who they are."""
+        """A WebSocket was refused, because too many unauthenticated ones were open."""
 
     def dropped(self) -> None:
-        """A subscriber read too slowly."""
+        """A subscriber was disconnected, because it read too slowly."""
 
     def delivered(self) -> None:
-        """A change was given to one subscriber."""
+        """A change was delivered to one subscriber."""
 
     def credentials_refused(self, kind: CredentialKind) -> None:
         """A login or a token was wrong."""
 
     def throttled(self, kind: CredentialKind) -> None:
-        """A login or a wrong token was turned away unseen, after too many failures."""
+        """A login or a wrong token was refused unchecked, after too many failures."""

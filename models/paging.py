@@ -1,6 +1,6 @@
-"""Keyset paging: a page is what follows or precedes a cursor in a total order. Knows no table.
+"""Keyset paging: a page is the rows that follow or precede a cursor in a total order. Knows no table.
 
-A cursor holds the order, the value and the id of its row, so that it stays where it is while rows come and go
+A cursor holds the order, the value and the id of its row, so that it stays in place while rows are added and deleted
 (GraphQL Cursor Connections Specification).
 """
 
@@ -20,7 +20,7 @@ from models.fields import is_line
 DEFAULT_SIZE = 50
 MAX_SIZE = 100
 MAX_CURSOR = 20_000
-"""Characters. A value of 1,000 characters, each escaped as two times six, and an id make 16,100 in base64."""
+"""In characters. A value of 1,000 characters, each escaped as two times six, and an id take 16,100 in base64."""
 
 _Row = TypeVar("_Row")
 
@@ -40,12 +40,12 @@ class Order(StrEnum):
 
 
 class Paged(Enum):
-    """Base of the enums whose values name the column that a list is ordered by."""
+    """Base of the enums whose values are the columns that a list may be ordered by."""
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Which part of a list is asked for."""
+    """The requested part of a list."""
 
     first: int | None = None
     after: str | None = None
@@ -53,7 +53,7 @@ class Window:
     before: str | None = None
 
     def check(self) -> None:
-        """Raises BadRequest where the window makes no sense."""
+        """Raises BadRequest if the window is contradictory or too large."""
         if self.first is not None and self.last is not None:
             raise BadRequest("Give `first` or `last`, not both.")
         for name, size in (("first", self.first), ("last", self.last)):
@@ -62,7 +62,7 @@ class Window:
 
     @property
     def shape(self) -> "Window":
-        """What of it the text of a statement depends on: the same for every page that is read in this manner."""
+        """The window without its values. Windows of the same shape have the same SQL."""
         return Window(
             last=1 if self.backward else None,
             after=None if self.after is None else "",
@@ -88,25 +88,25 @@ class Page(Generic[_Row]):
     has_previous: bool
 
     def cursor(self, row: _Row) -> str:
-        """The cursor of one of the rows."""
+        """Returns the cursor of one of the rows."""
         return _encode([self.field.name, getattr(row, self.field.value), row.id])  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True, slots=True)
 class CountedPage(Generic[_Row]):
-    """A page of a list, and the way to the length of the whole list."""
+    """A page of a list, and a function that counts the whole list."""
 
     page: Page[_Row]
     count: Callable[[], Awaitable[int]]
 
 
 def window_of(statement: Any, table: Any, window: Window, field: Paged, order: Order) -> Any:
-    """The statement for the window's rows and one more, which tells whether the list goes on. Raises BadRequest."""
+    """Selects the window's rows and one more, which shows whether the list goes on. Raises BadRequest."""
     return parametrize(statement, table, window, field, order).params(parameters(window, field))
 
 
 def parametrize(statement: Any, table: Any, window: Window, field: Paged, order: Order) -> Any:
-    """The same, with a parameter for each value of `parameters`: it depends on which fields of the window are set."""
+    """The same, with a parameter for each value of `parameters`. It depends only on the window's shape."""
     key = (getattr(table, field.value), table.id)
     if window.after is not None:
         statement = statement.where(_beyond(key, "after", order))
@@ -117,7 +117,7 @@ def parametrize(statement: Any, table: Any, window: Window, field: Paged, order:
 
 
 def parameters(window: Window, field: Paged) -> dict[str, Any]:
-    """Where the window begins and ends, and how many rows are to be read. Raises BadRequest."""
+    """Returns the bounds of the window and the number of rows to read. Raises BadRequest."""
     window.check()
     found: dict[str, Any] = {"size": window.size + 1}
     for name, cursor in (("after", window.after), ("before", window.before)):
@@ -127,7 +127,7 @@ def parameters(window: Window, field: Paged) -> dict[str, Any]:
 
 
 def page_of(rows: Sequence[_Row], window: Window, field: Paged) -> Page[_Row]:
-    """The page that the rows of `window_of`'s statement make."""
+    """Makes the page from the rows of `window_of`'s statement."""
     goes_on, kept = len(rows) > window.size, rows[: window.size]
     if window.backward:
         return Page(kept[::-1], field, has_next=window.before is not None, has_previous=goes_on)

@@ -1,4 +1,4 @@
-"""Hashing of the passwords of users (argon2id, RFC 9106). Slow on purpose: call it off the event loop."""
+"""Hashes users' passwords (argon2id, RFC 9106). Slow on purpose: call it off the event loop."""
 
 import secrets
 from base64 import b64encode
@@ -9,8 +9,8 @@ from argon2.low_level import ARGON2_VERSION
 _HASHER = argon2.PasswordHasher()
 
 
-def _unknown() -> str:
-    """The hash of a password that nobody knows, in the form of the Argon2 library. To make a true one takes 0.1 s."""
+def _make_unknown_hash() -> str:
+    """Returns a random hash in the form of the Argon2 library, without the 0.1 s that hashing a password takes."""
     salt, digest = (
         b64encode(secrets.token_bytes(size)).decode().rstrip("=") for size in (_HASHER.salt_len, _HASHER.hash_len)
     )
@@ -18,16 +18,16 @@ def _unknown() -> str:
     return f"$argon2id$v={ARGON2_VERSION}${costs}${salt}${digest}"
 
 
-_UNKNOWN_USER_HASH = _unknown()
+_UNKNOWN_USER_HASH = _make_unknown_hash()
 
 
 def hash_password(password: str) -> str:
-    """The hash to store."""
+    """Returns the hash to store."""
     return _HASHER.hash(password)
 
 
 def verify_password(stored: str | None, password: str) -> bool:
-    """Whether the password is the one that was hashed. Without a hash it takes as long and is False."""
+    """Whether the password matches the hash. Without a hash it takes as long and is False."""
     try:
         return _HASHER.verify(stored or _UNKNOWN_USER_HASH, password) and stored is not None
     except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError, UnicodeError):

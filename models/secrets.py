@@ -1,8 +1,8 @@
 """Encryption at rest, and the type of a secret in memory. Knows no table and no file.
 
 A stored value is `key id (8 bytes) · form (1) · nonce (12) · AES-256-GCM ciphertext and tag` (NIST SP 800-38D). The
-associated data is its place: table, row id, column, and whatever says where the secret is sent. A value that is copied
-to another row or field, or whose row names another server by now, fails to decrypt.
+associated data is its place: table, row id, column, and the server that the secret is sent to. A value that was copied
+to another row or field, or whose row has since been pointed at another server, fails to decrypt.
 """
 
 import base64
@@ -18,14 +18,14 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 KEY_ID_BYTES = 8
 FORM = b"\x02"
-"""The form of a stored value. Values of before migration 0004 have none, and are not accepted: they were bound to no
+"""The form of a stored value. Values from before migration 0004 have none and are refused, since they are bound to no
 server."""
 NONCE_BYTES = 12
 KEY_BYTES = 32
 
 
 class Secret:
-    """A string that prints itself as `***`. `reveal()` is the only way to its value."""
+    """A string whose text form is `***`. Only `reveal()` returns its value."""
 
     __slots__ = ("_value",)
 
@@ -46,7 +46,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an encrypted value is stored, and what is stored beside it that says where it is sent."""
+    """Where an encrypted value is stored, and the stored values that determine where it is sent."""
 
     table: str
     row: str
@@ -54,7 +54,7 @@ class Place:
     bound_to: tuple[str | int | bool | None, ...] = ()
 
     def associated_data(self) -> bytes:
-        """A JSON array (RFC 8259): no two places give the same one. Raises TypeError for values of other types."""
+        """Returns a JSON array (RFC 8259), unique to the place. Raises TypeError for values of other types."""
         return orjson.dumps([FORM[0], self.table, self.row, self.column, *self.bound_to])
 
 
@@ -67,7 +67,7 @@ class Key:
 
     @classmethod
     def parse(cls, text: str) -> "Key":
-        """The key that `text` spells in base64. Raises ValueError, which does not repeat the text."""
+        """Decodes a key from base64. Raises ValueError, which does not repeat the text."""
         try:
             raw = base64.b64decode(text.strip(), validate=True)
         except (binascii.Error, ValueError):
@@ -80,7 +80,7 @@ class Key:
         return self.id + FORM + self.seal(value.reveal().encode(), place.associated_data())
 
     def decrypt(self, stored: bytes, place: Place) -> Secret:
-        """Raises DecryptionError where `stored` was made by another key, for another place, or was changed."""
+        """Raises DecryptionError if `stored` was encrypted with another key, for another place, or was changed."""
         if not stored.startswith(self.id + FORM):
             raise DecryptionError
         try:
@@ -89,7 +89,7 @@ class Key:
             raise DecryptionError from None
 
     def seal(self, text: bytes, associated_data: bytes) -> bytes:
-        """`nonce · ciphertext and tag`."""
+        """Returns `nonce · ciphertext and tag`."""
         nonce = secrets.token_bytes(NONCE_BYTES)
         return nonce + self._cipher.encrypt(nonce, text, associated_data)
 
@@ -111,7 +111,7 @@ class DecryptionError(Exception):
 class Keyring:
     """The keys of this server: the first encrypts, all decrypt.
 
-    `load` is asked at every use, so that a key which another process adds is known at once.
+    Every use calls `load`, so that a key that another process adds is available at once.
     """
 
     def __init__(self, load: Callable[[], list[Key]]) -> None:
@@ -129,7 +129,7 @@ class Keyring:
         return self.key_of(stored).decrypt(stored, place)
 
     def key_of(self, stored: bytes) -> Key:
-        """The key that a value names. Raises DecryptionError where it is not here."""
+        """Returns the key that a value names. Raises DecryptionError if it is missing."""
         for key in self._load():
             if stored.startswith(key.id):
                 return key
@@ -137,5 +137,5 @@ class Keyring:
 
 
 def new_key() -> str:
-    """A new key, as it is written in a key file or in EMAIL_INBOX_SECRET_KEYS."""
+    """Returns a new key in the form of a key file or of EMAIL_INBOX_SECRET_KEYS."""
     return base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()

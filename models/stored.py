@@ -1,4 +1,4 @@
-"""An inbox as it is read and handed on: a plain row, which nothing follows. Knows no statement and no request."""
+"""The stored inbox as a plain row, which no session tracks. Knows no statement and no request."""
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
@@ -13,21 +13,21 @@ from models.secrets import DecryptionError, Keyring, Place, Secret
 
 PROTOCOLS: tuple[MailProtocol, ...] = ("smtp", "imap")
 SECRETS = ("password", "refresh_token", "client_secret")
-"""The columns of a server that are encrypted; empty or NULL where there is no such secret."""
+"""The encrypted columns of a server; empty or NULL if there is no such secret."""
 
 NO_SECRET = b""
 
-_WHERE_TO: Mapping[MailProtocol, Callable[[Any], tuple[Any, ...]]] = {
+_DESTINATION: Mapping[MailProtocol, Callable[[Any], tuple[Any, ...]]] = {
     protocol: attrgetter(*(f"{protocol}_{name}" for name in (*IDENTITY, "tls_fingerprint"))) for protocol in PROTOCOLS
 }
-"""What says where the secrets of a server are sent, beside the address and the client of a consent."""
+"""The columns that determine where a server's secrets are sent, besides the address and the client of a consent."""
 _COLUMNS: Mapping[MailProtocol, Callable[[Any], tuple[Any, ...]]] = {
     protocol: attrgetter(*(f"{protocol}_{name}" for name in SERVER_FIELDS[protocol])) for protocol in PROTOCOLS
 }
 
 
 class StoredServer(NamedTuple):
-    """A server config as it may be shown: without its secrets."""
+    """A stored server config without its secrets."""
 
     has_password: bool
     oauth2: StoredOAuth2 | None
@@ -42,14 +42,14 @@ class StoredServer(NamedTuple):
 
     @property
     def secrets(self) -> list[str]:
-        """Which of the `SECRETS` a login needs."""
+        """The `SECRETS` that a login needs."""
         if self.oauth2 is None:
             return ["password"]
         return ["refresh_token", "client_secret"] if self.oauth2.has_client_secret else ["refresh_token"]
 
 
 class StoredInbox(NamedTuple):
-    """One shared inbox: the columns of its table but the one that is only searched."""
+    """One shared inbox: the columns of its table except `search_key`."""
 
     id: str
     name: str
@@ -91,12 +91,12 @@ class StoredInbox(NamedTuple):
 
     @property
     def search_key(self) -> str:
-        """The text in which a search looks."""
+        """The text that a search matches."""
         return folded("\n".join((self.name, self.email, self.description or "")))
 
     @property
     def smtp(self) -> StoredServer:
-        has_password = self.smtp_password != NO_SECRET and self.smtp_username != ""  # an empty one is none: a relay
+        has_password = self.smtp_password != NO_SECRET and self.smtp_username != ""  # empty: a relay without login
         return StoredServer(has_password, _oauth2(self.smtp_oauth2, self.smtp_client_secret), *_COLUMNS["smtp"](self))
 
     @property
@@ -108,7 +108,7 @@ class StoredInbox(NamedTuple):
         return self.smtp if protocol == "smtp" else self.imap
 
     def as_values(self) -> dict[str, Any]:
-        """The input that would set this inbox again, secrets left out."""
+        """Returns the input that would set this inbox, without secrets."""
         values = {outside: getattr(self, name) for name, outside in INBOX_FIELDS.items()}
         return values | {protocol: self._server_values(protocol) for protocol in PROTOCOLS}
 
@@ -126,14 +126,14 @@ def _oauth2(stored: dict[str, Any] | None, client_secret: bytes | None) -> Store
 
 
 def secret_place(inbox: StoredInbox, protocol: MailProtocol, name: str) -> Place:
-    """What the encryption of one of the `SECRETS` is bound to: its place, and where it is sent."""
+    """Returns what the encryption of one of the `SECRETS` is bound to: its place, and where it is sent."""
     consent = inbox.smtp_oauth2 if protocol == "smtp" else inbox.imap_oauth2
     goes_to = (consent.get("token_url"), consent.get("client_id")) if isinstance(consent, dict) else (None, None)
-    return Place("email_inbox", inbox.id, f"{protocol}_{name}", _WHERE_TO[protocol](inbox) + goes_to)
+    return Place("email_inbox", inbox.id, f"{protocol}_{name}", _DESTINATION[protocol](inbox) + goes_to)
 
 
 def account(inbox: StoredInbox, protocol: MailProtocol, keyring: Keyring) -> Account:
-    """The account at the server, its secrets in clear, to log in with. Raises DecryptionError."""
+    """Returns the account at the server, with its secrets in clear. Raises DecryptionError."""
     server = inbox.server(protocol)
     consent = server.oauth2
     login: Secret | Grant
@@ -149,13 +149,13 @@ def account(inbox: StoredInbox, protocol: MailProtocol, keyring: Keyring) -> Acc
 
 
 def secret_of(inbox: StoredInbox, protocol: MailProtocol, name: str, keyring: Keyring) -> Secret:
-    """One of the `SECRETS` in clear. Raises DecryptionError."""
+    """Decrypts one of the `SECRETS`. Raises DecryptionError."""
     stored: bytes | None = getattr(inbox, f"{protocol}_{name}")
     return keyring.decrypt(stored or NO_SECRET, secret_place(inbox, protocol, name))
 
 
 def lost_secrets(inbox: StoredInbox, protocol: MailProtocol, names: Iterable[str], keyring: Keyring) -> list[str]:
-    """Which of these `SECRETS` can't be decrypted for the server that is stored beside them."""
+    """Returns which of these `SECRETS` can't be decrypted for the server in the same row."""
     return [name for name in names if _is_lost(inbox, protocol, name, keyring)]
 
 

@@ -1,7 +1,7 @@
-"""Access tokens as they are stored: the table, the input that makes one, and the statements.
+"""Access tokens: the table, the input that creates one, and the statements. Knows no request.
 
-A token is 256 random bits; stored is its base64 SHA-256, as Rocket.Chat stores it, so that the tokens of an old server
-can move over. Knows no request.
+A token is 256 random bits. Its SHA-256 is stored in base64, in the form of Rocket.Chat, so that the tokens of an old
+server can be imported.
 """
 
 import base64
@@ -27,18 +27,18 @@ from models.validation import Input
 
 LOGIN_LIFETIME = timedelta(days=90)
 MAX_TOKEN_LENGTH = 200
-"""Characters of a token that may be right. A longer text is none, and is not hashed."""
+"""In characters. A longer text is not a token, and is not hashed."""
 MAX_ACCESS_TOKENS = 100
-"""Tokens that live at once, of one user, beside those of logins."""
+"""Valid tokens of one user at a time, besides those of logins."""
 MAX_LOGINS = 50
-"""Tokens of logins that live at once, of one user: the oldest makes room."""
+"""Valid login tokens of one user at a time: a new one replaces the oldest."""
 LOGIN_NAME = "login"
 TAKEN_OVER = "taken over"
 _OF_LOGINS = (LOGIN_NAME, TAKEN_OVER)
-"""The names that the tokens of logins are listed under, here and on an old server. No other token has one of them."""
+"""The names of login tokens, from here and from an old server. No other token may have one of them."""
 
 
-def _name(text: str) -> str:
+def _check_name(text: str) -> str:
     if text in _OF_LOGINS:
         raise invalid("is reserved for tokens created by logins: choose another name")
     return text
@@ -47,7 +47,9 @@ def _name(text: str) -> str:
 class TokenConfig(Input):
     """Everything that an access token is made from."""
 
-    name: Annotated[Name, AfterValidator(_name), InputField(description="Name of the token, at most 200 characters.")]
+    name: Annotated[
+        Name, AfterValidator(_check_name), InputField(description="Name of the token, at most 200 characters.")
+    ]
     expires_at: Annotated[
         AwareDatetime | None, InputField(description="When the token expires. Null: it is valid until it is revoked.")
     ] = None
@@ -58,7 +60,7 @@ class TokenConfig(Input):
 
 
 class AccessToken(SQLModel, table=True):
-    """A token of a user. Its permissions narrow the user's; None leaves them as they are."""
+    """A token of a user. Its permissions narrow the user's; None means all of them."""
 
     __tablename__: ClassVar[str] = "access_token"
 
@@ -72,17 +74,17 @@ class AccessToken(SQLModel, table=True):
     expires_at: datetime | None = Field(default=None, sa_type=Timestamp, index=True)
 
     def permissions_of(self, user: User) -> list[Permission]:
-        """What a caller with this token may do."""
+        """Returns what a caller with this token may do."""
         return narrow(user, self.permission_names)
 
 
 def narrow(user: User, names: Sequence[str] | None) -> list[Permission]:
-    """The user's permissions that are among the names; None leaves them as they are."""
+    """Returns the user's permissions that are among the names; None means all of them."""
     return [permission for permission in user.permissions if names is None or permission.value in names]
 
 
 class Holder(NamedTuple):
-    """Whose a living token is, and what it lets its user do. `is_narrowed`: that may be less than the user may."""
+    """The owner of a valid token and the token's permissions. `is_narrowed`: they may be fewer than the user's."""
 
     token_id: str
     user: User
@@ -91,24 +93,24 @@ class Holder(NamedTuple):
 
 
 def new_token() -> Secret:
-    """A new random token: 43 characters of base64url."""
+    """Returns a new random token: 43 characters of base64url."""
     return Secret(secrets.token_urlsafe(32))
 
 
 def digest(token: Secret) -> str:
-    """What is stored of a token."""
+    """Returns the digest under which a token is stored."""
     return base64.b64encode(hashlib.sha256(token.reveal().encode("utf-8", "surrogatepass")).digest()).decode()
 
 
 def lookup_values(token: Secret) -> dict[str, Any]:
-    """The parameters of `HOLDER` for this token."""
+    """Returns the parameters of `HOLDER` for this token."""
     return {"digest": digest(token), "now": now()}
 
 
 def of_user(user_id: str) -> SelectOfScalar[AccessToken]:
-    """The living tokens of a user, newest first; of more than a user may have, the newest."""
+    """Selects the valid tokens of a user, newest first, up to the number that a user may have."""
     newest_first = (col(AccessToken.created_at).desc(), col(AccessToken.id))
-    alive = select(AccessToken).where(AccessToken.user_id == user_id, _alive(now()))
+    alive = select(AccessToken).where(AccessToken.user_id == user_id, _is_alive(now()))
     return alive.order_by(*newest_first).limit(MAX_ACCESS_TOKENS + MAX_LOGINS)
 
 
@@ -135,7 +137,7 @@ def add(
 
 
 def add_login(session: Session, user_id: str, token_digest: str, expires_at: datetime) -> AccessToken:
-    """Adds the token of a login, in place of the user's oldest ones where there are too many."""
+    """Adds a login token, and deletes the user's oldest ones if there are too many."""
     logins = select(AccessToken.id).where(AccessToken.user_id == user_id, AccessToken.name == LOGIN_NAME)
     oldest = logins.order_by(col(AccessToken.created_at).desc(), col(AccessToken.id)).offset(MAX_LOGINS - 1)
     session.connection().execute(delete(AccessToken).where(col(AccessToken.id).in_(oldest)))
@@ -143,13 +145,13 @@ def add_login(session: Session, user_id: str, token_digest: str, expires_at: dat
 
 
 def is_full(session: Session, user_id: str) -> bool:
-    """Whether the user has as many living tokens as may be, those of logins left out."""
-    own = (AccessToken.user_id == user_id, col(AccessToken.name).not_in(_OF_LOGINS), _alive(now()))
+    """Whether the user has the most valid tokens allowed, not counting those of logins."""
+    own = (AccessToken.user_id == user_id, col(AccessToken.name).not_in(_OF_LOGINS), _is_alive(now()))
     return session.exec(select(func.count()).select_from(AccessToken).where(*own)).one() >= MAX_ACCESS_TOKENS
 
 
 def adopt(session: Session, user_id: str, token_digest: str) -> bool:
-    """Takes over a login token of which only the digest is known; False where it is here already."""
+    """Imports a login token by its digest; False if it exists already."""
     if session.exec(select(AccessToken.id).where(AccessToken.digest == token_digest)).first() is not None:
         return False
     add(session, user_id, token_digest, TAKEN_OVER, expires_at=now() + LOGIN_LIFETIME)
@@ -157,7 +159,7 @@ def adopt(session: Session, user_id: str, token_digest: str) -> bool:
 
 
 def revoke(session: Session, token_id: str, user_id: str | None = None) -> bool:
-    """Deletes the token, of this user only where one is named; False where there is none."""
+    """Deletes the token, if it belongs to the given user or none is given; False if there is no such token."""
     statement = delete(AccessToken).where(col(AccessToken.id) == token_id)
     if user_id is not None:
         statement = statement.where(col(AccessToken.user_id) == user_id)
@@ -169,22 +171,22 @@ def revoke_all(session: Session, user_id: str) -> None:
 
 
 def note_uses(session: Session, uses: Mapping[str, datetime]) -> None:
-    """Writes down when tokens were last used."""
+    """Stores when tokens were last used."""
     for token_id, moment in uses.items():
         statement = update(AccessToken).where(col(AccessToken.id) == token_id).values(last_used_at=moment)
         session.connection().execute(statement)
 
 
 def prune(session: Session) -> None:
-    """Deletes the tokens that have ended."""
+    """Deletes expired tokens."""
     session.connection().execute(delete(AccessToken).where(col(AccessToken.expires_at) < now()))
 
 
-def _alive(moment: Any) -> ColumnElement[bool]:
+def _is_alive(moment: Any) -> ColumnElement[bool]:
     return or_(col(AccessToken.expires_at).is_(None), col(AccessToken.expires_at) > moment)
 
 
-def _holder(row: Sequence[Any]) -> Holder:
+def _make_holder(row: Sequence[Any]) -> Holder:
     token_id, names, *of_user = row
     user = User.of_row(of_user)
     return Holder(token_id, user, frozenset(narrow(user, names)), names is not None)
@@ -194,8 +196,8 @@ _TOKENS, _USERS = (SQLModel.metadata.tables[name] for name in ("access_token", "
 HOLDER: Prepared[Holder] = Prepared(
     select_columns(_TOKENS.c.id, _TOKENS.c.permission_names, *_USERS.columns)
     .join(_USERS, _USERS.c.id == _TOKENS.c.user_id)
-    .where(_TOKENS.c.digest == bindparam("digest"), _alive(bindparam("now")), _USERS.c.active.is_(True)),
-    _holder,
+    .where(_TOKENS.c.digest == bindparam("digest"), _is_alive(bindparam("now")), _USERS.c.active.is_(True)),
+    _make_holder,
     cached_rows=1_000,
 )
-"""Whose the living token with a digest is. Every request asks."""
+"""The holder of the valid token with a digest. Every request runs it."""

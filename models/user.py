@@ -1,4 +1,4 @@
-"""Users as they are stored: the table, the inputs that set one, and the statements. Knows no token and no request."""
+"""Users: the table, the inputs that set one, and the statements. Knows no token and no request."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -33,7 +33,7 @@ from models.validation import Input, names_of, patch_of, sentence, validated_val
 
 MAX_DEPARTMENTS = 100
 MAX_PERMISSIONS = 100
-"""More than there are: one may be named twice."""
+"""More than exist, because an input may repeat one."""
 _NO_USERNAME = re.compile(r"[@\s]")
 
 
@@ -46,7 +46,7 @@ class Permission(StrEnum):
     SEND_EMAIL = "send-email"
 
 
-def _username(text: str) -> str:
+def _check_username(text: str) -> str:
     if _NO_USERNAME.search(folded(text)):
         raise invalid("must not contain spaces or @, so that it can't be mistaken for an e-mail address")
     if not is_seen(text):
@@ -54,7 +54,7 @@ def _username(text: str) -> str:
     return text
 
 
-LoginName = Annotated[Name, AfterValidator(_username)]
+LoginName = Annotated[Name, AfterValidator(_check_username)]
 
 
 class UserConfig(Input):
@@ -84,7 +84,7 @@ class UserConfig(Input):
 
 
 USER_FIELDS = names_of(UserConfig, but=("id", "password"))
-"""The fields that are read back from a user, with their names outside."""
+"""The fields of a user that can be read, each with its name in the API."""
 
 UserPatch = patch_of(
     UserConfig,
@@ -115,7 +115,7 @@ class User(SQLModel, table=True):
 
     @classmethod
     def of_row(cls, values: Iterable[Any]) -> Self:
-        """A user whom no session follows."""
+        """Makes a user that no session tracks."""
         return cls(**dict(zip(cls.read, values, strict=True)))
 
     @property
@@ -123,7 +123,7 @@ class User(SQLModel, table=True):
         return [Permission(name) for name in self.permission_names]
 
     def as_values(self) -> dict[str, Any]:
-        """The input that would make this user again, the password left out."""
+        """Returns the input that would make this user, without the password."""
         return {outside: getattr(self, name) for name, outside in USER_FIELDS.items()}
 
 
@@ -145,7 +145,7 @@ def by_ids(user_ids: Sequence[str]) -> SelectOfScalar[User]:
 
 
 def by_login(login: str) -> SelectOfScalar[User]:
-    """The user with this username or e-mail address. What is longer than any of them is not looked at."""
+    """Selects the user with this username or e-mail address. A longer text than either allows is not processed."""
     if len(login) > MAX_ADDRESS:
         return select(User).where(false())
     keys = [col(User.username_key) == folded(login)]
@@ -155,7 +155,7 @@ def by_login(login: str) -> SelectOfScalar[User]:
 
 
 def login_key(login: str) -> str:
-    """What is the same for every spelling of a username, or of an address. `login` must not be longer than either."""
+    """Returns the same key for every spelling of a username or address. `login` must not be longer than either."""
     return _address_key(login) or folded(login)
 
 
@@ -169,7 +169,7 @@ def count() -> SelectOfScalar[int]:
 
 
 def taken_problems(session: Session, known: UserConfig, user_id: str | None) -> list[Problem]:
-    """Username and address must not belong to another user. `known` may be valid in part: see `as_far_as_valid`."""
+    """Returns a problem for a username or address of another user. `known` may be a part: see `as_far_as_valid`."""
     problems = []
     for name, column, key in (("username", User.username_key, folded), ("email", User.email_key, address_key)):
         value = getattr(known, name, None)
@@ -183,7 +183,7 @@ def taken_problems(session: Session, known: UserConfig, user_id: str | None) -> 
 
 
 def keeps_a_manager(session: Session, without: str) -> bool:
-    """Whether somebody can still manage users when the user with this id no longer can."""
+    """Whether another active user can manage users once the user with this id no longer can."""
     others = session.exec(
         select(User).where(User.id != without, col(User.active).is_(True)).order_by(col(User.id)).with_for_update()
     )
@@ -191,7 +191,7 @@ def keeps_a_manager(session: Session, without: str) -> bool:
 
 
 def store(session: Session, config: UserConfig, stored: User | None, password_hash: str | None) -> User:
-    """Writes a valid config over the stored user, or as a new one. Without a hash, the stored one is kept."""
+    """Writes a valid config over the stored user, or as a new one. Without a hash, keeps the stored one."""
     columns = {name: getattr(config, name) for name in USER_FIELDS if name != "permissions"}
     columns |= {
         "username_key": folded(config.username),

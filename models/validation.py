@@ -1,4 +1,4 @@
-"""Turns what pydantic finds wrong with an input into `Problem`s. Knows no noun, and repeats no value that was sent."""
+"""Turns pydantic's validation errors into `Problem`s, without repeating a value of the input."""
 
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -41,12 +41,12 @@ MAX_INPUT_DEPTH = 3
 
 
 def names_of(model: type[Input], *, but: Collection[str] = ()) -> dict[str, str]:
-    """The names of the fields, each with the one that it has outside."""
+    """Returns the names of the fields, each with its name in the API."""
     return {name: info.alias or name for name, info in model.model_fields.items() if name not in but}
 
 
 def patch_of(model: type[InputT], name: str, description: str, /, **replaced: object) -> type[InputT]:
-    """The input type with the fields of `model`, all of them optional but those given in `replaced`."""
+    """Makes an input type with the fields of `model`, all of them optional except those in `replaced`."""
     fields = {
         field: (Annotated[info.annotation | None, Field(description=info.description)], None)  # type: ignore[operator]
         for field, info in model.model_fields.items()
@@ -56,17 +56,17 @@ def patch_of(model: type[InputT], name: str, description: str, /, **replaced: ob
 
 
 def examine(model: type[InputT], values: Mapping[str, Any], *path: str) -> Examined[InputT]:
-    """The validated input, or every problem that `values` have in themselves. `path` is where they stand."""
+    """Returns the validated input, or its problems without regard to stored values. `path` leads to `values`."""
     if _has_too_many_keys(values):
         return None, [Problem(ErrorCode.INVALID, f"An object may have at most {MAX_INPUT_KEYS} fields.", path)]
     try:
         return model.model_validate(values), []
     except ValidationError as error:
-        return None, [_problem(details, path) for details in error.errors(include_url=False)]
+        return None, [_make_problem(details, path) for details in error.errors(include_url=False)]
 
 
 def validated(model: type[InputT], values: Mapping[str, Any], *path: str) -> InputT:
-    """The validated input. Raises Refused with every problem."""
+    """Returns the validated input. Raises Refused with every problem."""
     found, problems = examine(model, values, *path)
     if found is None:
         raise Refused(problems)
@@ -74,49 +74,49 @@ def validated(model: type[InputT], values: Mapping[str, Any], *path: str) -> Inp
 
 
 def validated_value(model: type[Input], name: str, value: object) -> object:
-    """What the field called `name` makes of `value`; None where it refuses it."""
+    """Validates `value` as the field `name`; returns None if it is invalid."""
     try:
-        return _adapter(model, name).validate_python(value)
+        return _make_adapter(model, name).validate_python(value)
     except ValidationError:
         return None
 
 
 def as_far_as_valid(model: type[InputT], values: Mapping[str, Any]) -> InputT:
-    """What can still be judged of an input that was refused as a whole: each of its fields that is right by itself.
+    """Returns the valid fields of an input that is invalid as a whole, so that these can be checked further.
 
-    A field that is wrong counts as left out; where it has no default, it is no attribute of what is returned.
+    An invalid field counts as left out; without a default, the returned object lacks the attribute.
     """
     found: dict[str, Any] = {}
     for name, outside in names_of(model).items():
         if outside in values:
             with suppress(ValidationError):
-                found[outside] = _right_part(model, name, values[outside])
+                found[outside] = _validate_part(model, name, values[outside])
     return model.model_construct(**found)  # type: ignore[return-value]
 
 
-def _right_part(model: type[Input], name: str, value: object) -> object:
-    """Raises ValidationError. Of an object, what is right in it."""
-    nested = _nested(model, name)
+def _validate_part(model: type[Input], name: str, value: object) -> object:
+    """Validates the value; of an object, returns the valid fields. Raises ValidationError."""
+    nested = _nested_type(model, name)
     if nested and isinstance(value, Mapping):
         return as_far_as_valid(nested, value)
-    return _adapter(model, name).validate_python(value)
+    return _make_adapter(model, name).validate_python(value)
 
 
 @cache
-def _nested(model: type[Input], name: str) -> type[Input] | None:
-    """The input that the field holds, if it is an object."""
+def _nested_type(model: type[Input], name: str) -> type[Input] | None:
+    """Returns the input type of the field, if it is an object."""
     annotation = model.model_fields[name].annotation
     parts = [part for part in (annotation, *get_args(annotation)) if isinstance(part, type) and issubclass(part, Input)]
     return parts[0] if parts else None
 
 
 def sentence(path: FieldPath, rest: str) -> str:
-    """A message that names the field: `smtp.port must be ...`."""
+    """Returns a message that names the field: `smtp.port must be ...`."""
     return f"{'.'.join(path[1:] if path[:1] == ('input',) else path)} {rest}."
 
 
 def _has_too_many_keys(values: Mapping[str, Any], depth: int = MAX_INPUT_DEPTH) -> bool:
-    """Whether an object in the input has, as deep as inputs are nested."""
+    """Whether an object in the input has too many keys, at any depth at which inputs are nested."""
     if len(values) > MAX_INPUT_KEYS:
         return True
     nested = [value for value in values.values() if isinstance(value, dict)] if depth > 1 else []
@@ -124,12 +124,12 @@ def _has_too_many_keys(values: Mapping[str, Any], depth: int = MAX_INPUT_DEPTH) 
 
 
 @cache
-def _adapter(model: type[Input], name: str) -> TypeAdapter[Any]:
+def _make_adapter(model: type[Input], name: str) -> TypeAdapter[Any]:
     field = model.model_fields[name]
     return TypeAdapter(Annotated[field.annotation, *field.metadata, Field()])  # type: ignore[arg-type]
 
 
-def _problem(details: ErrorDetails, path: FieldPath) -> Problem:
+def _make_problem(details: ErrorDetails, path: FieldPath) -> Problem:
     field = (*path, *(shortened(str(part)) for part in details["loc"]))
     context = details.get("ctx", {})
     if details["type"] == "refused":

@@ -1,1 +1,1 @@
-"""What the product does: plain async functions, one noun a file. Alone opens transactions."""
+"""The operations of the product: plain async functions, one noun a file. The only layer that opens transactions."""

@@ -1,4 +1,4 @@
-"""Copying the whole database to a file, while the server works. Knows no shell."""
+"""Copies the whole database to a file while the server runs."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
-"""Proving an inbox: what its mail servers say to what is stored, or to what is not saved yet. Saves nothing.
+"""Checks the mail servers of a stored inbox, or of an input that is not saved yet. Saves nothing.
 
-Knows neither GraphQL nor REST, and no protocol of mail.
+Knows neither GraphQL nor REST, and no mail protocol.
 """
 
 import asyncio
@@ -26,14 +26,14 @@ from resolvers.context import Context
 from resolvers.mail_limits import CHECKS_PER_USER
 
 BESIDE_THE_CONFIG = ("email", "to")
-"""Fields that a mail server can refuse and that do not lie in its config."""
+"""Fields that a mail server can refuse and that are not part of its config."""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What was found; of a protocol that was not checked, None."""
+    """The result for each protocol; None if it was not checked."""
 
     smtp: ServerCheck | None
     imap: ServerCheck | None
@@ -45,28 +45,29 @@ class CheckResult:
 
     @property
     def problems(self) -> list[Problem]:
-        """What broke and what to do, protocol by protocol."""
+        """What failed and how to fix it, protocol by protocol."""
         return [with_hint(check.failure, "input", protocol) for protocol, check in self if check.failure]
 
 
 @requires(Permission.MANAGE_EMAIL_INBOX)
 async def check_email_inbox(context: Context, values: Mapping[str, Any]) -> CheckResult:
-    """Asks the mail servers of a stored inbox, or those in `values`, which are the input as it was sent.
+    """Checks the mail servers of a stored inbox, or those in `values`, the input as the client sent it.
 
-    Raises Refused with every problem of the input, and RateLimited or Unavailable where it is nobody's turn.
+    Raises Refused with every problem of the input, RateLimited after too many checks of the user, and Unavailable if
+    too many are waiting.
     """
     user_id = (await context.caller()).id
     stored = None if values.get("id") is None else await stored_inbox(context, values["id"], "input", "id")
     config = _examine(values, stored, context.keyring)
     accounts = _accounts(config, stored, context.keyring)
     async with context.mail_quota.slot(CHECKS_PER_USER, user_id, context.aside):
-        checked = await _ask(context, accounts, config.email or (stored.email if stored else ""))
+        checked = await _check(context, accounts, config.email or (stored.email if stored else ""))
     log.info("inbox checked", inbox=stored.id if stored else "unsaved", **dict(_log_fields(checked)))
     return checked
 
 
 async def stored_inbox(context: Context, inbox_id: object, *path: str) -> StoredInbox:
-    """The inbox with this id. Raises Refused."""
+    """Returns the inbox with this id. Raises Refused."""
     known_id = validated_value(InboxConfig, "id", inbox_id)
     found = await context.database.find(inboxes.BY_ID, id=known_id) if isinstance(known_id, str) else []
     if not found:
@@ -75,14 +76,14 @@ async def stored_inbox(context: Context, inbox_id: object, *path: str) -> Stored
 
 
 def stored_account(inbox: StoredInbox, protocol: MailProtocol, keyring: Keyring, *path: str) -> Account:
-    """What the server is reached by. Raises Refused where its secret is lost."""
+    """Returns the account at the server. Raises Refused if its secret can't be decrypted."""
     if lost := lost_secrets(inbox, protocol, inbox.server(protocol).secrets, keyring):
         raise Refused([inboxes.lost_problem(protocol, name, *path) for name in lost])
     return account(inbox, protocol, keyring)
 
 
 def problem_of(failure: MailFailure, *path: str) -> Problem:
-    """The failure as something to put right: `path` leads to the config of the server."""
+    """Returns the failure as a problem of the input. `path` leads to the config of the server."""
     if failure.field is None:
         return Problem(failure.kind, str(failure))
     above = path[:-1] if failure.field[0] in BESIDE_THE_CONFIG else path
@@ -90,7 +91,7 @@ def problem_of(failure: MailFailure, *path: str) -> Problem:
 
 
 def with_hint(failure: MailFailure, *path: str) -> Problem:
-    """The same for where the hint has no place of its own."""
+    """The same, with the hint in the message, for responses without a field for hints."""
     problem = problem_of(failure, *path)
     return replace(problem, message=f"{failure} {failure.hint}") if failure.hint else problem
 
@@ -101,20 +102,22 @@ def _examine(values: Mapping[str, Any], stored: StoredInbox | None, keyring: Key
     problems += inboxes.password_problems(values, known, stored, keyring)
     given = [protocol for protocol in PROTOCOLS if values.get(protocol) is not None]
     if stored is None and not given:
-        problems.append(_required("id", "is required where neither smtp nor imap is given"))
+        problems.append(_required_problem("id", "is required where neither smtp nor imap is given"))
     if stored is None and "smtp" in given and values.get("email") is None:
-        problems.append(_required("email", "is required with smtp: it is what the server is offered as the sender"))
+        problems.append(
+            _required_problem("email", "is required with smtp: it is what the server is offered as the sender")
+        )
     if config is None or problems:
         raise Refused(problems)
     return config
 
 
-def _required(name: str, why: str) -> Problem:
+def _required_problem(name: str, why: str) -> Problem:
     return Problem(ErrorCode.REQUIRED, sentence(("input", name), why), ("input", name))
 
 
 def _accounts(config: CheckConfig, stored: StoredInbox | None, keyring: Keyring) -> dict[MailProtocol, Account]:
-    """What each server is reached by. Raises Refused with every secret that is lost."""
+    """Returns the account at each server. Raises Refused with every secret that can't be decrypted."""
     accounts: dict[MailProtocol, Account] = {}
     problems: list[Problem] = []
     for protocol in PROTOCOLS:
@@ -131,7 +134,7 @@ def _accounts(config: CheckConfig, stored: StoredInbox | None, keyring: Keyring)
 
 
 def _is_whole(given: ServerConfig | None) -> bool:
-    """Whether nothing is taken from the store: a secret that is lost may be given anew."""
+    """Whether the input needs no stored secret: it may replace one that can't be decrypted."""
     if given is None:
         return False
     if given.password is not None:
@@ -140,8 +143,8 @@ def _is_whole(given: ServerConfig | None) -> bool:
     return consent is not None and consent.refresh_token is not None and "client_secret" in consent.model_fields_set
 
 
-async def _ask(context: Context, accounts: Mapping[MailProtocol, Account], sender: str) -> CheckResult:
-    """Both protocols side by side."""
+async def _check(context: Context, accounts: Mapping[MailProtocol, Account], sender: str) -> CheckResult:
+    """Checks both protocols concurrently."""
     await import_in_thread("mail.check")
     from mail.check import check_imap, check_smtp
 
@@ -153,7 +156,7 @@ async def _ask(context: Context, accounts: Mapping[MailProtocol, Account], sende
 
 
 def _log_fields(checked: CheckResult) -> Iterator[tuple[str, str | float]]:
-    """What the log is told: no word of a server's."""
+    """Returns the fields of the log event, without text from a server."""
     for protocol, check in checked:
         yield protocol, check.failure.kind.value if check.failure else "ok"
         yield f"{protocol}_ms", round(sum(stage.duration_ms for stage in check.stages), 1)

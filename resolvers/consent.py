@@ -1,7 +1,7 @@
-"""Keeps the refresh tokens that a provider gives in place of stored ones: the old one may be worthless then.
+"""Stores the refresh tokens with which a provider replaces stored ones: the old one may be invalid from then on.
 
-A consent may stand in several inboxes, and several processes may serve them: one at a time asks for a token, and what
-it is given is stored wherever the old one was, before the next one asks. Knows no provider.
+Several inboxes may share a consent, and several processes may serve them. Only one at a time requests a token, and the
+new refresh token replaces the old one in every inbox before the next request. Knows no provider.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 
 class Consents:
-    """The stored consents, as whoever fetches access tokens needs them."""
+    """The stored consents, as `mail/oauth2.py` uses them to fetch access tokens."""
 
     def __init__(self, database: Database, keyring: Keyring) -> None:
         self._database = database
@@ -35,9 +35,9 @@ class Consents:
 
     @asynccontextmanager
     async def alone(self, grant: Grant) -> AsyncIterator[Grant]:
-        """Gives the grant with the refresh token that is stored by now. No other process asks for a token meanwhile.
+        """Yields the grant with the refresh token stored now. No other process requests a token meanwhile.
 
-        Where the database can't be written, nobody waits: what would be stored could not be stored either.
+        If the database can't be written, goes on without the lease: a new refresh token could not be stored either.
         """
         if grant.origin is None:
             yield grant
@@ -48,13 +48,13 @@ class Consents:
         except Unavailable:
             log.warning("access token fetched without a lease")
         try:
-            yield await self._newest(grant, grant.origin)
+            yield await self._read_newest(grant, grant.origin)
         finally:
-            with suppress(Unavailable):  # it ends by itself
+            with suppress(Unavailable):  # the lease expires
                 await self._database.write(lambda transaction: lease.give_back(transaction, lease_id, holder))
 
     async def keep(self, grant: Grant, rotated: Secret) -> None:
-        """Stores a new refresh token wherever the one of the grant is stored."""
+        """Replaces the refresh token of the grant by a new one, in every inbox that holds it."""
         if grant.origin is not None:
             consent, old = grant.origin.consent_id, grant.refresh_token
             await self._database.write(
@@ -62,16 +62,16 @@ class Consents:
             )
 
     async def _take(self, lease_id: str, holder: str) -> None:
-        while not await self._took(lease_id, holder):  # noqa: ASYNC110 - another process gives it back
+        while not await self._try_to_take(lease_id, holder):  # noqa: ASYNC110 - another process gives it back
             await asyncio.sleep(LEASE_POLL_SECONDS)
 
-    async def _took(self, lease_id: str, holder: str) -> bool:
+    async def _try_to_take(self, lease_id: str, holder: str) -> bool:
         if await self._database.find(lease.IS_HELD, lease=lease_id, moment=now()):
             return False
         return await self._database.write(lambda transaction: lease.take(transaction, lease_id, holder))
 
-    async def _newest(self, grant: Grant, origin: StoredGrant) -> Grant:
-        """What the inbox holds of the same consent by now. Nothing is taken from another inbox, with another server."""
+    async def _read_newest(self, grant: Grant, origin: StoredGrant) -> Grant:
+        """Reads the consent's current refresh token, only from its own inbox: others may name another server."""
         with suppress(Unavailable, DecryptionError):
             for inbox in await self._database.find(inboxes.BY_ID, id=origin.inbox_id):
                 login = account(inbox, origin.protocol, self._keyring).login

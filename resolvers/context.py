@@ -1,4 +1,4 @@
-"""What every resolver is given as its first argument. Knows no web framework."""
+"""The context that every resolver receives as its first argument. Knows no web framework."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
@@ -18,7 +18,7 @@ from resolvers.throttle import Throttle
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who sent the request, as the database says at this moment. `permissions` are the token's, not just the user's."""
+    """The sender of the request, as stored now. `permissions` are the token's, not just the user's."""
 
     user: User
     permissions: frozenset[Permission]
@@ -27,7 +27,7 @@ class Caller:
 
     @property
     def id(self) -> str | None:
-        """The id to sign changes with; None for whoever works from the shell and is no stored user."""
+        """The id that changes are recorded under; None for a command of the shell, which is not a stored user."""
         return self.user.id or None
 
     def may(self, permission: Permission) -> bool:
@@ -35,11 +35,11 @@ class Caller:
 
     @property
     def departments(self) -> list[str] | None:
-        """The departments whose inboxes the caller sees, beside those without one; None: every inbox."""
+        """The departments whose inboxes the caller sees, besides inboxes without one; None: every inbox."""
         return None if self.may(Permission.MANAGE_EMAIL_INBOX) else self.user.departments
 
     def sees(self, department: str | None) -> bool:
-        """Whether an inbox of this department exists for the caller."""
+        """Whether the caller sees inboxes of this department."""
         return self.departments is None or department is None or department in self.departments
 
 
@@ -53,9 +53,9 @@ async def no_caller() -> Caller | None:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The world of one request. `authenticate` asks the database who the caller is; `address` is the client's.
+    """The context of one request. `authenticate` finds the caller in the database; `address` is the client's.
 
-    `api` is the way that the request came, for whoever counts; `aside`, what it does while it waits for slow work.
+    `api` names the API of the request, for metrics; `aside` is entered while the request waits for slow work.
     """
 
     database: Database
@@ -64,7 +64,7 @@ class Context:
     throttle: Throttle
     mail: Mail
     mail_quota: MailQuota
-    observer: Observer = Observer()  # noqa: RUF009 - it keeps nothing
+    observer: Observer = Observer()  # noqa: RUF009 - it has no state
     authenticate: FindCaller = no_caller
     address: str = ""
     request_id: str = ""
@@ -79,12 +79,12 @@ class Context:
         return found
 
     async def require(self, *permissions: Permission) -> Caller:
-        """The caller, who must have one of the permissions, if any are named. Raises Unauthenticated, Forbidden."""
+        """Returns the caller, who must have one of the permissions, if any. Raises Unauthenticated, Forbidden."""
         caller = await self.caller()
         if permissions and caller.permissions.isdisjoint(permissions):
             raise Forbidden
         return caller
 
     def acting_as(self, authenticate: FindCaller) -> Self:
-        """The same request, sent by somebody else."""
+        """Returns the same request with another caller."""
         return replace(self, authenticate=authenticate)

@@ -1,8 +1,7 @@
-"""Tells subscribers of committed changes. Knows no WebSocket and no permission.
+"""Delivers committed changes to subscribers. Knows no WebSocket and no permission.
 
-One task reads the log of changes behind every writer, in this process or another one, and hands what it finds to
-bounded queues. A write here wakes it at once, PostgreSQL wakes it by NOTIFY, and it looks every second for what nobody
-told it of.
+One task reads the log, to which every process adds its changes, and puts them into bounded queues. A write in this
+process wakes it at once, PostgreSQL wakes it by NOTIFY, and it polls every second for changes without a notification.
 """
 
 import asyncio
@@ -28,7 +27,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A change, and its inbox as it is stored now; None where it is deleted."""
+    """A change, and its inbox as stored now; None if it is deleted."""
 
     change: EmailInboxChange
     inbox: StoredInbox | None
@@ -64,14 +63,14 @@ class Events:
             self._drop(queue)
 
     def wake(self) -> None:
-        """Says that something was committed."""
+        """Wakes the task after a commit."""
         self._wake.set()
 
     async def subscribe(self, after: int) -> AsyncGenerator[Event, None]:
-        """Every change since this one, and from now on. None is missed and none comes twice.
+        """Yields every change after this one, past and future, each exactly once.
 
-        Ends when the server stops, or when the subscriber reads too slowly. Raises BadRequest where `after` is older
-        than the changes that are kept.
+        Ends when the server stops, or when the subscriber reads too slowly. Raises BadRequest if `after` is older than
+        the changes that are kept.
         """
         queue = await self._join()
         joined = max(self._seq, after)
@@ -79,14 +78,14 @@ class Events:
             async for event in self._since(after, up_to=self._seq):
                 yield event
             while (following := await queue.get()) is not None:
-                # What was being handed out when this one joined is older; a cursor of another replica may be ahead.
+                # A batch may have been under way when this one joined; a cursor of another replica may be ahead.
                 if following.seq > joined:
                     yield following
         finally:
             self._leave(queue)
 
     async def _join(self) -> asyncio.Queue[Event | None]:
-        """A queue for every change after this moment. While nobody listens, the log is not read."""
+        """Adds a queue for every change from now on. Without subscribers, the log is not read."""
         async with self._joining:
             if not self._queues:
                 [self._seq] = await self._database.find(change.LAST_SEQ)
@@ -112,7 +111,7 @@ class Events:
 
     async def _follow(self) -> None:
         while True:
-            # Not wait_for: on Python 3.11 it swallows a cancellation that comes together with the wake.
+            # Not wait_for: on Python 3.11 it swallows a cancellation that arrives together with the wake.
             with suppress(TimeoutError):
                 async with asyncio.timeout(POLL_SECONDS):
                     await self._wake.wait()
@@ -124,7 +123,7 @@ class Events:
                 log.warning("changes can't be read", error=type(error).__name__, where=where(error))
 
     async def _hand_out(self) -> int:
-        """Hands the next changes to everybody who listens, and returns how many there were."""
+        """Puts the next changes into every queue, and returns their number."""
         events = await self._read(self._seq, None)
         for event in events:
             for queue in list(self._queues):

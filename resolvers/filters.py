@@ -1,4 +1,4 @@
-"""The rule for what a list is filtered or searched by. Knows no list."""
+"""Validates the text that a list is filtered or searched by."""
 
 from models.errors import BadRequest
 from models.fields import is_line
@@ -7,7 +7,7 @@ MAX_FILTER_LENGTH = 200
 
 
 def text_filter(name: str, text: str | None) -> str | None:
-    """The text as it was given. Raises BadRequest where no stored text could hold it."""
+    """Returns the text unchanged. Raises BadRequest if no stored text could contain it."""
     if text is not None and (len(text) > MAX_FILTER_LENGTH or not is_line(text)):
         raise BadRequest(
             f"`{name}` must be one line of at most {MAX_FILTER_LENGTH} characters, without control characters."

@@ -1,4 +1,4 @@
-"""Setting, changing, deleting, finding and following inboxes. Knows neither GraphQL nor REST, and no SQL."""
+"""Sets, changes, deletes, finds and follows inboxes. Knows neither GraphQL nor REST, and no SQL."""
 
 import asyncio
 import base64
@@ -30,12 +30,12 @@ from resolvers.filters import text_filter
 
 RECHECK_SECONDS = 5.0
 CURSOR_LENGTH = 100
-"""Characters of a cursor of changes that are looked at: none has as many."""
+"""The most characters of a change's cursor that are decoded: every valid one is shorter."""
 
 
 @dataclass(frozen=True, slots=True)
 class SavedInbox:
-    """An inbox that was set, and what it was set from."""
+    """An inbox that was set, and the config that set it."""
 
     inbox: StoredInbox
     created: bool
@@ -45,7 +45,7 @@ class SavedInbox:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """An input, validated once. `known` is its config, or what of one that was refused is right: see `_wanted`."""
+    """An input, validated once. `known` is its config, or the valid part of a refused one: see `_validate`."""
 
     values: Mapping[str, Any]
     config: InboxConfig | None
@@ -55,7 +55,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class InboxChange:
-    """A change as one caller may know of it."""
+    """A change as one caller may see it."""
 
     cursor: str
     kind: ChangeKind
@@ -67,14 +67,14 @@ class InboxChange:
 
 @requires(Permission.MANAGE_EMAIL_INBOX)
 async def set_email_inbox(context: Context, values: Mapping[str, Any]) -> SavedInbox:
-    """Creates the inbox, or replaces the one with the id in `values`, which are the input as it was sent.
+    """Creates the inbox, or replaces the one with the id in `values`, the input as the client sent it.
 
-    Raises Refused with every problem, those with what is stored included.
+    Raises Refused with every problem, including conflicts with stored values.
     """
-    caller, wanted = await context.caller(), _wanted(values)
+    caller, wanted = await context.caller(), _validate(values)
 
     def unit(transaction: Transaction) -> SavedInbox:
-        stored = _stored(transaction, wanted.known.id)
+        stored = _find_stored(transaction, wanted.known.id)
         return _set_over(transaction, wanted, stored, context.keyring, caller.id)
 
     return _announce(context, await context.database.write(unit))
@@ -86,28 +86,28 @@ async def update_email_inbox(context: Context, values: Mapping[str, Any]) -> Sav
     caller = await context.caller()
 
     def unit(transaction: Transaction) -> SavedInbox:
-        stored = _stored(transaction, validated_value(InboxConfig, "id", values.get("id")))
+        stored = _find_stored(transaction, validated_value(InboxConfig, "id", values.get("id")))
         if stored is None:
             raise Refused.because(ErrorCode.NOT_FOUND, "No inbox has this id.", "input", "id")
-        wanted = _wanted(_merge(stored.as_values(), values))
+        wanted = _validate(_merge(stored.as_values(), values))
         return _set_over(transaction, wanted, stored, context.keyring, caller.id)
 
     return _announce(context, await context.database.write(unit))
 
 
 def _announce(context: Context, saved: SavedInbox) -> SavedInbox:
-    """Once it is committed: lets the subscribers know, and the caller what is odd."""
+    """After the commit: wakes the subscriptions, and adds the warnings for the caller."""
     context.events.wake()
     return replace(saved, warnings=warnings(saved.config, context.mail.hosts.ports))
 
 
 @requires(Permission.MANAGE_EMAIL_INBOX)
 async def delete_email_inbox(context: Context, inbox_id: str) -> str:
-    """Deletes the inbox and returns its id. Raises Refused where there is none."""
+    """Deletes the inbox and returns its id. Raises Refused if it does not exist."""
     caller = await context.caller()
 
     def unit(transaction: Transaction) -> None:
-        stored = _stored(transaction, validated_value(InboxConfig, "id", inbox_id))
+        stored = _find_stored(transaction, validated_value(InboxConfig, "id", inbox_id))
         if stored is None:
             raise Refused.because(ErrorCode.NOT_FOUND, "No inbox has this id.", "id")
         inboxes.delete(transaction, stored.id)
@@ -120,7 +120,7 @@ async def delete_email_inbox(context: Context, inbox_id: str) -> str:
 
 @requires(*SEES_INBOXES)
 async def email_inbox(context: Context, inbox_id: str | None = None, email: str | None = None) -> StoredInbox | None:
-    """The inbox with this id or this address; None where there is none or the caller may not see it."""
+    """Returns the inbox with this id or address; None if there is none or the caller may not see it."""
     if (inbox_id is None) == (email is None):
         raise BadRequest("Give exactly one of `id` and `email`.")
     caller = await context.caller()
@@ -145,7 +145,7 @@ async def email_inboxes(
     department: str | None = None,
     search: str | None = None,
 ) -> CountedPage[StoredInbox]:
-    """A page of the inboxes that the caller sees. Raises BadRequest."""
+    """Returns a page of the inboxes that the caller sees. Raises BadRequest."""
     caller = await context.caller()
     seen = None if caller.departments is None else tuple(caller.departments)
     filters = inboxes.conditions(seen, active, text_filter("department", department))
@@ -157,7 +157,7 @@ async def email_inboxes(
 async def list_email_inboxes(
     context: Context, count: int, offset: int, orders: Sequence[tuple[InboxOrder, Order]]
 ) -> tuple[Sequence[StoredInbox], int]:
-    """`count` inboxes from `offset` on, and how many there are: the paging of the legacy path."""
+    """Returns `count` inboxes from `offset` on, and the total number: the paging of the legacy path."""
     statement = inboxes.sorted_by(orders).limit(count).offset(offset)
     rows, totals = await asyncio.gather(context.database.read(statement), context.database.read(inboxes.count()))
     return [StoredInbox._make(row) for row in rows], totals[0]
@@ -165,20 +165,20 @@ async def list_email_inboxes(
 
 @requires(*SEES_INBOXES)
 async def changes_cursor(context: Context) -> str:
-    """The cursor of the newest change, of whichever inbox: what is read after it, is followed without a gap."""
-    return _cursor((await context.database.find(change.LAST_SEQ))[0])
+    """Returns the cursor of the newest change of any inbox. A client that reads next can then follow without a gap."""
+    return _encode_cursor((await context.database.find(change.LAST_SEQ))[0])
 
 
 @requires(*SEES_INBOXES)
 async def email_inbox_changed(
     context: Context, inbox_id: str | None = None, after: str | None = None
 ) -> AsyncIterator[InboxChange]:
-    """Every change of an inbox that the caller sees, from now on, or since the cursor `after`. Raises BadRequest.
+    """Yields every change of an inbox that the caller sees, from now on or since the cursor `after`. Raises BadRequest.
 
-    Ends with Unauthenticated or Forbidden within seconds of the caller's losing token or permission.
+    Ends with Unauthenticated or Forbidden within seconds after the caller lost the token or the permission.
     """
-    # What is changed from this moment on is told, however long the first step of the subscription takes.
-    [newest] = await context.database.find(change.LAST_SEQ) if after is None else [_seq(after)]
+    # Changes from this moment on are delivered, however long the first step of the subscription takes.
+    [newest] = await context.database.find(change.LAST_SEQ) if after is None else [_decode_cursor(after)]
     return _changes(context, inbox_id, newest)
 
 
@@ -207,7 +207,7 @@ async def _changes(context: Context, inbox_id: str | None, after: int) -> AsyncI
 
 
 def _as_seen_by(caller: Caller, event: Event) -> InboxChange | None:
-    """An inbox that moved out of the caller's sight is deleted, as far as the caller is concerned."""
+    """Returns the change as the caller sees it: an inbox moved to a department out of sight appears as deleted."""
     row, kind, inbox = event.change, ChangeKind(event.change.kind), event.inbox
     if not caller.sees(row.department):
         if not caller.sees(row.previous_department):
@@ -216,18 +216,18 @@ def _as_seen_by(caller: Caller, event: Event) -> InboxChange | None:
     if kind is ChangeKind.DELETED:
         inbox = None
     elif inbox and not caller.sees(inbox.department):
-        return None  # it has moved out of sight since: a later change tells
-    return InboxChange(_cursor(event.seq), kind, row.inbox_id, inbox, row.changed_at, row.changed_by_id)
+        return None  # it has moved out of sight since: a later change reports that
+    return InboxChange(_encode_cursor(event.seq), kind, row.inbox_id, inbox, row.changed_at, row.changed_by_id)
 
 
 def set_in(transaction: Transaction, values: Mapping[str, Any], keyring: Keyring, by: str | None) -> SavedInbox:
-    """Sets an inbox within a transaction. Raises Refused with every problem, those with what is stored included."""
-    wanted = _wanted(values)
-    return _set_over(transaction, wanted, _stored(transaction, wanted.known.id), keyring, by)
+    """Sets an inbox within a transaction. Raises Refused with every problem, including conflicts with stored values."""
+    wanted = _validate(values)
+    return _set_over(transaction, wanted, _find_stored(transaction, wanted.known.id), keyring, by)
 
 
-def _wanted(values: Mapping[str, Any]) -> Wanted:
-    """Of what is refused, the rest is held against what is stored all the same: every problem is told at once."""
+def _validate(values: Mapping[str, Any]) -> Wanted:
+    """Validates an input. The valid part of a refused one is still checked later, to report every problem at once."""
     config, problems = examine(InboxConfig, values, "input")
     return Wanted(values, config, problems, config or as_far_as_valid(InboxConfig, values))
 
@@ -251,13 +251,13 @@ def _set_over(
     return SavedInbox(saved, created=stored is None, config=config)
 
 
-def _stored(transaction: Transaction, valid_id: object) -> StoredInbox | None:
+def _find_stored(transaction: Transaction, valid_id: object) -> StoredInbox | None:
     found = transaction.run(inboxes.TO_CHANGE, id=valid_id) if isinstance(valid_id, str) else []
     return found[0] if found else None
 
 
 def _merge(stored: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
-    """The stored values with those of the patch over them, as deep as the configs are nested."""
+    """Returns the stored values, overridden by those of the patch, also within the server configs."""
     merged = {**stored, **patch}
     for protocol in PROTOCOLS:
         if isinstance(changes := patch.get(protocol), Mapping):
@@ -266,7 +266,7 @@ def _merge(stored: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any
 
 
 def _merge_server(stored: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A password that is given takes the place of a stored consent."""
+    """Merges the config of a server: a new password replaces a stored consent."""
     merged = {**stored, **changes}
     if isinstance(consent := changes.get("oauth2"), Mapping):
         merged["oauth2"] = {**stored.get("oauth2", {}), **consent}
@@ -275,11 +275,11 @@ def _merge_server(stored: Mapping[str, Any], changes: Mapping[str, Any]) -> dict
     return merged
 
 
-def _cursor(seq: int) -> str:
+def _encode_cursor(seq: int) -> str:
     return base64.urlsafe_b64encode(f"change:{seq}".encode()).decode()
 
 
-def _seq(cursor: str) -> int:
+def _decode_cursor(cursor: str) -> int:
     try:
         kind, _, seq = base64.urlsafe_b64decode(cursor[:CURSOR_LENGTH]).decode().partition(":")
     except (ValueError, UnicodeError):

@@ -1,4 +1,4 @@
-"""Turning every stored secret over to a new key, while the server works. Knows no shell."""
+"""Encrypts every stored secret with a new key while the server runs."""
 
 from contextlib import nullcontext
 
@@ -10,12 +10,12 @@ from resolvers.context import Context
 
 
 async def rotate_keys(context: Context, key_file: KeyFile | None) -> int:
-    """Encrypts every mail password with a new key and returns how many inboxes that changed.
+    """Encrypts every mail password with a new key and returns the number of changed inboxes.
 
-    With a key file, a new key is put in front of it; without one (EMAIL_INBOX_SECRET_KEYS), the first key given is the
-    new one. It may be killed at any time: the old key stays, and the next call goes on. Old keys are dropped by the
-    next rotation, once nothing needs them, so that no running server is left without the key that it is using.
-    Raises Unavailable where another rotation is under way.
+    With a key file, adds a new key at its beginning; without one (EMAIL_INBOX_SECRET_KEYS), the first given key is the
+    new one. The process may be killed at any time: the old key stays, and the next call continues. The next rotation
+    removes old keys that no value needs, so that no running server loses the key that it is using.
+    Raises Unavailable if another rotation is running.
     """
     with key_file.changing() if key_file else nullcontext():
         return await _rotate(context.database, context.keyring, key_file)
@@ -29,10 +29,10 @@ async def _rotate(database: Database, keyring: Keyring, key_file: KeyFile | None
         if await _is_finished(database, keyring):
             key_file.add()
     await database.write(lambda session: key.register(session, keyring))
-    return await _turn_over(database, keyring)
+    return await _reencrypt_all(database, keyring)
 
 
-async def _turn_over(database: Database, keyring: Keyring) -> int:
+async def _reencrypt_all(database: Database, keyring: Keyring) -> int:
     changed, after = 0, ""
     while True:
         batch, following = await _write_batch(database, keyring, after)
@@ -47,5 +47,5 @@ async def _write_batch(database: Database, keyring: Keyring, after: str) -> tupl
 
 
 async def _is_finished(database: Database, keyring: Keyring) -> bool:
-    """Whether the last rotation was not cut short: only then another new key makes sense."""
+    """Whether the last rotation is complete: only then is another new key added."""
     return not await database.write(lambda session: key.unfinished(session, keyring))

@@ -1,7 +1,7 @@
-"""Whose turn it is to have slow work done: how much of it at once, how much waits, how often a user may ask for it.
+"""Limits slow work: how much runs at once, how much waits, and how often a user may request it.
 
-Mail servers are asked, which can take a minute, and passwords are hashed, which takes a core. Each kind has places
-of its own: neither keeps the other waiting, nor ordinary requests. The counts live in this process. Knows no mail.
+A check of a mail server can take a minute, and hashing a password takes a core. Each kind has slots of its own, so that
+neither delays the other, or ordinary requests. The counts are kept per process. Knows no mail.
 """
 
 import asyncio
@@ -17,72 +17,72 @@ from resolvers.windows import MovingWindows
 CHECKS_PER_USER = parse("10/minute")
 """Checks and test mails of one user."""
 LOOKUPS_PER_USER = parse("30/minute")
-"""Questions of one user for the settings of an address."""
+"""Look-ups of mail settings of one user."""
 MAX_RUNNING_CHECKS = 8
 MAX_WAITING_CHECKS = 8
 TOO_MANY_CHECKS_MESSAGE = "Too many checks and look-ups are running. Try again."
-# Each takes 64 MiB and a core: more at once would only slow each other down.
+# Each hash takes 64 MiB and a core: more at once would only slow each other down.
 MAX_RUNNING_HASHES = 2
 MAX_WAITING_LOGINS = 16
 MAX_WAITING_PASSWORDS = 8
 
 Aside = Callable[[], AbstractContextManager[None]]
-"""What a request does while it waits for a turn, or has it: it takes no place of those that are worked on."""
+"""Entered while a request waits for a slot or holds one: it does not count as a running request meanwhile."""
 
 
 class WorkQueue:
-    """Where one kind of work waits and is done."""
+    """The slots and the queue of one kind of work."""
 
     def __init__(self, at_once: int, waiting: int, busy: str) -> None:
-        self._working = asyncio.Semaphore(at_once)
-        self._room = at_once + waiting
+        self._slots = asyncio.Semaphore(at_once)
+        self._capacity = at_once + waiting
         self._entered = 0
         self._busy = busy
 
     def check(self) -> None:
-        """Raises Unavailable where too many wait."""
-        if self._entered >= self._room:
+        """Raises Unavailable if too many are waiting."""
+        if self._entered >= self._capacity:
             raise Unavailable(self._busy)
 
     @asynccontextmanager
     async def slot(self, aside: Aside) -> AsyncIterator[None]:
-        """Waits for a turn, and has it within. Raises Unavailable."""
+        """Waits for a slot, and holds it within the context. Raises Unavailable."""
         self.check()
         self._entered += 1
         try:
             with aside():
-                async with self._working:
+                async with self._slots:
                     yield
         finally:
             self._entered -= 1
 
 
 class MailQuota:
-    """The places, and how often each user asked mail servers."""
+    """The queues of slow work, and the counts of each user's checks and look-ups."""
 
     def __init__(self) -> None:
-        # Look-ups have places of their own: they are asked for oftener, and must not keep checks waiting.
-        self._places = defaultdict[RateLimitItem, WorkQueue](
+        # Look-ups have slots of their own: they are more frequent, and must not delay checks.
+        self._queues = defaultdict[RateLimitItem, WorkQueue](
             lambda: WorkQueue(MAX_RUNNING_CHECKS, MAX_WAITING_CHECKS, TOO_MANY_CHECKS_MESSAGE)
         )
         self._counts: dict[RateLimitItem, MovingWindows] = {}
         self.logins = WorkQueue(MAX_RUNNING_HASHES, MAX_WAITING_LOGINS, "Too many logins are waiting. Try again.")
-        # Strangers' logins keep nobody from setting a password.
+        # Logins, which need no authentication, must not block users who set a password.
         self.passwords = WorkQueue(
             MAX_RUNNING_HASHES, MAX_WAITING_PASSWORDS, "Too many passwords are being set. Try again."
         )
 
     @asynccontextmanager
     async def slot(self, limit: RateLimitItem, user_id: str | None, aside: Aside) -> AsyncIterator[None]:
-        """Waits for a turn of this user, and has it within. Whoever works from the shell (None) is not counted.
+        """Waits for a slot for this user, and holds it within the context. Commands of the shell (None) do not count.
 
-        Raises RateLimited where the user has had as many as the limit says, and Unavailable where too many wait.
+        Raises RateLimited if the user has reached the limit, and Unavailable if too many are waiting.
         """
-        places = self._places[limit]
-        places.check()
+        queue = self._queues[limit]
+        queue.check()
         if user_id is not None:
             self._count(limit, user_id)
-        async with places.slot(aside):
+        async with queue.slot(aside):
             yield
 
     def _count(self, limit: RateLimitItem, user_id: str) -> None:

@@ -1,4 +1,4 @@
-"""Finding mail settings from an address. Saves nothing. Knows neither GraphQL nor REST, and no protocol of mail."""
+"""Finds mail settings for an address. Saves nothing. Knows neither GraphQL nor REST, and no mail protocol."""
 
 from mail.offload import import_in_thread
 from mail.settings.proposals import Proposals
@@ -13,9 +13,10 @@ from resolvers.mail_limits import LOOKUPS_PER_USER
 
 @requires(Permission.MANAGE_EMAIL_INBOX)
 async def mail_server_settings(context: Context, email: str) -> Proposals:
-    """SMTP and IMAP servers to try for the address.
+    """Returns SMTP and IMAP servers to try for the address.
 
-    Raises BadRequest where it is none, and RateLimited or Unavailable where it is nobody's turn.
+    Raises BadRequest if it is invalid, RateLimited after too many look-ups of the user, and Unavailable if too many are
+    waiting.
     """
     if validated_value(InboxConfig, "email", email) is None:
         raise BadRequest("email must be an e-mail address, such as support@example.org.")

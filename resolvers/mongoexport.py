@@ -1,8 +1,8 @@
-"""Reads what `mongoexport` writes, a document at a time. Knows no collection.
+"""Reads the output of `mongoexport`, a document at a time. Knows no collection.
 
-The text is MongoDB Extended JSON (v2), canonical or relaxed, and the dates of v1: one document a line, an array, or
-documents over several lines (`--pretty`), and any of these one after the other. What can't be read is left out, and
-reading goes on where the next document begins. No more is kept in memory than one document and a piece of the file.
+The format is MongoDB Extended JSON (v2), canonical or relaxed, and the dates of v1: one document a line, an array, or
+documents over several lines (`--pretty`), and any sequence of these. An invalid document is skipped, and reading
+continues at the next one. Memory holds no more than one document and one piece of the file.
 """
 
 import io
@@ -15,20 +15,20 @@ from types import MappingProxyType
 from typing import Any
 
 READ_BYTES = 1 << 20
-"""Characters that are read at once."""
+"""Characters read at once."""
 MAX_DOCUMENT_BYTES = 64 << 20
-"""Characters of a document. MongoDB stores 16 MiB at most, which take more room as text."""
+"""In characters. MongoDB stores at most 16 MiB a document, which takes more space as text."""
 
 _BETWEEN = re.compile(r"[\s\[\],]*")
 _BEGINS = re.compile(r"\n(?=[\[,]?\{)")
-"""The end of a line before a document. What lies within one is indented."""
+"""The end of a line before a document. Lines within a document are indented."""
 _CUT = 16
-"""So near the end of the text, an error may be that of a word that is cut."""
+"""This near the end of the text, an error may come from a token that is cut off."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportReader:
-    """A document and the line on which it begins, from 1 on; or the problem with what is there instead."""
+    """A document and its first line, counted from 1; or the problem if it is invalid."""
 
     line: int
     content: Mapping[str, Any]
@@ -36,14 +36,14 @@ class ExportReader:
 
 
 def read_documents(file: io.BufferedReader) -> Iterator[ExportReader]:
-    """The documents, in their order. Raises OSError."""
-    is_utf16 = file.peek(2)[:2] in (b"\xff\xfe", b"\xfe\xff")  # what a shell of Windows makes of it
+    """Yields the documents in order. Raises OSError."""
+    is_utf16 = file.peek(2)[:2] in (b"\xff\xfe", b"\xfe\xff")  # as redirected by a Windows shell
     encoding, errors = ("utf-16", "replace") if is_utf16 else ("utf-8-sig", "surrogateescape")
     return iter(_Reader(io.TextIOWrapper(file, encoding, errors)))
 
 
 class _Reader:
-    """`_text` from `_at` on is what was read and not handed out yet; `_at` is on line `_line`."""
+    """`_text` from `_at` on has been read but not parsed; `_at` is on line `_line`."""
 
     def __init__(self, file: io.TextIOBase) -> None:
         self._file = file
@@ -52,10 +52,10 @@ class _Reader:
         self._line = 1
 
     def __iter__(self) -> Iterator[ExportReader]:
-        while self._finds_a_document():
-            yield self._next()
+        while self._find_document():
+            yield self._parse_next()
 
-    def _finds_a_document(self) -> bool:
+    def _find_document(self) -> bool:
         while True:
             between = _BETWEEN.match(self._text, self._at)
             self._go_to(between.end() if between else self._at)
@@ -64,7 +64,7 @@ class _Reader:
             if not self._read():
                 return False
 
-    def _next(self) -> ExportReader:
+    def _parse_next(self) -> ExportReader:
         line = self._line
         while True:
             try:
@@ -72,9 +72,9 @@ class _Reader:
             except json.JSONDecodeError as error:
                 if self._may_be_cut(error) and self._read():
                     continue
-                return self._passed_over(line, f"not valid JSON: {error.msg}")
+                return self._skip(line, f"not valid JSON: {error.msg}")
             except (ValueError, RecursionError):
-                return self._passed_over(line, "not valid JSON: a number or the nesting is out of bounds")
+                return self._skip(line, "not valid JSON: a number or the nesting is out of bounds")
             if not isinstance(content, dict) and end == len(self._text) and self._read():
                 continue
             self._go_to(end)
@@ -85,15 +85,15 @@ class _Reader:
             )
 
     def _may_be_cut(self, error: json.JSONDecodeError) -> bool:
-        """Whether it may be valid with what follows in the file."""
+        """Whether more of the file may make the document valid."""
         if len(self._text) - self._at > MAX_DOCUMENT_BYTES:
             return False
         return error.pos > len(self._text) - _CUT or error.msg.startswith("Unterminated string")
 
-    def _passed_over(self, line: int, problem: str) -> ExportReader:
+    def _skip(self, line: int, problem: str) -> ExportReader:
         found = _BEGINS.search(self._text, self._at)
         while not found:
-            self._go_to(max(self._at, len(self._text) - 2))  # the end of a line may be cut off from what follows
+            self._go_to(max(self._at, len(self._text) - 2))  # a line may end here, and the next piece begin a document
             if not self._read():
                 self._go_to(len(self._text))
                 break
@@ -107,7 +107,7 @@ class _Reader:
         self._at = place
 
     def _read(self) -> bool:
-        """Reads on, twice as much where a document is large. False at the end of the file."""
+        """Reads the next piece, and doubles the text for a large document. False at the end of the file."""
         self._text, self._at = self._text[self._at :], 0
         piece = self._file.read(max(READ_BYTES, len(self._text)))
         self._text += piece
@@ -117,8 +117,8 @@ class _Reader:
 # ----------------------------------------------------------------------------------------------------- extended JSON
 
 
-def _plain(document: dict[str, Any]) -> Any:
-    """A value of a type that JSON has no word for, such as `{"$oid": "..."}`; any other object stays what it is."""
+def _to_plain(document: dict[str, Any]) -> Any:
+    """Converts a value of a type that JSON lacks, such as `{"$oid": "..."}`; returns any other object unchanged."""
     [kind, *others] = document or ("",)
     if others or kind not in _TYPES:
         return document
@@ -135,7 +135,7 @@ def _text(value: Any) -> str:
 
 
 def _number(value: Any) -> float:
-    """JavaScript knows one kind of number only: 465.0 is 465."""
+    """Returns 465 for 465.0, because JavaScript has only one type of number."""
     number = float(value)
     return int(number) if number.is_integer() else number
 
@@ -163,4 +163,4 @@ _TYPES: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
         "$undefined": lambda _: None,
     }
 )
-_DECODER = json.JSONDecoder(object_hook=_plain, parse_float=_number, parse_constant=_refuse)
+_DECODER = json.JSONDecoder(object_hook=_to_plain, parse_float=_number, parse_constant=_refuse)

@@ -1,4 +1,4 @@
-"""Opens what every resolver works with: the database, the keys, the mail side. Knows no variable of the environment."""
+"""Opens the context of the resolvers: database, keys and mail. Knows no environment variable."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
@@ -23,7 +23,7 @@ from resolvers.mail_limits import MailQuota
 from resolvers.throttle import Throttle
 
 TOKEN_GRACE_SECONDS = 1.0
-"""How long access tokens may be fetched at the end: what comes with one may be good for one time only."""
+"""How long fetches of access tokens may go on at shutdown: a response may hold a new refresh token to store."""
 
 log = structlog.get_logger()
 
@@ -53,10 +53,10 @@ class Configuration(Protocol):
 async def open_context(
     settings: Configuration, observer: Observer | None = None, *, makes: bool = True
 ) -> AsyncIterator[Context]:
-    """The context that every request starts from: database up to date, keys at hand. Raises StartError.
+    """Yields the context of every request, with the database migrated and the keys loaded. Raises StartError.
 
-    `makes`: whether a database is made where there is none. Nothing on disk is changed before the database was found
-    to be whole, known and of these keys.
+    `makes`: whether a missing database is made. Nothing on disk is changed before the database proves to be intact, of
+    a known version, and encrypted with these keys.
     """
     observer, keys = observer or Observer(), settings.keys
     mail = Mail.of(settings.mail_hosts_allow, settings.mail_ports, settings.ca_file)
@@ -83,7 +83,7 @@ async def open_context(
 
 
 async def existing_database(settings: Configuration) -> str:
-    """The URL of the database. Raises StartError where there is none."""
+    """Returns the URL of the database. Raises StartError if it does not exist."""
     async with open_database(settings.url) as database:
         (await inspect(database)).must_exist(settings.url, settings.data_dir)
     return settings.url

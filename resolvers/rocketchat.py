@@ -1,9 +1,9 @@
-"""Taking over what a Rocket.Chat server has stored: inboxes, users and their login tokens. Knows no shell.
+"""Imports inboxes, users and login tokens from an export of a Rocket.Chat server.
 
-A document with `smtp` and `imap` is an inbox, one with `username` a user; others are left out, and so are bots and
-apps, such as the `rocket.cat` of every server. A document is stored whole or not at all, and what is wrong with one
-keeps no other one out. Transactions are short, so that a server at work can write between them; what was imported
-before an interruption is replaced by itself the next time.
+A document with `smtp` and `imap` is an inbox, one with `username` a user; others are skipped, and so are bots and
+apps, such as the `rocket.cat` of every server. A document is stored completely or not at all, and an invalid one does
+not stop the others. Transactions are short, so that a running server can write between them. After an interruption,
+the import can be repeated: it replaces the same documents.
 """
 
 import asyncio
@@ -33,18 +33,18 @@ SERVER_KEYS = ("server", "port", "username", "password", "secure", "maxRetries")
 INBOX_KEYS = ("name", "email", "active", "description", "senderInfo", "department")
 BATCH_DOCUMENTS = 100
 BATCH_SECONDS = 0.1
-"""Documents of a transaction, and the time after which it takes no further one."""
+"""The most documents of a transaction, and the time after which it takes no further one."""
 PAUSE_SECONDS = 0.02
-"""The time between two transactions: longer than a server waits between two looks at a lock."""
+"""The time between two transactions: longer than the interval at which a server polls for a lock."""
 
 _DIGEST = re.compile("[A-Za-z0-9+/]{43}=")
 _MAX_ID_LENGTH = 100
-"""Characters of an id that are repeated."""
+"""Characters of an id in the result."""
 
 
 @dataclass(frozen=True, slots=True)
 class SkippedDocument:
-    """A document that was not imported, and why. `is_refused`: it was to be, and something is wrong with it."""
+    """A document that was not imported, and the reasons. `is_refused`: it is an inbox or a user, but invalid."""
 
     line: int
     id: str
@@ -54,7 +54,7 @@ class SkippedDocument:
 
 @dataclass(slots=True)
 class ImportResult:
-    """How much is stored for good by now, and how much was left out."""
+    """The numbers of documents that are committed and of those that were skipped."""
 
     inboxes: int = 0
     users: int = 0
@@ -82,10 +82,10 @@ async def import_documents(
     imported: ImportResult,
     tell: Callable[[SkippedDocument], object],
 ) -> None:
-    """Stores the documents; counts in `imported` what is committed, and tells of each that is left out."""
+    """Stores the documents. Counts committed ones in `imported`, and calls `tell` for each skipped one."""
     caller = await context.require(Permission.MANAGE_USERS)
-    left = iter(documents)
-    while batch := list(islice(left, BATCH_DOCUMENTS)):
+    remaining = iter(documents)
+    while batch := list(islice(remaining, BATCH_DOCUMENTS)):
         while batch:
             unit = partial(_store_some, documents=batch, keyring=context.keyring, by=caller.id)
             outcomes = await context.database.write(unit)
@@ -101,17 +101,17 @@ async def import_documents(
 def _store_some(
     session: Transaction, documents: Sequence[ExportReader], keyring: Keyring, by: str | None
 ) -> list[Outcome]:
-    """Stores the first of them, as many as there is time for, and says what became of each."""
+    """Stores as many of the documents as time allows, in order, and returns the outcome of each."""
     deadline = time.monotonic() + BATCH_SECONDS
     outcomes: list[Outcome] = []
     for document in documents:
-        outcomes.append(_outcome(session, document, keyring, by))
+        outcomes.append(_store_one(session, document, keyring, by))
         if time.monotonic() > deadline:
             break
     return outcomes
 
 
-def _outcome(session: Transaction, exported: ExportReader, keyring: Keyring, by: str | None) -> Outcome:
+def _store_one(session: Transaction, exported: ExportReader, keyring: Keyring, by: str | None) -> Outcome:
     document, leave_out = exported.content, partial(SkippedDocument, exported.line, _document_id(exported.content))
     if exported.problem:
         return leave_out([exported.problem], is_refused=True)
@@ -125,7 +125,7 @@ def _outcome(session: Transaction, exported: ExportReader, keyring: Keyring, by:
             return leave_out(["a bot or an app"], is_refused=False)
         user = _store_user(session, document)
         return ImportResult(users=1, tokens=_store_tokens(session, user, document))
-    except Refused as refused:  # it was raised before anything was written
+    except Refused as refused:  # raised before anything was written
         return leave_out([problem.message for problem in refused.problems], is_refused=True)
 
 
@@ -164,7 +164,7 @@ def _store_user(session: Transaction, document: _Document) -> User:
 
 
 def _keep_a_manager(session: Transaction, config: UserConfig, stored: User | None) -> None:
-    """Raises Refused where the last active user who manages users would no longer be one."""
+    """Raises Refused if no active user could manage users any more."""
     manages = stored is not None and stored.active and Permission.MANAGE_USERS in stored.permissions
     will_manage = config.active and Permission.MANAGE_USERS in config.permissions
     if stored and manages and not will_manage and not users.keeps_a_manager(session, without=stored.id):
@@ -172,7 +172,7 @@ def _keep_a_manager(session: Transaction, config: UserConfig, stored: User | Non
 
 
 def _store_tokens(session: Transaction, user: User, document: _Document) -> int:
-    """How many login tokens are new. Those of a disabled user would come to life when it is enabled again."""
+    """Stores the login tokens and returns how many are new. Skips a disabled user's: enabling would make them valid."""
     if not user.active:
         return 0
     resume = _mapping(_mapping(document, "services"), "resume")
@@ -187,13 +187,13 @@ def _is_admin(document: _Document) -> bool:
 
 
 def _mapping(document: _Document, key: str) -> _Document:
-    """What is under the key; an empty one where that is no object."""
+    """Returns the object under the key; an empty one if there is none."""
     found = document.get(key)
     return found if isinstance(found, Mapping) else {}
 
 
 def _mappings(document: _Document, key: str) -> list[_Document]:
-    """The objects in the list under the key."""
+    """Returns the objects in the list under the key."""
     found = document.get(key)
     return [item for item in found if isinstance(item, Mapping)] if isinstance(found, list) else []
 

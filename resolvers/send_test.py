@@ -1,4 +1,4 @@
-"""Sending a test mail from an inbox, which is recorded nowhere. Knows neither GraphQL nor REST, and no protocol."""
+"""Sends a test mail from an inbox, without storing it. Knows neither GraphQL nor REST, and no mail protocol."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class SentTest:
-    """A test mail that a mail server took."""
+    """A test mail that a mail server accepted."""
 
     inbox: StoredInbox
     recipient: str
@@ -31,13 +31,14 @@ class SentTest:
 
 @requires(Permission.MANAGE_EMAIL_INBOX)
 async def send_test_email(context: Context, inbox_id: str, to: str | None = None) -> SentTest:
-    """Sends a mail to `to`, or to the caller, and waits for the server's answer.
+    """Sends a mail to `to`, or to the caller, and waits for the server's reply.
 
-    Raises Refused with every problem, and RateLimited or Unavailable where it is nobody's turn.
+    Raises Refused with every problem, RateLimited after too many checks of the user, and Unavailable if too many are
+    waiting.
     """
     caller = await context.caller()
     inbox = await stored_inbox(context, inbox_id, "id")
-    recipient = _recipient(inbox, to, caller)
+    recipient = _choose_recipient(inbox, to, caller)
     account = stored_account(inbox, "smtp", context.keyring)
     message = test_message(inbox.sender_info, inbox.email, recipient)
     async with context.mail_quota.slot(CHECKS_PER_USER, caller.id, context.aside):
@@ -53,7 +54,7 @@ async def send_test_email(context: Context, inbox_id: str, to: str | None = None
     return SentTest(inbox, recipient, reply)
 
 
-def _recipient(inbox: StoredInbox, to: str | None, caller: Caller) -> str:
+def _choose_recipient(inbox: StoredInbox, to: str | None, caller: Caller) -> str:
     config, problems = examine(Recipient, {"to": to})
     if not inbox.active:
         message = "The inbox is not active: activate it, then send again."

@@ -1,4 +1,4 @@
-"""Logging in and out, and who one is. Knows neither GraphQL nor REST."""
+"""Logs users in and out, and returns the caller. Knows neither GraphQL nor REST."""
 
 import asyncio
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ BAD_LOGIN_MESSAGE = "The username or the password is wrong."
 
 @dataclass(frozen=True, slots=True)
 class NewLogin:
-    """A login that succeeded, and the only sight of its token."""
+    """A successful login with its token, which is never returned again."""
 
     user: User
     token: Secret
@@ -30,18 +30,18 @@ class NewLogin:
 
 @requires()
 async def viewer(context: Context) -> User:
-    """The caller."""
+    """Returns the caller."""
     return (await context.caller()).user
 
 
 @public
 async def login(context: Context, username: str, password: str) -> NewLogin:
-    """A new token, which lives 90 days, for the user with this username or e-mail address and this password.
+    """Creates a token, valid for 90 days, for the user with this username or e-mail address and this password.
 
-    Raises Unauthenticated where there is none, RateLimited after too many logins or failures from this network,
-    Unavailable where too many logins wait, and Refused where name or password is longer than any can be.
+    Raises Unauthenticated if there is none, RateLimited after too many logins or failures from this network,
+    Unavailable if too many logins are waiting, and Refused if name or password is too long to be valid.
     """
-    _judge_lengths(username, password)
+    _check_lengths(username, password)
     context.throttle.login(context.address, username)
     async with context.mail_quota.logins.slot(context.aside):
         user = await _verify(context, username, password)
@@ -65,8 +65,8 @@ async def logout(context: Context) -> None:
         await context.database.write(lambda session: tokens.revoke(session, token_id))
 
 
-def _judge_lengths(username: str, password: str) -> None:
-    """Before anything is made of them: to fold or to hash a text takes as long as the text lets it."""
+def _check_lengths(username: str, password: str) -> None:
+    """Limits the lengths first, because the time to fold or hash a text grows with its length. Raises Refused."""
     given = (("username", username, MAX_ADDRESS), ("password", password, MAX_PASSWORD))
     problems = [
         Problem(ErrorCode.TOO_LONG, sentence((name,), f"must have at most {limit:,} characters"), (name,))
@@ -78,12 +78,12 @@ def _judge_lengths(username: str, password: str) -> None:
 
 
 async def _verify(context: Context, username: str, password: str) -> User:
-    """The active user with this name and password. Raises Unauthenticated, and counts that."""
-    context.throttle.check_login(context.address, username)  # others have failed since this one came
+    """Returns the active user with this name and password. Counts a failure, and raises Unauthenticated."""
+    context.throttle.check_login(context.address, username)  # others may have failed while this one waited
     found = await context.database.read(users.by_login(username)) if is_line(username) else []
     user = found[0] if found else None
-    right = await asyncio.to_thread(verify_password, user.password_hash if user else None, password)
-    if user and user.active and right and not context.throttle.is_guessed(context.address, user.id):
+    is_right = await asyncio.to_thread(verify_password, user.password_hash if user else None, password)
+    if user and user.active and is_right and not context.throttle.is_guessed(context.address, user.id):
         return user
     context.throttle.login_failed(context.address, username, user.id if user else None)
     raise Unauthenticated(BAD_LOGIN_MESSAGE)

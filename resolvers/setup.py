@@ -1,4 +1,4 @@
-"""The first administrator of an empty database. Knows no settings and prints nothing."""
+"""Creates the first administrator of an empty database. Knows no settings and prints nothing."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,7 @@ USERNAME = "admin"
 
 @dataclass(frozen=True, slots=True)
 class FirstAdministrator:
-    """What the first administrator is to be; what is left out is random."""
+    """The wanted first administrator. A missing id or token is generated; without a password, only tokens work."""
 
     user_id: str | None = None
     token: Secret | None = None
@@ -28,16 +28,16 @@ class FirstAdministrator:
 
 @dataclass(frozen=True, slots=True)
 class Administrator:
-    """The administrator that was made, and the only sight of a token that was made for it."""
+    """The new administrator and its token, which is never returned again."""
 
     user: User
     token: Secret
 
 
 async def make_administrator(database: Database, wanted: FirstAdministrator) -> Administrator | None:
-    """Makes a user with every permission, and a token; None where the database has users already.
+    """Creates a user with every permission and a token. Returns None if the database has users already.
 
-    Raises Refused where id or address are not valid.
+    Raises Refused if the id or the address is invalid.
     """
     if (await database.read(users.count()))[0]:
         return None

@@ -1,7 +1,7 @@
-"""Slows the guessing of passwords and tokens, by the network of the client and by user. Knows no credentials.
+"""Throttles the guessing of passwords and tokens, by the network of the client and by user. Knows no credentials.
 
-What is counted is always what came from one network, so that nobody is locked out by what others do elsewhere. The
-counts live in this process, and their number has a bound: `resolvers/windows.py`.
+Every count is of one network, so that attackers elsewhere can't lock a user out. The counts are kept per process, and
+their number is limited: `resolvers/windows.py`.
 """
 
 import hashlib
@@ -15,21 +15,21 @@ from models.user import login_key
 from resolvers.windows import MovingWindows, network_of
 
 FAILED_LOGINS_PER_USER = parse("5/minute")
-"""Logins as one user that failed, from one network."""
+"""Failed logins as one user from one network."""
 FAILURES_PER_NETWORK = parse("30/minute")
-"""Logins that failed, from one network; and, counted apart, wrong tokens."""
+"""Failed logins from one network; and, counted separately, wrong tokens."""
 LOGINS_PER_USER = parse("10/minute")
-"""Logins as one user, right ones too, from one network: each costs the work of one."""
+"""Logins as one user from one network, successful ones too, since each costs a hash."""
 LOGINS_PER_NETWORK = parse("60/minute")
 UNKNOWN_TOKENS_PER_USER = parse("1/second")
-"""Unknown tokens for one user that are looked up all the same, from a network that has sent too many wrong ones."""
+"""Unknown tokens for one user that are still looked up from a network that has sent too many wrong ones."""
 UNKNOWN_TOKENS_PER_NETWORK = parse("20/second")
 
 Check = tuple[MovingWindows, Hashable]
 
 
 class Throttle:
-    """Counts in moving windows."""
+    """Counts logins and wrong tokens in moving windows."""
 
     def __init__(self, observer: Observer | None = None) -> None:
         self._observer = observer or Observer()
@@ -47,43 +47,43 @@ class Throttle:
     # ---------------------------------------------------------------------------------------------------- passwords
 
     def login(self, address: str, name: str) -> None:
-        """Counts a login before anything is done for it. Raises RateLimited where there were too many.
+        """Counts a login before any work is done for it. Raises RateLimited if there were too many.
 
-        `name` is one that was judged by its length.
+        The caller has checked the length of `name`.
         """
         network, key = network_of(address), _key(name)
         checks: list[Check] = [(self._logins_by_name, (network, key)), (self._logins, network)]
-        self._check("login", *self._of_failures(network, key), *checks)
+        self._check("login", *self._failure_checks(network, key), *checks)
         _count(checks)
 
     def check_login(self, address: str, name: str) -> None:
-        """The same by failures alone, for who has waited since. Raises RateLimited."""
-        self._check("login", *self._of_failures(network_of(address), _key(name)))
+        """Checks the failures again after a login has waited. Raises RateLimited."""
+        self._check("login", *self._failure_checks(network_of(address), _key(name)))
 
     def is_guessed(self, address: str, user_id: str) -> bool:
-        """Whether too many logins as this user failed from there, by whatever name of the user.
+        """Whether too many logins as this user failed from this network, by username or address.
 
-        Nobody is told: that two names are refused together would say that they belong to one user.
+        The client must not learn it: two names that are refused together would prove to belong to one user.
         """
         return self._failures_by_user.wait((network_of(address), user_id)) > 0
 
     def login_failed(self, address: str, name: str, user_id: str | None) -> None:
-        """Counts a failure, by the name whether or not it is somebody's."""
+        """Counts a failed login, under the name even if no user has it."""
         network = network_of(address)
         self._observer.credentials_refused("login")
-        _count(self._of_failures(network, _key(name)))
+        _count(self._failure_checks(network, _key(name)))
         if user_id is not None:
             self._failures_by_user.count((network, user_id))
 
-    def _of_failures(self, network: str, key: bytes) -> list[Check]:
+    def _failure_checks(self, network: str, key: bytes) -> list[Check]:
         return [(self._failures_by_name, (network, key)), (self._failures, network)]
 
     # ------------------------------------------------------------------------------------------------------- tokens
 
     def look_up(self, address: str, user_id: str | None) -> None:
-        """Lets a token be looked up that is not known to be right. Raises RateLimited where it must not be.
+        """Allows the look-up of a token that is not a known valid one. Raises RateLimited if it is not allowed.
 
-        Too many wrong ones slow the network down, and do not shut it out: there may be others in it.
+        Too many wrong tokens slow a network down but do not block it, because it may have other users.
         """
         network = network_of(address)
         if self._wrong_tokens.wait(network):
@@ -93,7 +93,7 @@ class Throttle:
             _count(checks)
 
     def token_failed(self, address: str) -> None:
-        """Counts a wrong token. Raises RateLimited where there were too many before."""
+        """Counts a wrong token. Raises RateLimited if there were too many before."""
         network = network_of(address)
         self._check("token", (self._wrong_tokens, network))
         self._observer.credentials_refused("token")
@@ -112,5 +112,5 @@ def _count(checks: list[Check]) -> None:
 
 
 def _key(name: str) -> bytes:
-    """A name is as long as it was sent, its key is not."""
+    """Hashes the name, so that the size of a key does not depend on it."""
     return hashlib.sha256(login_key(name).encode("utf-8", "surrogatepass")).digest()

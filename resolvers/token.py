@@ -1,4 +1,4 @@
-"""The caller's own access tokens. Knows neither GraphQL nor REST, and no SQL."""
+"""Lists, creates and revokes the caller's own access tokens. Knows neither GraphQL nor REST, and no SQL."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ TOO_MANY = f"You have {tokens.MAX_ACCESS_TOKENS} access tokens, which is the lim
 
 @dataclass(frozen=True, slots=True)
 class NewToken:
-    """An access token and the only sight of what it is."""
+    """An access token and its value, which is never returned again."""
 
     access_token: AccessToken
     token: Secret
@@ -29,24 +29,24 @@ class NewToken:
 
 @requires()
 async def access_tokens(context: Context) -> Sequence[AccessToken]:
-    """The caller's living tokens, newest first."""
+    """Returns the caller's valid tokens, newest first."""
     return await context.database.read(tokens.of_user((await context.caller()).user.id))
 
 
 @requires()
 async def create_access_token(context: Context, values: Mapping[str, Any]) -> NewToken:
-    """A token for the caller, from the input as it was sent. Raises Refused with every problem."""
+    """Creates a token for the caller from the input as the client sent it. Raises Refused with every problem."""
     caller = await context.caller()
     config, problems = examine(TokenConfig, values, "input")
     if config is not None:
-        problems += _excess(config, caller)
+        problems += _config_problems(config, caller)
     if config is None or problems:
         raise Refused(problems)
-    token, permissions = tokens.new_token(), _granted(config, caller)
+    token, permissions = tokens.new_token(), _granted_permissions(config, caller)
     name, ends = config.name, config.expires_at
 
     def unit(session: Session) -> AccessToken:
-        # The caller's own token may have been ended since it was looked at.
+        # The caller's own token may have been revoked since it was looked up.
         if caller.token_id and session.get(AccessToken, caller.token_id, with_for_update=True) is None:
             raise Unauthenticated
         if tokens.is_full(session, caller.user.id):
@@ -58,7 +58,7 @@ async def create_access_token(context: Context, values: Mapping[str, Any]) -> Ne
 
 @requires()
 async def revoke_access_token(context: Context, token_id: str) -> str:
-    """Ends one of the caller's tokens and returns its id. Raises Refused where the caller has none with this id."""
+    """Revokes one of the caller's tokens and returns its id. Raises Refused if the caller has none with this id."""
     caller = await context.caller()
     if caller.narrowed and token_id != caller.token_id:
         raise Forbidden("A token with narrowed permissions can revoke no token but itself.")
@@ -72,14 +72,14 @@ async def revoke_access_token(context: Context, token_id: str) -> str:
 
 
 async def revoke_any_access_token(context: Context, token_id: str) -> None:
-    """Ends a token, whoever's it is, which only the shell asks for. Raises Forbidden, Refused."""
+    """Revokes any user's token, for the shell only. Raises Forbidden, Refused."""
     await context.require(Permission.MANAGE_USERS)
     if not await context.database.write(lambda session: tokens.revoke(session, token_id)):
         raise Refused.because(ErrorCode.NOT_FOUND, f"There is no token with id {shortened(token_id)!r}.", "id")
 
 
-def _excess(config: TokenConfig, caller: Caller) -> list[Problem]:
-    """What a token must not be: more than its caller, or over before it begins."""
+def _config_problems(config: TokenConfig, caller: Caller) -> list[Problem]:
+    """Returns problems for permissions that the caller lacks, and for an expiry in the past."""
     problems = []
     beyond = [permission.name for permission in config.permissions or [] if not caller.may(permission)]
     if beyond:
@@ -90,8 +90,8 @@ def _excess(config: TokenConfig, caller: Caller) -> list[Problem]:
     return problems
 
 
-def _granted(config: TokenConfig, caller: Caller) -> Sequence[Permission] | None:
-    """A caller whose own token is narrowed can't make a wider one by leaving the permissions out."""
+def _granted_permissions(config: TokenConfig, caller: Caller) -> Sequence[Permission] | None:
+    """Returns the token's permissions. A caller with a narrowed token can't widen them by leaving them out."""
     if config.permissions is None and caller.narrowed:
         return sorted(caller.permissions)
     return config.permissions

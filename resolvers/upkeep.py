@@ -1,4 +1,4 @@
-"""Deleting what has ended: tokens, and changes that are kept no longer. Knows no clock."""
+"""Deletes rows that have expired. Knows no schedule."""
 
 from models import change, token
 from models.database import Database
@@ -6,7 +6,7 @@ from models.database.transaction import Transaction
 
 
 async def prune(database: Database) -> None:
-    """Raises Unavailable."""
+    """Deletes expired tokens and old changes. Raises Unavailable."""
 
     def unit(transaction: Transaction) -> None:
         change.prune(transaction)

@@ -1,4 +1,4 @@
-"""Making, changing, deleting and listing users. Knows neither GraphQL nor REST, and no SQL."""
+"""Creates, changes, deletes and lists users. Knows neither GraphQL nor REST, and no SQL."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ from resolvers.filters import text_filter
 
 @requires(Permission.MANAGE_USERS)
 async def create_user(context: Context, values: Mapping[str, Any]) -> User:
-    """Makes a user from the input as it was sent. Raises Refused with every problem."""
+    """Creates a user from the input as the client sent it. Raises Refused with every problem."""
     caller = await context.caller()
     password_hash = await _hash(context, values)
     return await context.database.write(lambda session: _set(session, values, None, password_hash, caller))
@@ -32,15 +32,15 @@ async def create_user(context: Context, values: Mapping[str, Any]) -> User:
 async def update_user(context: Context, values: Mapping[str, Any]) -> User:
     """Changes only the fields that are in `values`. Raises Refused.
 
-    A new password ends the user's tokens, and so does to disable the user or to enable it: none comes back to life.
+    A new password revokes the user's tokens, and so does disabling or enabling the user, so that none is valid again.
     """
     caller = await context.caller()
     changes = {name: value for name, value in values.items() if name != "id"}
     password_hash = await _hash(context, values)
 
     def unit(session: Session) -> User:
-        stored = _stored(session, values.get("id"), "input", "id")
-        _keep_in_rank(caller, stored)
+        stored = _get_stored(session, values.get("id"), "input", "id")
+        _check_rank(caller, stored)
         was_active = stored.active
         user = _set(session, {**stored.as_values(), **changes}, stored, password_hash, caller)
         if password_hash or not (was_active and user.active):
@@ -53,12 +53,12 @@ async def update_user(context: Context, values: Mapping[str, Any]) -> User:
 
 @requires(Permission.MANAGE_USERS)
 async def delete_user(context: Context, user_id: str) -> str:
-    """Deletes the user and every token of the user, and returns the id. Raises Refused."""
+    """Deletes the user with all tokens, and returns the id. Raises Refused."""
     caller = await context.caller()
 
     def unit(session: Session) -> None:
-        user = _stored(session, user_id, "id")
-        _keep_in_rank(caller, user)
+        user = _get_stored(session, user_id, "id")
+        _check_rank(caller, user)
         tokens.revoke_all(session, user.id)
         session.delete(user)
         session.flush()
@@ -71,13 +71,13 @@ async def delete_user(context: Context, user_id: str) -> str:
 
 @requires(Permission.MANAGE_USERS)
 async def users(context: Context, window: Window, search: str | None = None) -> CountedPage[User]:
-    """A page of the users by username. Raises BadRequest."""
+    """Returns a page of the users by username. Raises BadRequest."""
     wanted = text_filter("search", search)
     return await search_page(context.database, User, wanted, (), window, UserOrder.USERNAME, Order.ASC)
 
 
 async def find_user(context: Context, name: str) -> User:
-    """The user with this username, address or id, which only the shell asks for. Raises Forbidden, Refused."""
+    """Returns the user with this username, address or id, for the shell only. Raises Forbidden, Refused."""
     await context.require(Permission.MANAGE_USERS)
     read = context.database.read
     found = [*await read(users_.by_login(name)), *await read(users_.by_id(name))]
@@ -88,7 +88,7 @@ async def find_user(context: Context, name: str) -> User:
 
 @dataclass(frozen=True, slots=True)
 class OwnUser:
-    """A user who has just logged in, and so may see all of it: with whatever credentials the request came."""
+    """The user who has just logged in, and may see every own field, whatever credentials the request has."""
 
     user: User
 
@@ -97,7 +97,7 @@ class OwnUser:
 
 
 async def may_know(context: Context, user: User | OwnUser) -> None:
-    """Raises Forbidden unless the caller is this user or manages users: the rest see an id and a name."""
+    """Raises Forbidden unless the caller is this user or manages users: others see only id and name."""
     if isinstance(user, OwnUser):
         return
     caller = await context.caller()
@@ -106,7 +106,7 @@ async def may_know(context: Context, user: User | OwnUser) -> None:
 
 
 async def users_by_id(context: Context, user_ids: Sequence[str]) -> dict[str, User]:
-    """The users with these ids: who created or changed what the caller may already see."""
+    """Returns the users with these ids, who created or changed objects that the caller may see."""
     wanted = list(dict.fromkeys(user_ids))
     return {user.id: user for user in await context.database.read(users_.by_ids(wanted))} if wanted else {}
 
@@ -116,7 +116,7 @@ def _set(
 ) -> User:
     config, problems = examine(UserConfig, values, "input")
     if config is not None:
-        problems += _excess(config, caller)
+        problems += _excess_problems(config, caller)
     known = config or as_far_as_valid(UserConfig, values)
     problems += users_.taken_problems(session, known, stored.id if stored else None)
     if config is None or problems:
@@ -124,8 +124,8 @@ def _set(
     return users_.store(session, config, stored, password_hash)
 
 
-def _excess(config: UserConfig, caller: Caller) -> list[Problem]:
-    """What a narrowed token must not give: it would be another way to more than it may do itself."""
+def _excess_problems(config: UserConfig, caller: Caller) -> list[Problem]:
+    """Returns problems for grants beyond those of a narrowed token, which could otherwise gain them as another user."""
     problems = []
     beyond = _beyond(config.permissions, caller)
     if beyond:
@@ -137,25 +137,25 @@ def _excess(config: UserConfig, caller: Caller) -> list[Problem]:
     return problems
 
 
-def _keep_in_rank(caller: Caller, user: User) -> None:
-    """Raises Forbidden where a narrowed token would change who may do more than it: it could then act as that user."""
+def _check_rank(caller: Caller, user: User) -> None:
+    """Raises Forbidden if a narrowed token would change a user who may do more: it could then act as that user."""
     if _beyond(user.permissions, caller) or _sees_beyond(user.permissions, user.departments, caller):
         raise Forbidden("A narrowed token can't change or delete a user who may do more than the token.")
 
 
 def _beyond(permissions: Sequence[Permission], caller: Caller) -> list[str]:
-    """Names of the permissions that a narrowed token lacks. Whoever else manages users may give them all."""
+    """Returns the names of the permissions that a narrowed token lacks. Any other manager of users may grant all."""
     return [one.name for one in dict.fromkeys(permissions) if caller.narrowed and not caller.may(one)]
 
 
 def _sees_beyond(permissions: Sequence[Permission], departments: Sequence[str], caller: Caller) -> bool:
-    """Whether these permissions show inboxes of a department that a narrowed token does not see."""
+    """Whether these permissions give access to inboxes of a department that a narrowed token does not see."""
     shows = not set(SEES_INBOXES).isdisjoint(permissions)
     return caller.narrowed and shows and not all(map(caller.sees, departments))
 
 
 async def _hash(context: Context, values: Mapping[str, Any]) -> str | None:
-    """The hash of a valid new password, made before the transaction because it takes its time. Raises Unavailable."""
+    """Hashes a valid new password, before the transaction because it is slow. Raises Unavailable."""
     password = validated_value(UserConfig, "password", values.get("password"))
     if not isinstance(password, str):
         return None
@@ -163,7 +163,7 @@ async def _hash(context: Context, values: Mapping[str, Any]) -> str | None:
         return await asyncio.to_thread(hash_password, password)
 
 
-def _stored(session: Session, user_id: object, *path: str) -> User:
+def _get_stored(session: Session, user_id: object, *path: str) -> User:
     known_id = validated_value(UserConfig, "id", user_id)
     user = session.get(User, known_id, with_for_update=True) if isinstance(known_id, str) else None
     if user is None:

@@ -1,7 +1,7 @@
-"""How often something happened in the last minute or so, by key: moving windows. Knows not what is counted.
+"""Counts events by key in moving windows.
 
-The counts live in this process. Only so many keys are kept, those that were counted last: whoever comes from ever new
-addresses costs no memory. To count takes no turn of the event loop, so that what comes at once is counted one by one.
+The counts are kept per process. Only the most recently counted keys are kept, so that a client with ever new addresses
+does not exhaust memory. Counting does not yield to the event loop, so that concurrent events are counted one by one.
 """
 
 import math
@@ -14,13 +14,13 @@ from limits import RateLimitItem
 
 MAX_KEYS_COUNTED = 10_000
 IPV6_PREFIX = 64
-"""Bits of an IPv6 address that name the network of one customer, who has every address in it (RFC 6177)."""
+"""Bits of an IPv6 address that identify the network of one customer, who has every address in it (RFC 6177)."""
 _LONGEST = 64
-"""Characters of what is no address. Of an address there are at most 45, and the name of a zone."""
+"""The most characters of a text that is not an address. An address has at most 45, and the name of a zone."""
 
 
 class MovingWindows:
-    """The moments of what was counted, as many of each key as the limit allows."""
+    """The times of the counted events, for each key as many as the limit allows."""
 
     def __init__(self, limit: RateLimitItem, keys: int = MAX_KEYS_COUNTED) -> None:
         self.limit = limit
@@ -31,7 +31,7 @@ class MovingWindows:
         self._moments[key] = (*self._moments.get(key, ()), time.monotonic())[-self.limit.amount :]
 
     def wait(self, key: Hashable) -> int:
-        """Seconds until the limit allows one more; 0 where it does now."""
+        """Returns the seconds until the limit allows one more; 0 if it does now."""
         moments = self._moments.get(key, ())
         if len(moments) < self.limit.amount:
             return 0
@@ -39,9 +39,9 @@ class MovingWindows:
 
 
 def network_of(address: str) -> str:
-    """Under what a client's address is counted: an IPv4 address by itself, an IPv6 address by its network of 64 bits.
+    """Returns the key that a client's address is counted under: an IPv4 address, or the /64 network of an IPv6 address.
 
-    An IPv4 address in the form of IPv6 (::ffff:192.0.2.1) is counted as what it is, and what is no address as one text.
+    An IPv4-mapped address (::ffff:192.0.2.1) counts as IPv4. A text that is not an address is its own key.
     """
     try:
         found = ip_address(address[: 2 * _LONGEST])

@@ -1,1 +1,1 @@
-"""What runs by itself, beside the APIs: each runner can be started and stopped. Knows no request."""
+"""Background tasks beside the APIs, each with a start and an end. Knows no request."""

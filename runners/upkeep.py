@@ -1,4 +1,4 @@
-"""What goes on beside the requests: notes the use of tokens, and deletes what has ended. Knows no request."""
+"""The maintenance task: stores when tokens were used, and deletes expired rows. Knows no request."""
 
 import asyncio
 from contextlib import suppress
@@ -17,24 +17,24 @@ log = structlog.get_logger()
 
 
 async def keep_up(context: Context, authenticator: Authenticator) -> None:
-    """Works until it is cancelled, then writes down what it knows."""
+    """Runs until it is cancelled, then stores the remaining uses of tokens."""
     rounds = 0
     try:
         while True:
             await asyncio.sleep(FLUSH_SECONDS)
             rounds += 1
-            await _round(context, authenticator, prunes=rounds % FLUSHES_PER_PRUNE == 0)
+            await _run_round(context, authenticator, prunes=rounds % FLUSHES_PER_PRUNE == 0)
     finally:
         with suppress(TimeoutError):
             async with asyncio.timeout(FLUSH_GRACE_SECONDS):
-                await _round(context, authenticator, prunes=False)
+                await _run_round(context, authenticator, prunes=False)
 
 
-async def _round(context: Context, authenticator: Authenticator, *, prunes: bool) -> None:
+async def _run_round(context: Context, authenticator: Authenticator, *, prunes: bool) -> None:
     try:
         await authenticator.flush()
         if prunes:
             await prune(context.database)
     except Exception as error:
-        # Whatever it was, the next round comes.
+        # No error may end the task: the next round tries again.
         log.warning("upkeep put off", error=type(error).__name__)

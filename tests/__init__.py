@@ -1,1 +1,1 @@
-"""The tests, by noun; most go through HTTP, and each case of the API over GraphQL and REST."""
+"""The tests, by noun. Most use HTTP, and each case of the API runs over GraphQL and REST."""

@@ -1,4 +1,4 @@
-"""Both APIs behind one interface, so that every case is run over both and compared. Knows no test."""
+"""One interface to both APIs, so that every case runs over both with the same result."""
 
 import json
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ SHOW = f"query ($id: ID, $email: String) {{ emailInbox(id: $id, email: $email) {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a call: the id, or every problem as `(field, code)`; or the kind of refusal."""
+    """The result of a call: the id, every problem as `(field, code)`, or the code of the error."""
 
     inbox_id: str | None = None
     problems: set[tuple[str, str]] = field(default_factory=set)
@@ -40,7 +40,7 @@ class Outcome:
 
 
 class Api(Protocol):
-    """What both APIs can do."""
+    """The operations of both APIs."""
 
     client: httpx.AsyncClient
 
@@ -51,7 +51,7 @@ class Api(Protocol):
 
 
 async def post_json(client: httpx.AsyncClient, path: str, body: Any) -> httpx.Response:
-    """Posts any value that JSON can spell, lone surrogates too."""
+    """Posts any value that JSON can encode, including lone surrogates."""
     return await client.post(path, content=json.dumps(body), headers=JSON_TYPE)
 
 
@@ -83,7 +83,7 @@ class GraphQLApi:
 
 
 class RestApi:
-    """The same over REST. Documents are given back in GraphQL's names, as far as they have the same meaning."""
+    """The same over REST. Returns documents with GraphQL's names for fields of the same meaning."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self.client = client

@@ -29,7 +29,7 @@ IN_CI = bool(os.environ.get("CI"))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """In CI nothing may be skipped."""
+    """Fails a run in CI that skipped tests."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if IN_CI and reporter and reporter.stats.get("skipped"):
         reporter.write_line("Tests were skipped, which CI does not allow.", red=True)
@@ -43,14 +43,14 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_environment() -> None:
-    """No setting of the person who runs the tests gets in."""
+    """Removes the settings of the developer's environment."""
     for name in [name for name in os.environ if name.startswith("EMAIL_INBOX_")]:
         del os.environ[name]
 
 
 @pytest.fixture(autouse=True)
 def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reaches beyond this machine."""
+    """Refuses connections beyond this machine."""
     connect = socket.socket.connect
 
     def guarded(self: socket.socket, address: object) -> None:
@@ -67,48 +67,48 @@ def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _cheap_hashing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Argon2 takes next to no time within the tests' process, where a test does not ask for `costly_hashing`."""
+    """Makes Argon2 fast in the tests' process, unless a test uses `costly_hashing`."""
     if "costly_hashing" not in request.fixturenames:
         monkeypatch.setattr(password, "_HASHER", argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
-        monkeypatch.setattr(password, "_UNKNOWN_USER_HASH", password._unknown())
+        monkeypatch.setattr(password, "_UNKNOWN_USER_HASH", password._make_unknown_hash())
 
 
 @pytest.fixture
 def costly_hashing() -> None:
-    """Passwords are hashed as in production: with 64 MiB and 0.1 s of a processor each."""
+    """Hashes passwords as in production, with 64 MiB and 0.1 s of a processor each."""
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[postgresql.Cluster]:
-    """PostgreSQL, where it is installed; compulsory in CI."""
-    _need("PostgreSQL", None if postgresql.programs() else "PostgreSQL is not installed")
+    """PostgreSQL, if it is installed; compulsory in CI."""
+    _require("PostgreSQL", None if postgresql.programs() else "PostgreSQL is not installed")
     with postgresql.cluster() as started:
         yield started
 
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    """An authority and what it has signed. Its file is for EMAIL_INBOX_CA_FILE."""
+    """A certificate authority and its certificates. Its file is for EMAIL_INBOX_CA_FILE."""
     return Certificates(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture(scope="session")
 def _dovecot(certificates: Certificates) -> Iterator[Dovecot]:
-    _need("Dovecot", imap_servers.missing())
+    _require("Dovecot", imap_servers.missing())
     with imap_servers.dovecot(certificates) as started:
         yield started
 
 
 @pytest.fixture(scope="session")
 def _postfix(certificates: Certificates, _dovecot: Dovecot) -> Iterator[Postfix]:
-    _need("Postfix", smtp_servers.missing())
+    _require("Postfix", smtp_servers.missing())
     with smtp_servers.postfix(certificates, _dovecot) as started:
         yield started
 
 
 @pytest.fixture
 def dovecot(_dovecot: Dovecot) -> Dovecot:
-    """An IMAP server, where it is installed; compulsory in CI. Of earlier tests it knows nothing."""
+    """An IMAP server, if it is installed; compulsory in CI. Reset for every test."""
     _dovecot.tokens.forget()
     _dovecot.forgive()
     return _dovecot
@@ -116,12 +116,12 @@ def dovecot(_dovecot: Dovecot) -> Dovecot:
 
 @pytest.fixture
 def postfix(_postfix: Postfix, dovecot: Dovecot) -> Postfix:
-    """An SMTP server with the users of `dovecot`, where it is installed; compulsory in CI."""
+    """An SMTP server with the users of `dovecot`, if it is installed; compulsory in CI."""
     _postfix.forget()
     return _postfix
 
 
-def _need(program: str, missing: str | None) -> None:
+def _require(program: str, missing: str | None) -> None:
     if missing and IN_CI:
         pytest.fail(f"{program} is compulsory in CI: {missing}")
     if missing:
@@ -130,7 +130,7 @@ def _need(program: str, missing: str | None) -> None:
 
 @pytest.fixture(scope="session")
 async def sqlite_template(tmp_path_factory: pytest.TempPathFactory, anyio_backend: str) -> Path:
-    """A data folder as the first start leaves it."""
+    """A data folder after the first start."""
     folder = tmp_path_factory.mktemp("template") / "data"
     await prepare(settings_for(folder))
     return folder
@@ -138,7 +138,7 @@ async def sqlite_template(tmp_path_factory: pytest.TempPathFactory, anyio_backen
 
 @pytest.fixture(scope="session")
 async def postgresql_template(cluster: postgresql.Cluster, sqlite_template: Path, anyio_backend: str) -> str:
-    """A database as the first start leaves it, with the key of the SQLite template."""
+    """A database after the first start, with the key of the SQLite template."""
     url = cluster.create("template_inbox")
     await prepare(settings_for(sqlite_template, url))
     return "template_inbox"
@@ -146,14 +146,14 @@ async def postgresql_template(cluster: postgresql.Cluster, sqlite_template: Path
 
 @pytest.fixture(params=DATABASES)
 def settings(request: pytest.FixtureRequest, tmp_path: Path, sqlite_template: Path) -> Iterator[Settings]:
-    """The settings of a server that was started once, on SQLite and on PostgreSQL."""
-    with _copied(request, sqlite_template, tmp_path / "data") as made:
+    """The settings of a server after its first start, on SQLite and on PostgreSQL."""
+    with _copy_templates(request, sqlite_template, tmp_path / "data") as made:
         yield made
 
 
 @contextmanager
-def _copied(request: pytest.FixtureRequest, sqlite_template: Path, folder: Path) -> Iterator[Settings]:
-    """A folder and a database as the templates are."""
+def _copy_templates(request: pytest.FixtureRequest, sqlite_template: Path, folder: Path) -> Iterator[Settings]:
+    """Copies the templates to a new folder and database."""
     shutil.copytree(sqlite_template, folder)
     if request.param == "sqlite":
         yield settings_for(folder)
@@ -167,7 +167,7 @@ def _copied(request: pytest.FixtureRequest, sqlite_template: Path, folder: Path)
 
 @pytest.fixture
 async def server(settings: Settings) -> AsyncIterator[Running]:
-    """A server within this process, with an administrator."""
+    """A server in this process, with an administrator."""
     async with running(settings) as started:
         yield started
 
@@ -176,7 +176,7 @@ async def server(settings: Settings) -> AsyncIterator[Running]:
 def _shared_settings(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path
 ) -> Iterator[Settings]:
-    with _copied(request, sqlite_template, tmp_path_factory.mktemp("shared") / "data") as made:
+    with _copy_templates(request, sqlite_template, tmp_path_factory.mktemp("shared") / "data") as made:
         yield made
 
 
@@ -188,9 +188,9 @@ async def _shared(_shared_settings: Settings, anyio_backend: str) -> AsyncIterat
 
 @pytest.fixture
 async def shared_server(_shared: Running) -> AsyncIterator[Running]:
-    """A server that the tests of a module have in common, for those that change nothing that is stored.
+    """A server that the tests of a module share, for tests that change no stored row.
 
-    Who is slowed is not reset either: wrong credentials and logins are for tests that take `server`.
+    The throttle is not reset: tests of wrong credentials and logins use `server`.
     """
     before = await rows_of(_shared)
     yield _shared
@@ -199,13 +199,13 @@ async def shared_server(_shared: Running) -> AsyncIterator[Running]:
 
 @pytest.fixture(params=[GraphQLApi, RestApi], ids=["graphql", "rest"])
 def api(request: pytest.FixtureRequest, server: Running) -> Api:
-    """Either API of the server, for what both can do."""
+    """Each API of the server, for the operations of both."""
     found: Api = request.param(server.client)
     return found
 
 
 @pytest.fixture(params=[GraphQLApi, RestApi], ids=["graphql", "rest"])
 def shared_api(request: pytest.FixtureRequest, shared_server: Running) -> Api:
-    """Either API of the server that a module has in common."""
+    """Each API of the shared server."""
     found: Api = request.param(shared_server.client)
     return found

@@ -1,4 +1,4 @@
-"""Inputs to set inboxes from, valid until a test says otherwise."""
+"""Inputs that set inboxes, valid unless a test changes them."""
 
 from collections.abc import Iterator
 from typing import Any, get_args
@@ -13,7 +13,7 @@ FINGERPRINT = "0123456789abcdef" * 4
 
 
 def inbox_values(**changes: Any) -> dict[str, Any]:
-    """The input of `setEmailInbox`. `smtp__port=25` changes a field of a config; `...` leaves a field out."""
+    """Returns the input of `setEmailInbox`. `smtp__port=25` changes a field of a config; `...` leaves a field out."""
     values: dict[str, Any] = {
         "name": "Support",
         "email": "support@example.org",
@@ -46,7 +46,7 @@ def inbox_values(**changes: Any) -> dict[str, Any]:
 
 
 def leaves(model: type[BaseModel], above: str = "", between: str = ".") -> Iterator[str]:
-    """The paths of the fields of an input, as they are spelled outside."""
+    """Yields the paths of the fields of an input, with their names in the API."""
     for info in model.model_fields.values():
         nested = [part for part in (info.annotation, *get_args(info.annotation)) if _is_model(part)]
         if nested:
@@ -56,7 +56,7 @@ def leaves(model: type[BaseModel], above: str = "", between: str = ".") -> Itera
 
 
 def lengths(model: type[BaseModel]) -> dict[str, int]:
-    """The greatest length of each text of an input that has no form of its own, as ids and fingerprints do."""
+    """Returns the maximum length of each text field, except ids and fingerprints, which have a fixed form."""
     return {
         name: kind["maxLength"]
         for name, info in model.model_json_schema()["properties"].items()
@@ -70,7 +70,7 @@ def _is_model(annotation: object) -> bool:
 
 
 def consent(**changes: Any) -> dict[str, Any]:
-    """What `oauth2` is set from. `...` leaves a field out."""
+    """Returns the input of `oauth2`. `...` leaves a field out."""
     values = {
         "provider": "GOOGLE",
         "clientId": "client-1",
@@ -81,6 +81,6 @@ def consent(**changes: Any) -> dict[str, Any]:
 
 
 def consenting_values(**changes: Any) -> dict[str, Any]:
-    """The input of `setEmailInbox` with a consent in place of either password."""
+    """Returns the input of `setEmailInbox` with consents in place of both passwords."""
     consents = {"smtp__oauth2": consent(), "imap__oauth2": consent(refreshToken=f"{REFRESH_TOKEN}-imap")}
     return inbox_values(**{"smtp__password": ..., "imap__password": ..., **consents, **changes})

@@ -1,4 +1,4 @@
-"""A contract of import-linter: a list of what some modules may import, in place of all that they must not."""
+"""A contract of import-linter that lists what some modules may import, instead of everything that they must not."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -8,10 +8,10 @@ from importlinter import Contract, ContractCheck, fields, output
 
 
 class OnlyImports(Contract):
-    """`source_modules` import of this project nothing but themselves and the `allowed_modules`.
+    """`source_modules` import only themselves and the `allowed_modules` of this project.
 
-    A name stands for the module and for all that is within it. A source that does not exist imports nothing; what is
-    allowed and imported by none of them is refused too, so that the list stays as short as it can be.
+    A name means the module and its submodules. A missing source imports nothing. An allowed module that none of the
+    sources imports breaks the contract too, so that the list stays minimal.
     """
 
     type_name = "only"

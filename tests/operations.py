@@ -1,4 +1,4 @@
-"""Random operations over a schema, variables for them, and sources that resolvers could return. Knows no test."""
+"""Random operations for a schema, their variables, and objects that resolvers could return."""
 
 import math
 from collections.abc import Generator
@@ -25,12 +25,12 @@ DEPTH = 6
 
 
 class Writer:
-    """Writes one operation. No string literal is in it: a document with one is not kept."""
+    """Writes one operation without string literals, because a document with one is not cached."""
 
     def __init__(self, schema: GraphQLSchema, random: Random) -> None:
         self._schema = schema
         self._random = random
-        self._resolvers = random.choice([0, 0.2, 0.5])  # how often a field below the root has one
+        self._resolvers = random.choice([0, 0.2, 0.5])  # the share of fields below the root with a resolver
         self._fields = MAX_FIELDS
         self._fragments: list[str] = []
         self._variables: list[str] = []
@@ -38,7 +38,7 @@ class Writer:
         self.sent: dict[str, Any] = {}
 
     def document(self, *kinds: OperationType) -> str:
-        """A document with an operation of one of these kinds."""
+        """Returns a document with an operation of one of these kinds."""
         kind = self._random.choice(kinds)
         root = self._schema.get_root_type(kind)
         assert root
@@ -73,7 +73,7 @@ class Writer:
 
     def _field(self, kind: GraphQLObjectType, depth: int) -> str:
         self._fields -= 1
-        names = [name for name, field in kind.fields.items() if self._may_be_asked(kind, field, depth)]
+        names = [name for name, field in kind.fields.items() if self._is_selectable(kind, field, depth)]
         if not names:
             return "__typename"
         name = self._random.choice(names)
@@ -81,14 +81,14 @@ class Writer:
         alias, arguments = self._alias(name), ""
         if field.args:
             key = f"{kind.name}.{alias}{name}"
-            arguments = self._arguments.get(key) or self._written_arguments(field)
+            arguments = self._arguments.get(key) or self._write_arguments(field)
             self._arguments[key] = arguments
         directive = self._random.choice([" @skip(if: false)", " @include(if: true)"]) if self._chance(0.01) else ""
         below = get_named_type(field.type)
         inner = self._selections(below, depth - 1) if isinstance(below, GraphQLObjectType) else ""
         return f"{alias}{name}{arguments}{directive} {inner}"
 
-    def _may_be_asked(self, kind: GraphQLObjectType, field: GraphQLField, depth: int) -> bool:
+    def _is_selectable(self, kind: GraphQLObjectType, field: GraphQLField, depth: int) -> bool:
         if isinstance(get_named_type(field.type), GraphQLObjectType) and (depth <= 0 or self._fields <= 0):
             return False
         is_root = kind in (self._schema.get_root_type(one) for one in OperationType)
@@ -97,7 +97,7 @@ class Writer:
     def _alias(self, name: str) -> str:
         return f"{name}_{self._random.randint(1, 2)}: " if self._chance(0.2) else ""
 
-    def _written_arguments(self, field: GraphQLField) -> str:
+    def _write_arguments(self, field: GraphQLField) -> str:
         given = []
         for name, argument in field.args.items():
             required = isinstance(argument.type, GraphQLNonNull) and str(argument.default_value) == "Undefined"
@@ -119,7 +119,7 @@ class Writer:
         return f"${name}"
 
     def _literal(self, kind: Any, depth: int) -> str | None:
-        """A literal of the type, which holds variables where depth is left; None where it would hold a string."""
+        """Returns a literal of the type, with variables if depth remains; None if it would contain a string."""
         if not isinstance(kind, GraphQLNonNull) and self._chance(0.1):
             return "null"
         kind = getattr(kind, "of_type", kind) if isinstance(kind, GraphQLNonNull) else kind
@@ -145,14 +145,14 @@ class Writer:
         return f"{{{', '.join(fields)}}}"
 
     def value(self, kind: Any) -> Any:
-        """What a client could send for the type: mostly right."""
+        """Returns a value that a client could send for the type, usually a valid one."""
         if self._chance(0.01):
             return self._json()
         if not isinstance(kind, GraphQLNonNull):
-            return None if self._chance(0.1) else self._given(kind)
-        return self._given(kind.of_type)
+            return None if self._chance(0.1) else self._value_of_type(kind)
+        return self._value_of_type(kind.of_type)
 
-    def _given(self, kind: Any) -> Any:
+    def _value_of_type(self, kind: Any) -> Any:
         if isinstance(kind, GraphQLList):
             items = [self.value(kind.of_type) for _ in range(self._random.randint(0, MAX_LISTED))]
             return items[0] if items and self._chance(0.1) else items
@@ -186,7 +186,7 @@ class _Number(IntEnum):
 
 
 class _Later:
-    """Is waited for."""
+    """An awaitable."""
 
     def __init__(self, value: Any) -> None:
         self._value = value
@@ -200,7 +200,7 @@ class _Later:
 
 
 class Source:
-    """An object of a type, with the attributes that its fields read; always the same ones for the same seed."""
+    """An object of a type, with the attributes that its fields read, determined by the seed."""
 
     def __init__(self, kind: GraphQLObjectType, seed: str, oddness: float) -> None:
         self._kind = kind
@@ -208,7 +208,7 @@ class Source:
         self._oddness = oddness
 
     def resolved(self, field: str) -> Any:
-        """What the resolver of a field returns."""
+        """Returns the result of a field's resolver."""
         return value_of(self._kind.fields[field].type, f"{self._seed}.{field}", self._oddness)
 
     def __getattr__(self, attribute: str) -> Any:
@@ -219,14 +219,14 @@ class Source:
 
 
 def value_of(kind: Any, seed: str, oddness: float) -> Any:
-    """A value that a resolver could return for the type: mostly right."""
+    """Returns a value that a resolver could return for the type, usually a valid one."""
     random = Random(seed)
     if random.random() < oddness:
-        return _odd(kind, random, seed, oddness)
-    return _right(kind, random, seed, oddness)
+        return _odd_value(kind, random, seed, oddness)
+    return _valid_value(kind, random, seed, oddness)
 
 
-def _right(kind: Any, random: Random, seed: str, oddness: float) -> Any:
+def _valid_value(kind: Any, random: Random, seed: str, oddness: float) -> Any:
     if isinstance(kind, GraphQLNonNull):
         kind = kind.of_type
     elif random.random() < 0.2:
@@ -248,8 +248,8 @@ def _right(kind: Any, random: Random, seed: str, oddness: float) -> Any:
     return of_name.get(kind.name, random.choice(["", "text", "\ud800"]))
 
 
-def _odd(kind: Any, random: Random, seed: str, oddness: float) -> Any:
-    right = _right(kind, random, seed, oddness)
+def _odd_value(kind: Any, random: Random, seed: str, oddness: float) -> Any:
+    right = _valid_value(kind, random, seed, oddness)
     made = random.randrange(18)
     if made == 0:
         raise RuntimeError("broken")
@@ -258,4 +258,4 @@ def _odd(kind: Any, random: Random, seed: str, oddness: float) -> Any:
     if made == 2 and isinstance(right, list | tuple):
         return random.choice([iter(right), dict.fromkeys(range(len(right))), "text"])
     values = [None, _Text("text"), "nobody", 2**31, 2**70, 1.5, math.nan, True, _Number.ONE, [], (), {}, object(), b"x"]
-    return random.choice([*values, datetime(2026, 1, 2), RuntimeError("returned")])  # noqa: DTZ001 - that is odd
+    return random.choice([*values, datetime(2026, 1, 2), RuntimeError("returned")])  # noqa: DTZ001 - odd on purpose

@@ -1,4 +1,4 @@
-"""The pages of the documentation, read: their blocks, examples and tables. Knows no test."""
+"""Parses the pages of the documentation: their blocks, examples and tables."""
 
 import json
 import re
@@ -14,9 +14,9 @@ PAGES = [
     *sorted(DOCS.rglob("*.md")),
 ]
 PRINTED = "http://127.0.0.1:3000"
-"""The address that the pages print, which is that of a default server."""
+"""The address in the pages, which is that of a default server."""
 VARYING = re.compile(r"_?id|\w*[iI]d|\w*At|\w*[cC]ursor|\w*[tT]oken")
-"""Names of what differs from server to server: ids, times, cursors and tokens."""
+"""Names of fields that differ from server to server: ids, times, cursors and tokens."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Block:
 
 @dataclass
 class Example:
-    """What a page says to run, with the answer that it shows."""
+    """An example of a page, with the expected response."""
 
     text: str
     variables: dict[str, Any] = field(default_factory=dict)
@@ -63,7 +63,7 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 def examples(page: Path, language: str, start: str = "") -> list[Example]:
-    """The blocks of a language that begin with `start`, each with the variables and the answer that follow it."""
+    """Returns the blocks of a language that begin with `start`, each with the variables and response that follow it."""
     found: list[Example] = []
     for block in blocks(page):
         if block.language == language and block.text.startswith(start):
@@ -74,7 +74,7 @@ def examples(page: Path, language: str, start: str = "") -> list[Example]:
 
 
 def add(example: Example, block: Block) -> bool:
-    """Whether the block belongs to the example: its variables, or the answer to it."""
+    """Adds the block to the example if it holds its variables or response. Returns whether it does."""
     if block.language == "json" and re.match("Variables\\b", block.label):
         example.variables = json.loads(block.text)
         return True
@@ -86,7 +86,7 @@ def add(example: Example, block: Block) -> bool:
 
 
 def table(page: Path, *header: str) -> list[list[str]]:
-    """The rows of the table whose header has these cells first."""
+    """Returns the rows of the table whose header begins with these cells."""
     rows: list[list[str]] = []
     inside = False
     for line in page.read_text("utf-8").splitlines():
@@ -102,12 +102,12 @@ def table(page: Path, *header: str) -> list[list[str]]:
 
 
 def quoted(text: str) -> list[str]:
-    """What stands in backticks."""
+    """Returns the texts in backticks."""
     return re.findall(r"`([^`]+)`", text)
 
 
 class Comparison:
-    """Holds answers against those that a page shows, and knows then which id of the page is which here."""
+    """Compares responses with those of a page, and maps the ids of the page to those of this server."""
 
     def __init__(self) -> None:
         self.known: dict[str, str] = {}
@@ -128,7 +128,7 @@ class Comparison:
             assert self.known.setdefault(shown, actual) == actual
 
     def translated(self, value: Any) -> Any:
-        """The value with the ids of this server."""
+        """Returns the value with the ids of this server."""
         text = json.dumps(value)
         for shown, actual in self.known.items():
             text = text.replace(json.dumps(shown), json.dumps(actual))

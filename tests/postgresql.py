@@ -1,7 +1,7 @@
-"""A throwaway PostgreSQL cluster on a Unix socket. Knows no test.
+"""A temporary PostgreSQL cluster on a Unix socket.
 
-It lies in memory where there is room: every database that is made copies some 300 files, which on a disk takes longer
-than most tests.
+It is in memory if there is space: creating a database copies some 300 files, which takes longer on a disk than most
+tests.
 """
 
 import os
@@ -18,13 +18,13 @@ from typing import Any
 USER = "postgres"
 MEMORY = Path("/dev/shm")
 ROOM_BYTES = 1 << 30
-"""What a cluster needs at most: 150 MB of its own and of its log, and 8 MB for each database that is in use."""
+"""The most that a cluster needs: 150 MB for itself and its log, and 8 MB for each database in use."""
 DATA = "data"
 DONE = "-- done --\n"
 
 
 def programs() -> Path | None:
-    """Where initdb and its like are; None where PostgreSQL is not installed."""
+    """Returns the folder of initdb and the other programs; None if PostgreSQL is not installed."""
     found = shutil.which("initdb")
     candidates = [Path(found).resolve().parent] if found else []
     candidates += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
@@ -32,42 +32,42 @@ def programs() -> Path | None:
 
 
 class Session:
-    """A connection that stays open: psql, which is sent statements. To start it takes longer than most statements."""
+    """A psql process that executes statements and stays open, because its start takes longer than most statements."""
 
     def __init__(self, command: list[str]) -> None:
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         self._process = subprocess.Popen(command, text=True, **pipes)
 
     def execute(self, statement: str) -> None:
-        """Raises AssertionError where the statement fails or the connection is gone, either of which ends psql."""
+        """Raises AssertionError if the statement fails or the connection is lost. Both end psql."""
         assert self._process.stdin
         assert self._process.stdout
         with suppress(BrokenPipeError):
             self._process.stdin.write(f"{statement};\n\\echo {DONE}")
             self._process.stdin.flush()
-        said = []
+        printed = []
         for line in self._process.stdout:
             if line == DONE:
                 return
-            said.append(line)
-        raise AssertionError("".join(said))
+            printed.append(line)
+        raise AssertionError("".join(printed))
 
     def close(self) -> None:
         self._process.communicate()
 
 
 class Cluster:
-    """A running cluster. Durability is off: what is tested is this server, not PostgreSQL."""
+    """A running cluster. Durability is off, because PostgreSQL itself is not under test."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._copied = _copied(folder / DATA)
+        self._strategy = _copy_strategy(folder / DATA)
 
     def url(self, database: str) -> str:
         return f"postgresql://{USER}@/{database}?host={self.folder}"
 
     def create(self, database: str, template: str = "template0") -> str:
-        self._execute(f'CREATE DATABASE "{database}" TEMPLATE "{template}" {self._copied}')
+        self._execute(f'CREATE DATABASE "{database}" TEMPLATE "{template}" {self._strategy}')
         return self.url(database)
 
     def drop(self, database: str) -> None:
@@ -77,7 +77,7 @@ class Cluster:
         subprocess.run(self._command(program, *arguments), check=True, capture_output=True)
 
     def _execute(self, statement: str) -> None:
-        """A session may have ended with a cluster that a test has stopped: another one then tries again."""
+        """Retries in a new session, because the old one may have ended when a test stopped the cluster."""
         try:
             self._session.execute(statement)
         except AssertionError:
@@ -85,7 +85,7 @@ class Cluster:
             self._session.execute(statement)
 
     def close(self) -> None:
-        """Ends the session, where there is one."""
+        """Ends the session, if there is one."""
         if session := self.__dict__.pop("_session", None):
             session.close()
 
@@ -100,25 +100,25 @@ class Cluster:
         return [str(folder / program), f"--host={self.folder}", f"--username={USER}", *arguments]
 
 
-def _copied(data: Path) -> str:
-    """How a template is to be copied: file by file, as all versions before 15 do, takes half as long."""
+def _copy_strategy(data: Path) -> str:
+    """Returns the option to copy a template file by file: as in versions before 15, in half the time."""
     version = int((data / "PG_VERSION").read_text())
     return "STRATEGY file_copy" if version >= 15 else ""
 
 
-def _room() -> str | None:
-    """The folder to make a cluster in; None: that of temporary files."""
+def _choose_parent() -> str | None:
+    """Returns the parent folder of a cluster; None for that of temporary files."""
     roomy = MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM_BYTES
     return str(MEMORY) if roomy else None
 
 
 @contextmanager
 def cluster() -> Iterator[Cluster]:
-    """Starts a cluster, and removes it afterwards. As root it runs as the user postgres, which refuses to be root."""
+    """Starts a cluster, and removes it afterwards. Under root it runs as the user postgres: it refuses to be root."""
     folder = programs()
     assert folder
     owner = pwd.getpwnam(USER) if os.geteuid() == 0 else None
-    home = Path(tempfile.mkdtemp(prefix="email-inbox-pg-", dir=_room()))
+    home = Path(tempfile.mkdtemp(prefix="email-inbox-pg-", dir=_choose_parent()))
     as_owner: dict[str, Any] = {"user": owner.pw_uid, "group": owner.pw_gid} if owner else {}
     if owner:
         os.chown(home, owner.pw_uid, owner.pw_gid)

@@ -1,7 +1,7 @@
-"""The server and its commands as real processes, on a free port of the loopback interface. Knows no test.
+"""Runs the server and its commands as real processes, on a free port of the loopback interface.
 
-They are forked from one process that has imported the server already, because a new interpreter takes a second and more
-to get there. `new_interpreter=True` starts one all the same.
+They are forked from one process that has imported the server already, because a new interpreter takes a second or more
+for that. `new_interpreter=True` starts a new one.
 """
 
 import base64
@@ -38,17 +38,17 @@ from tests.running import ADMIN_HEADERS
 ROOT = Path(__file__).parent.parent
 PATH = os.environ.get("PATH", os.defpath)
 PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-"""What a client is given that speaks no TLS: to load the certificates of the world takes longer than most tests."""
+"""For a client without TLS: loading the default certificates takes longer than most tests."""
 READY_SECONDS = 20.0
 BEGINNING = base64.b64encode(b"change:0").decode()
-"""The cursor of a subscription that misses nothing."""
+"""The cursor of a subscription to every change."""
 _PACKET = 1 << 20
 
 Found = TypeVar("Found")
 
 
 def until(condition: Callable[[], Found], seconds: float = 10.0) -> Found:
-    """The first true value of the condition. Fails where there is none within the time."""
+    """Returns the first true value of the condition. Fails if there is none within the time."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, f"nothing within {seconds} s"
@@ -57,7 +57,7 @@ def until(condition: Callable[[], Found], seconds: float = 10.0) -> Found:
 
 
 def free_port() -> int:
-    """A port below those that the kernel gives to clients, one of whom might take it before the server does."""
+    """Returns a port below the ephemeral ports, where no client can take it before the server does."""
     while True:
         port = random.randrange(10_000, 32_000)
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
@@ -65,7 +65,7 @@ def free_port() -> int:
 
 
 def environment_of(settings: Settings, **more: object) -> dict[str, str]:
-    """The variables that spell the settings."""
+    """Returns the environment variables for the settings."""
     variables: dict[str, object] = {"EMAIL_INBOX_DATA_DIR": settings.data_dir, **more}
     for name in ("database_url", "secret_keys"):
         if secret := getattr(settings, name):
@@ -78,7 +78,7 @@ def environment_of(settings: Settings, **more: object) -> dict[str, str]:
 
 @dataclass
 class Process:
-    """A process of `server.py`. What it is given and what it prints is in `typed` and the files beside it."""
+    """A process of `server.py`. Its standard input is `typed`; its outputs are in the files beside that."""
 
     pid: int
     typed: Path
@@ -98,7 +98,7 @@ class Process:
         os.kill(self.pid, number)
 
     def wait(self, seconds: float = 10.0) -> int:
-        """The exit status; minus the signal that ended it."""
+        """Returns the exit status, or minus the number of the signal that ended the process."""
         statuses: list[int] = []
 
         def ended() -> bool:
@@ -111,7 +111,7 @@ class Process:
         return statuses[0]
 
     def stop(self) -> int:
-        """Ends it as an operator does."""
+        """Stops the process with SIGTERM, as an operator does."""
         self.signal(15)
         return self.wait(15)
 
@@ -136,12 +136,12 @@ def start(
     dies_at: int | None = None,
     new_interpreter: bool = False,
 ) -> Process:
-    """Starts `python server.py` with these arguments and nothing else in its environment.
+    """Starts `python server.py` with these arguments and only this environment.
 
     In a forked process, `patched` sets constants, such as `models.database.backend.LOCK_SECONDS`, and `dies_at` kills
-    it before the step of this number of those that a disk remembers: commits, and changes of files by Python.
+    it before its n-th durable step: a commit, or a change of a file by Python.
     """
-    given = _files(folder, typed)
+    given = _make_files(folder, typed)
     variables = {"PATH": PATH, "LANG": "C.UTF-8", **environment}
     if new_interpreter:
         return _start_interpreter(arguments, variables, folder, given)
@@ -153,12 +153,12 @@ def start(
         "patched": dict(patched or {}),
         "dies_at": dies_at,
     }
-    pid = _ask(order)
-    return Process(pid, given, _poll_of(pid))
+    pid = _send_order(order)
+    return Process(pid, given, _make_poll(pid))
 
 
 def run(arguments: list[str], environment: Mapping[str, str], folder: Path, **more: Any) -> tuple[int, str, str]:
-    """Runs a command to its end: exit status, what it printed, and its complaints."""
+    """Runs a command to its end. Returns the exit status, standard output and standard error."""
     process = start(arguments, environment, folder, **more)
     try:
         status = process.wait(20)
@@ -171,7 +171,7 @@ def run(arguments: list[str], environment: Mapping[str, str], folder: Path, **mo
 def serving(
     environment: Mapping[str, str], folder: Path, headers: Mapping[str, str] = ADMIN_HEADERS, **more: Any
 ) -> Iterator[Process]:
-    """A server that is ready. Afterwards it is gone, however it was left."""
+    """Starts a server and waits until it is ready. Kills it afterwards in any case."""
     port = free_port()
     process = start([], {"EMAIL_INBOX_PORT": str(port), **environment}, folder, **more)
     process.address = f"http://127.0.0.1:{port}"
@@ -197,7 +197,7 @@ def wait_until_ready(process: Process) -> None:
 
 @contextmanager
 def subscribed(process: Process, headers: Mapping[str, str] = ADMIN_HEADERS) -> Iterator[ClientConnection]:
-    """A connection with a subscription to every change since the database was made, however soon they come."""
+    """Opens a connection with a subscription to every change since the database was made."""
     address = process.address.replace("http", "ws") + "/graphql"
     with connect(address, subprotocols=[Subprotocol("graphql-transport-ws")]) as connection:
         connection.send(json.dumps({"type": "connection_init", "payload": dict(headers)}))
@@ -209,8 +209,8 @@ def subscribed(process: Process, headers: Mapping[str, str] = ADMIN_HEADERS) -> 
         yield connection
 
 
-def _files(folder: Path, typed: str) -> Path:
-    """The file of what is typed, with those of what will be printed and complained of beside it."""
+def _make_files(folder: Path, typed: str) -> Path:
+    """Makes the file for standard input, and those for standard output and standard error beside it."""
     number, name = tempfile.mkstemp(".in", dir=folder)
     with os.fdopen(number, "w", encoding="utf-8") as file:
         file.write(typed)
@@ -222,27 +222,27 @@ def _files(folder: Path, typed: str) -> Path:
 
 def _start_interpreter(arguments: list[str], environment: dict[str, str], folder: Path, typed: Path) -> Process:
     out, err = typed.with_suffix(".out"), typed.with_suffix(".err")
-    with typed.open("rb") as given, out.open("wb") as printed, err.open("wb") as complained:
+    with typed.open("rb") as stdin, out.open("wb") as stdout, err.open("wb") as stderr:
         command = [sys.executable, str(ROOT / "server.py"), *arguments]
-        child = subprocess.Popen(command, env=environment, cwd=folder, stdin=given, stdout=printed, stderr=complained)
+        child = subprocess.Popen(command, env=environment, cwd=folder, stdin=stdin, stdout=stdout, stderr=stderr)
     return Process(child.pid, typed, child.poll)
 
 
 # --------------------------------------------------------------------------------------------------------- forking
 
 
-def _poll_of(pid: int) -> Callable[[], int | None]:
+def _make_poll(pid: int) -> Callable[[], int | None]:
     ended: list[int] = []
 
     def poll() -> int | None:
-        if not ended and (status := _ask({"pid": pid})) is not None:
+        if not ended and (status := _send_order({"pid": pid})) is not None:
             ended.append(status)
         return ended[0] if ended else None
 
     return poll
 
 
-def _ask(order: dict[str, Any]) -> Any:
+def _send_order(order: dict[str, Any]) -> Any:
     orders, _ = _harness()
     orders.send(json.dumps(order).encode())
     return json.loads(orders.recv(_PACKET))
@@ -250,7 +250,7 @@ def _ask(order: dict[str, Any]) -> Any:
 
 @functools.cache
 def _harness() -> tuple[socket.socket, subprocess.Popen[bytes]]:
-    """The process that has imported the server. It ends with this one, when the connection is closed."""
+    """Starts the process that imports the server and forks. It ends when this one closes the connection."""
     here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     command = [sys.executable, "-m", "tests.process", str(there.fileno())]
     process = subprocess.Popen(command, cwd=ROOT, pass_fds=[there.fileno()])
@@ -258,7 +258,7 @@ def _harness() -> tuple[socket.socket, subprocess.Popen[bytes]]:
     return here, process
 
 
-def _obey(orders: socket.socket) -> None:
+def _serve_orders(orders: socket.socket) -> None:
     gc.collect()
     gc.freeze()
     while packet := orders.recv(_PACKET):
@@ -268,12 +268,12 @@ def _obey(orders: socket.socket) -> None:
             answer = os.waitstatus_to_exitcode(status) if pid else None
         elif not (answer := os.fork()):
             orders.close()
-            _leave(functools.partial(_become, order))
+            _run_and_exit(functools.partial(_run_server, order))
         orders.send(json.dumps(answer).encode())
 
 
-def _leave(work: Callable[[], object]) -> NoReturn:
-    """Works and exits as an interpreter does, but for its tidying up of memory, which takes longer than most work."""
+def _run_and_exit(work: Callable[[], object]) -> NoReturn:
+    """Runs the function and exits like an interpreter, but without freeing memory, which is slower than most work."""
     status: object = 0
     try:
         work()
@@ -288,8 +288,8 @@ def _leave(work: Callable[[], object]) -> NoReturn:
     os._exit(status if isinstance(status, int) else 1)
 
 
-def _become(order: dict[str, Any]) -> None:
-    """Goes on as `python server.py` would."""
+def _run_server(order: dict[str, Any]) -> None:
+    """Continues as `python server.py`."""
     import server
 
     os.environ.clear()
@@ -344,10 +344,10 @@ def _die_at(number: int) -> None:
 
 
 def _preload() -> None:
-    """What the server imports late."""
+    """Imports what the server imports late."""
     import uvloop  # noqa: F401
 
 
 if __name__ == "__main__":
     _preload()
-    _obey(socket.socket(fileno=int(sys.argv[1])))
+    _serve_orders(socket.socket(fileno=int(sys.argv[1])))

@@ -1,4 +1,4 @@
-"""The rule of every operation, as the resolvers carry it."""
+"""The rule of every operation, read from the resolvers."""
 
 import importlib
 import pkgutil
@@ -7,7 +7,7 @@ import resolvers
 
 
 def rules() -> dict[str, str]:
-    """By the name of the resolver."""
+    """Returns the rules by the name of the resolver."""
     modules = [importlib.import_module(found.name) for found in pkgutil.iter_modules(resolvers.__path__, "resolvers.")]
     return {name: found.rule for module in modules for name, found in vars(module).items() if _has_rule(found)}
 

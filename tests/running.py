@@ -1,4 +1,4 @@
-"""A server within the test's process, reached through its ASGI interface. Knows no test."""
+"""A server in the test's process, called through its ASGI interface."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -26,7 +26,7 @@ ADMIN_HEADERS = {"X-User-Id": ADMIN_ID, "X-Auth-Token": ADMIN_TOKEN}
 
 
 def settings_for(folder: Path, url: str | None = None, **more: Any) -> Settings:
-    """Settings that nothing in the environment or the working folder has a part in."""
+    """Returns settings that do not depend on the environment or the working folder."""
     return Settings(
         _env_file=None,
         data_dir=folder,
@@ -43,9 +43,9 @@ _built: dict[tuple[type, bool], dict[str, Any]] = {}
 
 @contextmanager
 def types_built_once() -> Iterator[None]:
-    """To build the types of the schema takes most of a start, and none of it depends on the settings but introspection.
+    """Shares the types of the schema, which take most of a start and depend on no setting but introspection.
 
-    What a schema learns of the documents that are sent to it is not shared: a server begins with none.
+    The caches of documents are not shared: every server starts with empty ones.
     """
 
     def build(self: strawberry.Schema, **given: Any) -> None:
@@ -63,12 +63,12 @@ def types_built_once() -> Iterator[None]:
 
 Rows = dict[str, list[tuple[Any, ...]]]
 NOTED_IN_PASSING = {"last_used_at"}
-"""Columns that the server writes by itself, a while after a request that only reads."""
+"""Columns that the server writes in the background, some time after a request that only reads."""
 
 
 @dataclass
 class Running:
-    """A server that runs. `client` sends the administrator's credentials."""
+    """A running server. `client` sends the administrator's credentials."""
 
     app: Starlette
     client: httpx.AsyncClient
@@ -80,11 +80,11 @@ class Running:
         return context
 
     def as_caller(self, **headers: str) -> httpx.AsyncClient:
-        """A client with other credentials, or none."""
+        """Returns a client with other credentials, or none."""
         return client_of(self.app, headers)
 
     async def graphql(self, query: str, headers: dict[str, str] | None = None, **variables: Any) -> dict[str, Any]:
-        """The answer's whole body."""
+        """Returns the whole body of the response."""
         body = {"query": query, "variables": variables}
         client = self.client if headers is None else self.as_caller(**headers)
         answer = await client.post("/graphql", json=body)
@@ -101,7 +101,7 @@ async def running(settings: Settings, metrics: Metrics | None = None) -> AsyncIt
 
 
 async def rows_of(server: Running) -> Rows:
-    """All that is stored, by table."""
+    """Returns all stored rows by table."""
     found = {}
     for name, table in SQLModel.metadata.tables.items():
         columns = [column for column in table.columns if column.name not in NOTED_IN_PASSING]

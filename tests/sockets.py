@@ -1,4 +1,4 @@
-"""A server on a real socket within the test's loop, and a client of its WebSocket. Knows no test."""
+"""A server on a real socket in the test's event loop, and a client for its WebSocket."""
 
 import asyncio
 import json
@@ -23,14 +23,14 @@ DEADLINE = 10.0
 
 @asynccontextmanager
 async def listening(settings: Settings, metrics: Metrics | None = None) -> AsyncIterator[tuple[Running, str]]:
-    """A server, and the address of its WebSocket."""
+    """Starts a server; yields it and the address of its WebSocket."""
     with types_built_once():
         app = create_app(settings, metrics)
     config = uvicorn.Config(app, port=0, **UVICORN_OPTIONS)
     server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     serving = asyncio.create_task(server._serve())
-    while not server.started:  # noqa: ASYNC110 - uvicorn offers nothing to wait for
+    while not server.started:  # noqa: ASYNC110 - uvicorn has no event for that
         await asyncio.sleep(0)
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
@@ -43,7 +43,7 @@ async def listening(settings: Settings, metrics: Metrics | None = None) -> Async
 
 @dataclass
 class Subscriber:
-    """A client that speaks graphql-transport-ws by hand."""
+    """A client that sends single messages of graphql-transport-ws."""
 
     socket: ClientConnection
     ids: int = field(default=0)
@@ -57,7 +57,7 @@ class Subscriber:
         return found
 
     async def start(self, query: str, **variables: Any) -> str:
-        """Subscribes, and returns once the server has taken it: the socket's messages are handled in order."""
+        """Subscribes, and returns once the server has processed it: it handles the messages of a socket in order."""
         self.ids += 1
         payload = {"query": query, "variables": variables}
         await self.send({"id": str(self.ids), "type": "subscribe", "payload": payload})
@@ -66,14 +66,14 @@ class Subscriber:
         return str(self.ids)
 
     async def next(self) -> dict[str, Any]:
-        """The data of the next event."""
+        """Returns the data of the next event."""
         message = await self.receive()
         assert message["type"] == "next", message
         found: dict[str, Any] = message["payload"]["data"]
         return found
 
     async def closed(self) -> tuple[int, str]:
-        """The code and reason that the server closes with."""
+        """Waits for the close. Returns the code and the reason from the server."""
         async with asyncio.timeout(DEADLINE):
             with suppress(websockets.ConnectionClosedError):
                 async for _ in self.socket:
@@ -87,7 +87,7 @@ class Subscriber:
 async def connected(
     url: str, parameters: dict[str, Any] | None = ADMIN_HEADERS, **options: Any
 ) -> AsyncIterator[Subscriber]:
-    """A subscriber; with parameters, one that the server has acknowledged."""
+    """Connects a subscriber; with parameters, waits for the server's acknowledgement."""
     async with websockets.connect(url, subprotocols=[websockets.Subprotocol(PROTOCOL)], **options) as socket:
         subscriber = Subscriber(socket)
         if parameters is not None:

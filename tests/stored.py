@@ -1,4 +1,4 @@
-"""What lies on disk behind the server's back: rows, keys, files, and the faults that a disk can have. Knows no test."""
+"""Direct access to the stored rows, keys and files, and faults of a disk."""
 
 import hashlib
 import os
@@ -28,7 +28,7 @@ DATABASE = "email-inbox.sqlite3"
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, str]]:
-    """Mode and content of everything in the folder; empty where it does not exist."""
+    """Returns mode and content of every file in the folder; empty if it does not exist."""
     return {
         str(path.relative_to(folder)): (path.stat().st_mode, _digest(path)) for path in sorted(folder.rglob("*"))
     } | ({".": (folder.stat().st_mode, "")} if folder.exists() else {})
@@ -40,13 +40,13 @@ def _digest(path: Path) -> str:
 
 @contextmanager
 def sql(folder: Path) -> Iterator[sqlite3.Connection]:
-    """The SQLite database in the data folder, past the server; committed and closed at the end."""
+    """Opens the SQLite database in the data folder directly. Commits and closes it at the end."""
     with closing(sqlite3.connect(folder / DATABASE, timeout=15)) as connection, connection:
         yield connection
 
 
 async def fill(settings: Settings, count: int) -> None:
-    """Stores inboxes `box-0000` and on, whose passwords are `smtp-box-0000` and the like, in one transaction."""
+    """Stores the inboxes `box-0000` onwards, with passwords such as `smtp-box-0000`, in one transaction."""
     async with open_database(settings.url) as database:
         keyring = keyring_of(settings)
 
@@ -58,7 +58,7 @@ async def fill(settings: Settings, count: int) -> None:
 
 
 def box_values(number: int) -> dict[str, Any]:
-    """The input of the inbox `box-0000` and on."""
+    """Returns the input of the inbox `box-0000` or a later one."""
     name = f"box-{number:04}"
     return inbox_values(
         id=name, email=f"{name}@example.org", smtp__password=f"smtp-{name}", imap__password=f"imap-{name}"
@@ -71,7 +71,7 @@ async def inboxes_of(settings: Settings) -> list[EmailInbox]:
 
 
 def stored_of(inbox: EmailInbox) -> StoredInbox:
-    """The same as a plain row."""
+    """Returns the same inbox as a plain row."""
     return EmailInbox.of_row(getattr(inbox, name) for name in EmailInbox.read)
 
 
@@ -80,7 +80,7 @@ def keyring_of(settings: Settings) -> Keyring:
 
 
 def passwords_of(inbox: EmailInbox, keyring: Keyring) -> tuple[str, ...]:
-    """SMTP's and IMAP's. Raises DecryptionError."""
+    """Returns the passwords for SMTP and IMAP. Raises DecryptionError."""
     return tuple(secret_of(stored_of(inbox), protocol, "password", keyring).reveal() for protocol in PROTOCOLS)
 
 
@@ -89,7 +89,7 @@ def passwords_of(inbox: EmailInbox, keyring: Keyring) -> tuple[str, ...]:
 
 @asynccontextmanager
 async def locked(settings: Settings) -> AsyncIterator[None]:
-    """Another process is in the middle of writing."""
+    """Locks the database as another process does that is writing."""
     async with open_database(settings.url) as database, database.engine.begin() as connection:
         if database.path is None:
             await connection.execute(text("LOCK TABLE email_inbox, alembic_version IN EXCLUSIVE MODE"))
@@ -98,7 +98,7 @@ async def locked(settings: Settings) -> AsyncIterator[None]:
 
 @contextmanager
 def read_only(folder: Path) -> Iterator[None]:
-    """Nothing in the folder can be written, not even by root."""
+    """Makes the folder read-only, for root too."""
     _mount("--bind", str(folder), str(folder))
     try:
         _mount("-o", "remount,bind,ro", str(folder))
@@ -109,7 +109,7 @@ def read_only(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[None]:
-    """The folder is a disk of its own, of this size; what is in it moves there."""
+    """Mounts a disk of this size on the folder, with a copy of its content."""
     aside = folder.with_name(f"{folder.name}.aside")
     shutil.copytree(folder, aside)
     _mount("-t", "tmpfs", "-o", f"size={size},mode=0700", "tmpfs", str(folder))
@@ -121,7 +121,7 @@ def small_disk(folder: Path, size: str) -> Iterator[None]:
 
 
 def fill_up(folder: Path) -> Path:
-    """Leaves not a byte free. What is returned is to be deleted."""
+    """Fills the disk to the last byte. Returns the file to delete afterwards."""
     ballast = folder / "ballast"
     with ballast.open("wb", buffering=0) as file:
         for piece in (1 << 16, 1 << 12, 1):
@@ -135,7 +135,7 @@ def fill_up(folder: Path) -> Path:
 
 @contextmanager
 def immutable(*files: Path) -> Iterator[None]:
-    """The files can't be written, through handles that are open neither."""
+    """Makes the files immutable, also for handles that are already open."""
     _privileged("chattr", "+i", *(str(file) for file in files))
     try:
         yield

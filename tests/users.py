@@ -1,4 +1,4 @@
-"""Callers of every kind. Knows no test."""
+"""Creates users and clients with their credentials."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ PASSWORD = "correct horse 1"
 
 
 async def make_user(server: Running, username: str, *permissions: Permission, **more: Any) -> str:
-    """Makes a user and returns the id."""
+    """Creates a user and returns the id."""
     values = {"username": username, "permissions": [permission.name for permission in permissions], **more}
     payload = (await server.graphql(CREATE_USER, input=values))["data"]["createUser"]
     assert payload["success"], payload
@@ -38,19 +38,19 @@ async def make_user(server: Running, username: str, *permissions: Permission, **
 
 
 async def caller(server: Running, username: str, *permissions: Permission, **more: Any) -> httpx.AsyncClient:
-    """A client with the token of a new user."""
+    """Returns a client with the token of a new user."""
     await make_user(server, username, *permissions, password=PASSWORD, **more)
     found = await login(server.context, username, PASSWORD)
     return server.as_caller(**{"X-User-Id": found.user.id, "X-Auth-Token": Secret.reveal(found.token)})
 
 
 async def ask(client: httpx.AsyncClient, query: str, **variables: Any) -> dict[str, Any]:
-    """The whole body of an answer."""
+    """Returns the whole body of the response."""
     answer = await client.post("/graphql", json={"query": query, "variables": variables})
     body: dict[str, Any] = answer.json()
     return body
 
 
 def codes(body: dict[str, Any]) -> list[str]:
-    """The codes of the top-level errors."""
+    """Returns the codes of the top-level errors."""
     return [error["extensions"]["code"] for error in body.get("errors", [])]

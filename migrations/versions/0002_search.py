@@ -1,4 +1,4 @@
-"""Indexes to search inboxes and users by a part of a text, and indexes that hold the whole order of a list."""
+"""Adds indexes for substring searches of inboxes and users, and indexes with the whole order of a list."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,7 +11,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """An order is total with the id. On SQLite, its index by name holds the text too: a search reads nothing else."""
+    """Adds the id to each order, to make it total. On SQLite, the index by name has all columns that a search reads."""
     dialect = op.get_bind().dialect.name
     for column in ("name_key", "created_at", "updated_at"):
         op.drop_index(f"ix_email_inbox_{column}", "email_inbox")
@@ -31,8 +31,8 @@ def upgrade() -> None:
 
 def upgrade_postgresql() -> None:
     schema = trigram_schema()
-    # All parts of one and two characters. The parts of two come from two passes, which begin at the first and the
-    # second character; no text holds the character 1.
+    # All substrings of one and two characters. Those of two come from two passes, which begin at the first and the
+    # second character; no text contains the character 1.
     op.execute(
         r"""
         CREATE FUNCTION search_grams(searched text) RETURNS text[]
@@ -45,7 +45,7 @@ def upgrade_postgresql() -> None:
         """
     )
     for table in ("email_inbox", "user"):
-        # A search reads through all that is pending: half of the usual limit costs a writer next to nothing.
+        # A search scans the pending list: half of the default limit costs a writer almost nothing.
         for name, key in (
             ("trigrams", f"search_key {schema}.gin_trgm_ops"),
             ("grams", 'search_grams(search_key COLLATE "C")'),
@@ -57,7 +57,7 @@ def upgrade_postgresql() -> None:
 
 
 def trigram_schema() -> str:
-    """The schema of the extension pg_trgm, quoted. Raises StartError where the extension is missing for good."""
+    """Returns the quoted schema of the extension pg_trgm. Raises StartError if it is missing and can't be created."""
     find = sa.text(
         "SELECT quote_ident(nspname) FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace "
         "WHERE extname = 'pg_trgm'"
@@ -77,9 +77,9 @@ def trigram_schema() -> str:
 
 # -------------------------------------------------------------------------------------------------------------- SQLite
 
-# A row has a number of its own in the index, because VACUUM may change rowids. The index keeps neither the text nor
-# positions in it: what is found is looked at anyway. The two line ends make every character begin a trigram, which is
-# how a text of one or two characters is found.
+# A row has its own number in the index, because VACUUM may change rowids. The index stores neither the text nor
+# positions, because a search compares the found rows anyway. With the two line ends, every character begins a trigram,
+# so that a text of one or two characters can be found.
 GRAMS = """
     CREATE VIRTUAL TABLE {table}_search_grams
     USING fts5(search_key, content='', columnsize=0, detail=none, tokenize='trigram case_sensitive 1')
@@ -121,7 +121,7 @@ STEPS = (
 
 
 def upgrade_sqlite(table: str) -> None:
-    """Triggers keep the index, whoever writes."""
+    """Adds triggers that maintain the index for every writer."""
     try:
         op.execute(GRAMS.format(table=table))
     except DBAPIError:

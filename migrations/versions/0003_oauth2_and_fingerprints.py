@@ -1,4 +1,4 @@
-"""What an inbox may hold instead of a password, and the one certificate that it may trust."""
+"""Adds the consent that may replace a password, and the one certificate that an inbox may trust."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,8 +10,8 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """An inbox of before has none of it. A password that gave way to a consent is empty, not NULL: SQLite could drop
-    the constraint only by making the table anew, and with it the triggers that keep the search.
+    """Existing inboxes have NULL. A password that a consent replaced is empty, not NULL: SQLite could drop the
+    constraint only by making the table anew, and with it the triggers that maintain the search.
     """
     for protocol in ("smtp", "imap"):
         op.add_column("email_inbox", sa.Column(f"{protocol}_tls_fingerprint", sa.String(64)))

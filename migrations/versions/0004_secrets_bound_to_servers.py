@@ -1,6 +1,7 @@
-"""Binds every stored secret to the server that it is sent to, names consents, and makes two filters of the list fast.
+"""Binds every stored secret to the server that it is sent to, adds ids of consents, and makes two filters of the list
+fast.
 
-What a value was bound to before, and is from now on, is written down here as it was when this was written.
+The old and the new binding of a value are repeated here as of this revision, independent of later changes.
 """
 
 import hashlib
@@ -47,7 +48,7 @@ def upgrade() -> None:
 
 
 def make_leases() -> None:
-    """By what several processes, and several inboxes, share a consent whose refresh token is good for one time."""
+    """Adds the table by which processes and inboxes share a consent whose refresh token is valid once."""
     op.create_table(
         "lease",
         sa.Column("id", sa.String(64), primary_key=True),
@@ -59,7 +60,7 @@ def make_leases() -> None:
 
 
 def make_indexes() -> None:
-    """A department, and the few that are not active, by name: without a sort, and without a look at rows in between."""
+    """Adds indexes by name for a department and for inactive inboxes, which need no sort and no scan of other rows."""
     op.drop_index("ix_email_inbox_department", "email_inbox")
     op.create_index("ix_email_inbox_department", "email_inbox", ["department", "name_key", "id", "active"])
     inactive = sa.column("active", sa.Boolean).is_(False)
@@ -76,11 +77,11 @@ def make_indexes() -> None:
 
 
 def bind_secrets(connection: sa.Connection, keyring: Keyring) -> None:
-    """Encrypts every secret anew, by the key that it has. What none of the keys decrypts stays as it is, and is told.
+    """Encrypts every secret anew with its current key. Keeps values that no key decrypts, and logs them.
 
-    The revision is committed together with it: either all is as before, or nothing of before is left to be accepted.
+    The revision is committed in the same transaction, so that no value in the old form is ever accepted.
     """
-    if connection.dialect.name == "postgresql":  # a server of before, which still runs, is to add nothing meanwhile
+    if connection.dialect.name == "postgresql":  # an old server that still runs must not add values meanwhile
         connection.execute(sa.text("LOCK TABLE email_inbox IN EXCLUSIVE MODE"))
     count, lost, named = 0, 0, list[str]()
     for rows in batches(connection):
@@ -108,7 +109,7 @@ def batches(connection: sa.Connection) -> Iterator[Sequence[Any]]:
 
 
 def change_of(row: Any, keyring: Keyring, lost: list[str]) -> dict[str, Any]:
-    """The row's id and the columns that are to be others."""
+    """Returns the row's id and the columns to change."""
     change = {"row": row["id"]}
     for protocol, name in product(PROTOCOLS, SECRETS):
         column = f"{protocol}_{name}"

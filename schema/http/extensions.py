@@ -1,4 +1,4 @@
-"""Which documents are run: a cache of those that were parsed and validated within the limits. Knows no field."""
+"""Parses and validates documents within the limits, and caches them. Knows no field."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ MAX_ERRORS = 10
 CACHED_DOCUMENTS = 500
 CACHED_LENGTH = 10_000
 CACHED_ANSWERS = 20
-"""Answers of introspection, each of which has some 100 kB."""
+"""Results of introspection, each of some 100 kB."""
 
 PARSE_OPTIONS: Any = {
     "max_lexical_tokens": MAX_DOCUMENT_TOKENS,
@@ -38,7 +38,7 @@ PARSE_OPTIONS: Any = {
 
 @dataclass(slots=True, weakref_slot=True)
 class ParsedDocument:
-    """A document that was parsed, and what is wrong with it; None: not yet validated."""
+    """A parsed document and its validation errors, or None before validation."""
 
     node: DocumentNode
     errors: list[GraphQLError] | None = None
@@ -47,12 +47,12 @@ class ParsedDocument:
     """By the name of the operation."""
 
     def bypass(self, schema: Schema, name: str | None) -> Bypass | None:
-        """None where the document is not valid, or there is none for the operation. Unknown names are not kept."""
+        """Returns None if the document is invalid or the operation has no bypass. Unknown names are not cached."""
         if name not in self.bypasses and self.errors == [] and (operation := get_operation_ast(self.node, name)):
-            self.bypasses[name] = self._compiled(schema, operation)
+            self.bypasses[name] = self._compile(schema, operation)
         return self.bypasses.get(name)
 
-    def _compiled(self, schema: Schema, operation: OperationDefinitionNode) -> Bypass | None:
+    def _compile(self, schema: Schema, operation: OperationDefinitionNode) -> Bypass | None:
         try:
             return compile_bypass(schema, self.node, operation, self.plans) if self.plans else None
         except CannotCompile:
@@ -60,7 +60,7 @@ class ParsedDocument:
 
 
 class DocumentCache:
-    """What one schema knows of the documents that were sent to it."""
+    """The cached documents of one schema."""
 
     def __init__(self, *, introspection: bool) -> None:
         self.introspection = introspection
@@ -69,25 +69,25 @@ class DocumentCache:
         self._by_node: WeakValueDictionary[int, ParsedDocument] = WeakValueDictionary()
 
     def keep(self, text: str, document: ParsedDocument) -> None:
-        """A literal may be a password: only what leaves its values to variables is kept."""
+        """Caches the document unless it contains a string, which may be a password; variables are not part of it."""
         if len(text) > CACHED_LENGTH or '"' in text:
             return
-        if "@" not in text:  # no string is in it: that would be a directive, or in a comment
+        if "@" not in text:  # without strings, an @ begins a directive or is in a comment
             document.plans = PlanCache()
         self.documents[text] = self._by_node[id(document.node)] = document
 
     def plans(self, node: DocumentNode) -> PlanCache | None:
-        """Those of a document that is kept and has no directives."""
+        """Returns the plans of a cached document without directives."""
         document = self._by_node.get(id(node))
         return document.plans if document else None
 
     def bypass(self, schema: Schema, text: str, name: str | None) -> Bypass | None:
-        """That of an operation whose document came before."""
+        """Returns the bypass of an operation whose document is cached."""
         document = self.documents.get(text)
         return document.bypass(schema, name) if document else None
 
     def extension(self) -> type["Documents"]:
-        """The extension of the schema."""
+        """Returns the extension for the schema."""
         return type("Documents", (Documents,), {"cache": self})
 
 
@@ -112,32 +112,32 @@ class Documents(SchemaExtension):
         assert document is not None
         if document.errors is None:
             document.errors = self._validate(document.node)
-        self.execution_context.pre_execution_errors = list(document.errors) or self._ambiguous(document.node)
+        self.execution_context.pre_execution_errors = list(document.errors) or self._check_operation(document.node)
         yield
 
     def on_execute(self) -> Iterator[None]:
-        """Nobody's introspection differs from another's, but where variables have a part in it."""
+        """Caches the results of introspection, which are the same for every caller if there are no variables."""
         context = self.execution_context
-        asked = (context.query or "", context._provided_operation_name)
+        key = (context.query or "", context._provided_operation_name)
         if context.variables or not is_introspection(root_fields(context)):
             yield
             return
-        context.result = self.cache.answers.get(asked)
+        context.result = self.cache.answers.get(key)
         yield
         if isinstance(context.result, ExecutionResult) and not context.result.errors:
-            self.cache.answers[asked] = context.result
+            self.cache.answers[key] = context.result
 
     def _validate(self, node: DocumentNode) -> list[GraphQLError]:
         schema = self.execution_context.schema._schema
-        if refused := validate(schema, node, LIMITS, max_errors=MAX_ERRORS):
-            return refused
+        if errors := validate(schema, node, LIMITS, max_errors=MAX_ERRORS):
+            return errors
         rules = self.execution_context.validation_rules
         if not self.cache.introspection:
             rules = (*rules, NoSchemaIntrospectionCustomRule)
         return validate(schema, node, rules, max_errors=MAX_ERRORS)
 
-    def _ambiguous(self, node: DocumentNode) -> list[GraphQLError]:
-        """Of several operations, one must be named (GraphQL, 6.1)."""
+    def _check_operation(self, node: DocumentNode) -> list[GraphQLError]:
+        """Refuses several operations if the request names none (GraphQL, 6.1)."""
         operations = [found for found in node.definitions if isinstance(found, OperationDefinitionNode)]
         if len(operations) < 2 or self.execution_context._provided_operation_name:
             return []

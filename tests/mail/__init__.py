@@ -1,1 +1,1 @@
-"""Mail servers for the tests: real ones, one that says what it is told, certificates of every kind. Knows no test."""
+"""Mail servers for the tests: real ones, scripted ones, and certificates of every kind."""

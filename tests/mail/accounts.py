@@ -1,18 +1,18 @@
-"""Who has an account at the real servers of the tests, and mail addresses with which something happens."""
+"""The accounts at the real servers of the tests, and mail addresses with special behaviour."""
 
 DOMAIN = "inbox.test"
 USER = f"support@{DOMAIN}"
 PASSWORD = "correct horse battery"
 FOLDERLESS = f"folderless@{DOMAIN}"
-"""An account in which INBOX does not exist."""
+"""An account without INBOX."""
 ODD = f"odd@{DOMAIN}"
 ODD_PASSWORD = 'pä"ss\\wörd {3}%s Ω密'
-"""Neither ASCII nor easy to quote."""
+"""Not ASCII, and hard to quote."""
 PASSWORDS = {USER: PASSWORD, FOLDERLESS: PASSWORD, ODD: ODD_PASSWORD}
 
 ALIAS = f"grüße@{DOMAIN}"
-"""An address that USER may write as, too."""
+"""An address that USER may also send from."""
 UNKNOWN = f"unknown@{DOMAIN}"
-"""There is no such recipient."""
+"""A recipient that does not exist."""
 LATER = f"later@{DOMAIN}"
-"""A recipient who is to be tried again."""
+"""A recipient that is refused temporarily."""

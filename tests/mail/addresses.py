@@ -1,4 +1,4 @@
-"""What each loopback address shows whoever connects: the same for IMAP and for SMTP. Knows no server's program."""
+"""The behaviour of the servers at each loopback address, the same for IMAP and SMTP."""
 
 from enum import StrEnum
 
@@ -9,21 +9,21 @@ OTHER_NAME = "other.example.test"
 
 
 class At(StrEnum):
-    """An address. Nobody but root can give macOS more than the first, but there are no Debian packages there either."""
+    """An address. On macOS only root can add more than the first, but that has no Debian packages either."""
 
     GOOD = "127.0.0.1"
-    """A good certificate; a password is taken in clear."""
+    """A good certificate; passwords are accepted in clear."""
     STRICT = "127.0.0.2"
-    """A good certificate; no password is taken before TLS, and no access token over XOAUTH2 by SMTP."""
+    """A good certificate; no password is accepted before TLS, and SMTP has no XOAUTH2."""
     CLEAR = "127.0.0.3"
     """No TLS at all."""
     EXPIRED = "127.0.0.4"
     STRANGER = "127.0.0.5"
-    """A certificate of an authority that nobody knows."""
+    """A certificate of an unknown authority."""
     SELF_SIGNED = "127.0.0.6"
     MISNAMED = "127.0.0.7"
     ENDING = "127.0.0.8"
-    """A good certificate, for 20 more days."""
+    """A good certificate that expires in 20 days."""
 
 
 WITH_TLS = [at for at in At if at is not At.CLEAR]

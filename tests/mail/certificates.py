@@ -1,4 +1,4 @@
-"""Certificates that are good, and such as are not, each in a file with its key. Knows no server."""
+"""Good and bad certificates, each in a file with its key."""
 
 import hashlib
 import ssl
@@ -21,19 +21,19 @@ Sgh5jjQE3e+VGbPNOkMbMCsKbfJfFDdP4TVtbVHCReSFtXZiXn7G9ExC6aY37WsL
 /1y29Aa37e44a/taiZ+lrp8kEXxLH+ZJKGZR7OZTgf//////////AgEC
 -----END DH PARAMETERS-----
 """
-"""Parameters of 1024 bits, by which servers of old agree on keys (RFC 2409, 6.2)."""
+"""Diffie-Hellman parameters of 1024 bits, as old servers use them (RFC 2409, 6.2)."""
 DAYS_LEFT = 20
-"""How long the certificate at `At.ENDING` is good."""
+"""How long the certificate at `At.ENDING` remains valid."""
 SPOILED = {
     "an extension twice": (b"\x2a\x03\x04\x06", b"\x2a\x03\x04\x05"),
     "an unknown version": (bytes.fromhex("a003020102"), bytes.fromhex("a003020104")),
     "an unknown kind of name": (b"\x82%c" % len(NAME) + NAME.encode(), b"\xa3%c" % len(NAME) + NAME.encode()),
 }
-"""What makes a certificate unreadable, which OpenSSL shows all the same: the bytes, and what takes their place."""
+"""Changes that make a certificate unparsable, though OpenSSL accepts it: the bytes and their replacement."""
 
 
 class Certificates:
-    """One authority, which is in `ca_file`, and what it and others have signed."""
+    """One authority, which is in `ca_file`, and certificates that it and others have signed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -57,7 +57,7 @@ class Certificates:
         self.file(at).chmod(0o600)
 
     def file(self, at: At) -> Path:
-        """The key and the chain of the certificate at the address."""
+        """Returns the file with the key and the chain of the certificate at the address."""
         return self.folder / f"{at.name.lower()}.pem"
 
     def fingerprint(self, at: At) -> str:
@@ -68,23 +68,23 @@ class Certificates:
         return context_of(self.file(at))
 
     def demanding_context(self) -> ssl.SSLContext:
-        """That of a server which wants a certificate of its clients, too."""
+        """Returns the context of a server that requires client certificates."""
         context = self.server_context()
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_verify_locations(self.ca_file)
         return context
 
     def alone_context(self) -> ssl.SSLContext:
-        """That of a server which sends its certificate without the intermediate one that signed it."""
+        """Returns the context of a server that sends its certificate without the intermediate one that signed it."""
         leaf = self.authority.create_child_ca().issue_cert(NAME)
         return self._context(leaf.private_key_pem.bytes() + leaf.cert_chain_pems[0].bytes())
 
     def whole_context(self) -> ssl.SSLContext:
-        """That of a server which sends the intermediate certificate along, of an authority that nobody knows."""
+        """Returns the context of a server that sends its intermediate certificate, but of an unknown authority."""
         return self._context(pem_of(trustme.CA().create_child_ca().issue_cert(NAME)))
 
     def old_context(self, ciphers: str, newest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2) -> ssl.SSLContext:
-        """That of a server which offers these ciphers and no newer version; its Diffie-Hellman key has 1024 bits."""
+        """Returns the context of a server with these ciphers and versions, and a Diffie-Hellman key of 1024 bits."""
         context = self._context(pem_of(self.authority.issue_cert(NAME, key_type=trustme.KeyType.RSA)))
         with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
             context.minimum_version = ssl.TLSVersion.TLSv1
@@ -96,7 +96,7 @@ class Certificates:
         return context
 
     def weak_key_context(self) -> ssl.SSLContext:
-        """That of a server whose certificate has an RSA key of 1024 bits."""
+        """Returns the context of a server whose certificate has an RSA key of 1024 bits."""
         return self._context(
             self_signed([NAME], datetime.now(UTC), rsa.generate_private_key(65_537, 1_024)), "@SECLEVEL=0"
         )
@@ -107,7 +107,7 @@ class Certificates:
         return context_of(file, ciphers)
 
     def spoiled_context(self, spoiled: str) -> tuple[ssl.SSLContext, str]:
-        """That of a server with such a certificate, and the certificate's fingerprint."""
+        """Returns the context of a server with such a certificate, and the certificate's fingerprint."""
         key, begin, text = self.file(At.SELF_SIGNED).read_text().partition("-----BEGIN CERTIFICATE")
         before = PEM_cert_to_DER_cert(begin + text)
         found = before.replace(*SPOILED[spoiled])
@@ -130,7 +130,7 @@ def pem_of(certificate: trustme.LeafCert) -> bytes:
 
 
 def self_signed(names: list[str], now: datetime, key: PrivateKey | None = None) -> bytes:
-    """A key and a certificate that nobody but itself vouches for."""
+    """Returns a key and a self-signed certificate."""
     key = key or ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, names[0])])
     builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())

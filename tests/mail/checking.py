@@ -1,6 +1,6 @@
-"""The mail side of a server whose names and ports are those of the tests; accounts; what a check found. Knows no test.
+"""A `Mail` that connects to the servers of the tests; accounts; and summaries of the results of checks.
 
-`mail_of(certificates, At.EXPIRED, {993: 12345})` leads every name to the address, and port 993 to 12345.
+`mail_of(certificates, At.EXPIRED, {993: 12345})` resolves every name to the address, and maps port 993 to 12345.
 """
 
 import base64
@@ -28,7 +28,7 @@ LOOPBACK = ["127.0.0.0/8"]
 
 
 class Leading(HostPolicy):
-    """The policy of a server that may connect to loopback, and to whose resolver every name is at one address."""
+    """A policy that allows loopback, resolves every name to one address, and maps ports."""
 
     def __init__(self, address: str, ports: Mapping[int, int]) -> None:
         super().__init__(LOOPBACK, ALL_PORTS, self.look_up)
@@ -51,12 +51,12 @@ def mail_of(certificates: Certificates, at: str = At.GOOD, ports: Mapping[int, i
 
 @cache
 def trust_of(ca_file: Path) -> Trust:
-    """To read the authorities of the machine takes longer than a check."""
+    """Caches the trust, because reading the machine's authorities takes longer than a check."""
     return Trust(ca_file)
 
 
 def account(port: int, **more: Any) -> Account:
-    """An account at any port, with a password that is right until a test says otherwise."""
+    """Returns an account at any port, with the right password unless a test changes it."""
     values = {"server": NAME, "username": USER, "secure": True, "login": PASSWORD, **more}
     if isinstance(values["login"], str):
         values["login"] = Secret(values["login"])
@@ -73,7 +73,7 @@ def stages(found: ServerCheck) -> list[str]:
 
 
 def outcome(found: ServerCheck) -> str:
-    """`SUCCESS`; or the stage that broke, the code, and the field to change: `AUTHENTICATE TIMEOUT port`."""
+    """Returns `SUCCESS`, or the failed stage, the code and the field to change: `AUTHENTICATE TIMEOUT port`."""
     if found.failure is None:
         return "SUCCESS"
     last = found.stages[-1]
@@ -83,12 +83,12 @@ def outcome(found: ServerCheck) -> str:
 
 
 def warnings(found: ServerCheck) -> dict[str, str]:
-    """The hints of the stages that passed."""
+    """Returns the hints of the successful stages."""
     return {stage.stage.value: stage.hint for stage in found.stages if stage.success and stage.hint}
 
 
 def told(found: ServerCheck) -> str:
-    """All that the check says, to anybody."""
+    """Returns all text in the result of the check."""
     failure = found.failure
     seen: list[object] = [found, *found.stages, found.certificate, found.capabilities]
     seen += [failure, str(failure), failure.hint, failure.field, failure.__dict__] if failure else []
@@ -96,7 +96,7 @@ def told(found: ServerCheck) -> str:
 
 
 def encodings(secret: str) -> Iterator[bytes]:
-    """A secret as it may cross a network: as it is, and in base64 wherever it may begin in it."""
+    """Yields the forms of a secret on the network: as it is, and in base64 at every offset."""
     raw = secret.encode()
     yield raw
     for shift in range(3):

@@ -1,4 +1,4 @@
-"""A server's program that runs in a folder of its own, which is removed with it. Knows no program and no test."""
+"""Runs a server's program in a temporary folder."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ LOG = "log"
 
 @contextmanager
 def folder_for(program: str) -> Iterator[Path]:
-    """A folder with a short name, for sockets are in it, which other users may look into."""
+    """Makes a folder with a short name, for the paths of sockets, that other users may read."""
     folder = Path(tempfile.mkdtemp(prefix=f"email-inbox-{program}-"))
     folder.chmod(0o755)
     try:
@@ -30,7 +30,7 @@ def folder_for(program: str) -> Iterator[Path]:
 
 @contextmanager
 def started(command: list[str], folder: Path, address: str, port: int) -> Iterator[None]:
-    """Runs the command, which stays in the foreground, once somebody greets at the port."""
+    """Runs the command in the foreground, and waits until the server at the port sends its greeting."""
     with (folder / COMPLAINTS).open("wb") as complaints:
         process = subprocess.Popen(command, stdout=complaints, stderr=complaints, start_new_session=True)
     try:
@@ -50,7 +50,7 @@ def greets(process: subprocess.Popen[bytes], folder: Path, address: str, port: i
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Ends a process and whatever it started, at once: there is nothing to keep."""
+    """Kills a process and its children at once, because they keep no data."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait(5)

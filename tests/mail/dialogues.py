@@ -1,7 +1,7 @@
-"""What a good SMTP or IMAP server says, with a canary in every line, until a test says otherwise. Knows no test.
+"""Scripts of good SMTP and IMAP servers, with a canary in every line, that a test can change.
 
-`dialogue(IMAP, GREETING=close())` is a script. `SELECT=...` says what a command is answered with, and
-`CAPABILITY_TLS=...` what it is answered with in TLS only.
+`dialogue(IMAP, GREETING=close())` is a script. `SELECT=...` sets the response to a command, and `CAPABILITY_TLS=...`
+the response within TLS only.
 """
 
 from collections.abc import Mapping
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from tests.mail.scripted import Peer, Step, both, hear, say, secure
 
 CANARY = "canarius"
-"""Never to be seen by anybody but who connected."""
+"""A text that must not appear anywhere outside the connection."""
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """`name`, the place of the verb within a command, what is said first, and the answer to each command."""
+    """`name`, the index of the verb within a command, the greeting, and the response to each command."""
 
     name: str
     verb: int
@@ -62,7 +62,7 @@ SMTP = Protocol(
 
 
 def dialogue(protocol: Protocol, **otherwise: Step) -> list[Step]:
-    """The script of a server that behaves, but for this."""
+    """Returns the script of a good server, with these responses changed."""
     answers = {**protocol.answers, **otherwise}
 
     def obey(peer: Peer) -> None:

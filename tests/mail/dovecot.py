@@ -1,8 +1,8 @@
-"""Dovecot, on free ports of loopback, with nothing of the machine's own configuration. Knows no test.
+"""Dovecot on free ports of loopback, without the machine's own configuration.
 
-What makes a wrong password slow is as it comes: a failure is told after 2 s, and the next ones wait longer.
+The delays after a wrong password are the defaults: the first failure is reported after 2 s, later ones take longer.
 
-`addresses.At` says what it shows at each address. Without root it runs as whoever runs the tests.
+`addresses.At` describes its behaviour at each address. Without root it runs as the current user.
 """
 
 import grp
@@ -27,9 +27,9 @@ from tests.process import free_port
 PROGRAM = shutil.which("dovecot", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
 
 PENALTY = "PENALTY-INC\t127.0.0.1\t0\t{}\n"
-"""What its login processes tell `anvil`, which counts failures by address."""
+"""The message of its login processes to `anvil`, which counts failures by address."""
 VERSION = "2.3."
-"""2.4 is configured otherwise."""
+"""2.4 has another configuration syntax."""
 
 BASE = """
 base_dir = {run}
@@ -114,7 +114,7 @@ username_attribute = username
 
 @dataclass(frozen=True)
 class Dovecot:
-    """A running server. Passwords are those of `accounts`, tokens those of its endpoint."""
+    """A running server, with the passwords of `accounts` and the tokens of its endpoint."""
 
     folder: Path
     imap: int
@@ -123,7 +123,7 @@ class Dovecot:
 
     @property
     def sasl(self) -> Path:
-        """The socket at which Postfix asks whether a password is right."""
+        """The socket at which Postfix verifies passwords."""
         return self.folder / "sasl"
 
     @property
@@ -131,7 +131,7 @@ class Dovecot:
         return (self.folder / LOG).read_text("utf-8")
 
     def forgive(self, failures: int = 0) -> None:
-        """As if so many logins had failed from here: each makes it wait longer with the next answer, right or wrong."""
+        """Sets the number of failed logins from here. Each delays the next response more, right or wrong."""
         with closing(socket.socket(socket.AF_UNIX)) as connection:
             connection.connect(str(self.folder / "run" / "anvil-auth-penalty"))
             connection.sendall(b"VERSION\tanvil\t1\t1\n" + PENALTY.format(failures).encode())
@@ -142,7 +142,7 @@ class Dovecot:
 
 @cache
 def missing() -> str | None:
-    """Why Dovecot can't run here."""
+    """Returns the reason why Dovecot can't run here, if any."""
     if PROGRAM is None:
         return "Dovecot is not installed"
     said = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True, check=False)
@@ -157,7 +157,7 @@ def missing() -> str | None:
 
 @contextmanager
 def dovecot(certificates: Certificates) -> Iterator[Dovecot]:
-    """Starts it, and removes it afterwards."""
+    """Starts Dovecot, and removes it afterwards."""
     with folder_for("dovecot") as folder, TokenEndpoint(certificates.server_context()) as tokens:
         made = Dovecot(folder, free_port(), free_port(), tokens)
         command = [str(PROGRAM), "-F", "-c", str(configure(made, certificates))]
@@ -166,7 +166,7 @@ def dovecot(certificates: Certificates) -> Iterator[Dovecot]:
 
 
 def configure(made: Dovecot, certificates: Certificates) -> Path:
-    """Writes the files that it reads; the path of the first."""
+    """Writes the configuration. Returns the path of its main file."""
     folder = made.folder
     (folder / "mail").mkdir()
     users, acl, oauth2, ca_file = folder / "users", folder / "acl", folder / "oauth2.conf", folder / "ca.pem"
@@ -174,7 +174,7 @@ def configure(made: Dovecot, certificates: Certificates) -> Path:
     os.chown(folder / "mail", owner.pw_uid, owner.pw_gid)
     users.write_text("".join(user_line(name, owner) for name in PASSWORDS), "utf-8")
     acl.write_text("INBOX owner\n")
-    shutil.copyfile(certificates.ca_file, ca_file)  # it is read without root's rights
+    shutil.copyfile(certificates.ca_file, ca_file)  # Dovecot reads it without root's rights
     oauth2.write_text(OAUTH2.format(url=made.tokens.introspection_url, ca=ca_file))
     text = BASE.format(
         **{name: folder / name for name in ("run", "state", LOG, "mail", "sasl")},
@@ -202,7 +202,7 @@ def personality(at: At, certificates: Certificates) -> str:
 
 
 def mail_owner() -> pwd.struct_passwd:
-    """Whom the mail belongs to: Dovecot reads none as root."""
+    """Returns the owner of the mail, because Dovecot reads none as root."""
     return pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
 
 

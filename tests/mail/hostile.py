@@ -1,4 +1,4 @@
-"""Checks of scripted servers, and what must never come of one. Knows no test."""
+"""Checks of scripted servers, and assertions that must hold after each."""
 
 import logging
 import threading
@@ -33,13 +33,13 @@ def port_of(protocol: Protocol, *, implicit: bool = False) -> int:
 
 
 async def check_scripted(protocol: Protocol, server: Scripted, certificates: Certificates, **more: Any) -> ServerCheck:
-    """A check of a scripted server, as if it were at the port that everybody knows."""
+    """Checks a scripted server, as if it were at the standard port."""
     port = port_of(protocol, implicit=server.implicit)
     return await check(protocol, mail_of(certificates, ports={port: server.port}), port, **more)
 
 
 def nothing_got_out(server: Scripted, found: ServerCheck) -> None:
-    """Neither what the server said, nor the password before TLS."""
+    """Asserts that the result has no text of the server, and that the password was not sent before TLS."""
     assert CANARY not in told(found).lower()
     for secret in encodings(PASSWORD):
         assert secret not in server.clear
@@ -48,7 +48,7 @@ def nothing_got_out(server: Scripted, found: ServerCheck) -> None:
 
 @contextmanager
 def nothing_stays(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Whatever a server does within: nobody waits for it afterwards, and nothing of it is written down."""
+    """Asserts that no thread is left waiting for the server afterwards, and that nothing it sent was logged."""
     caplog.set_level(logging.DEBUG)
     yield
     until(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("mail-")], 5)

@@ -1,4 +1,4 @@
-"""An inbox at the real servers, and a server of ours that may connect to them. Knows no test."""
+"""An inbox at the real servers, and settings with which the server may connect to them."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from tests.mail.postfix import Postfix
 
 
 def working_inbox(dovecot: Dovecot, postfix: Postfix, **changes: Any) -> dict[str, Any]:
-    """The input of `setEmailInbox` for an inbox that works; `changes` as in `inbox_values`."""
+    """Returns the input of `setEmailInbox` for a working inbox; `changes` as in `inbox_values`."""
     account = {"server": At.GOOD.value, "username": USER, "password": PASSWORD, "secure": True}
     values = {
         "id": "works",
@@ -25,6 +25,6 @@ def working_inbox(dovecot: Dovecot, postfix: Postfix, **changes: Any) -> dict[st
 
 
 def may_connect(settings: Settings, certificates: Certificates, *ports: int) -> Settings:
-    """The settings of a server that may connect to loopback at these ports, and trusts the authority of the tests."""
+    """Returns settings that allow connections to loopback at these ports, and trust the authority of the tests."""
     changes = {"mail_hosts_allow": ["127.0.0.0/8"], "mail_ports": frozenset(ports), "ca_file": certificates.ca_file}
     return settings.model_copy(update=changes)

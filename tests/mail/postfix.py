@@ -1,8 +1,8 @@
-"""Postfix, on free ports of loopback, with nothing of the machine's own configuration. Knows no test.
+"""Postfix on free ports of loopback, without the machine's own configuration.
 
-`addresses.At` says what it shows at each address. As it comes, it judges the sender when it hears the recipient
-(smtpd_delay_reject). It asks Dovecot whether a password is right. It needs root: its master changes to the users of
-its package.
+`addresses.At` describes its behaviour at each address. By default it checks the sender only at RCPT
+(smtpd_delay_reject). Dovecot verifies the passwords. It needs root, because its master changes to the users of its
+package.
 """
 
 import email.policy
@@ -85,15 +85,15 @@ postlog unix-dgram n - n - 1 postlogd
 
 @dataclass(frozen=True)
 class Postfix:
-    """A running server. Passwords are those of `accounts`; whoever logs in may write as no one else."""
+    """A running server, with the passwords of `accounts`. Each user may send only as itself."""
 
     folder: Path
     submission: int
-    """STARTTLS; a password is taken in clear where the address says so."""
+    """STARTTLS; whether passwords are accepted in clear depends on the address."""
     submissions: int
     """TLS from the first byte."""
     open: int
-    """Nobody can log in here; anybody may write to the accounts."""
+    """Without AUTH; any client may send to the accounts."""
 
     @property
     def log(self) -> str:
@@ -103,18 +103,18 @@ class Postfix:
         return list((self.folder / "mail").glob("*/new/*"))
 
     def received(self) -> list[EmailMessage]:
-        """The messages that have arrived, once there is one."""
+        """Waits for a message and returns all that have arrived."""
         policy = email.policy.SMTP
         return [email.message_from_bytes(file.read_bytes(), policy=policy) for file in until(self.files)]
 
     def forget(self) -> None:
-        """Throws away what has arrived: for the next test."""
+        """Deletes the messages, for the next test."""
         for file in self.files():
             file.unlink()
 
 
 def missing() -> str | None:
-    """Why Postfix can't run here."""
+    """Returns the reason why Postfix can't run here, if any."""
     if not (DAEMONS / "master").exists():
         return "Postfix is not installed"
     return None if os.geteuid() == 0 else "Postfix needs root"
@@ -122,7 +122,7 @@ def missing() -> str | None:
 
 @contextmanager
 def postfix(certificates: Certificates, dovecot: Dovecot) -> Iterator[Postfix]:
-    """Starts it, and removes it afterwards."""
+    """Starts Postfix, and removes it afterwards."""
     with folder_for("postfix") as folder:
         made = Postfix(folder, free_port(), free_port(), free_port())
         configure(made, certificates, dovecot)
@@ -131,7 +131,7 @@ def postfix(certificates: Certificates, dovecot: Dovecot) -> Iterator[Postfix]:
 
 
 def configure(made: Postfix, certificates: Certificates, dovecot: Dovecot) -> None:
-    """Writes the files that it reads, and makes the folders that its package's scripts would make."""
+    """Writes the configuration, and makes the folders that its package's scripts would make."""
     folder = made.folder
     make_folders(folder)
     mailboxes, logins, recipients = folder / "mailboxes", folder / "logins", folder / "recipients"
@@ -156,7 +156,7 @@ def configure(made: Postfix, certificates: Certificates, dovecot: Dovecot) -> No
     (folder / "main.cf").write_text(main)
     (folder / "master.cf").write_text(services(made, certificates) + SERVICES)
     for file in folder.iterdir():
-        os.utime(file, (0, 0))  # it waits two seconds for a file that somebody may still be writing
+        os.utime(file, (0, 0))  # Postfix waits two seconds for a recently changed file
 
 
 def make_folders(folder: Path) -> None:
@@ -173,7 +173,7 @@ def make_folders(folder: Path) -> None:
 
 
 def services(made: Postfix, certificates: Certificates) -> str:
-    """The listeners."""
+    """Returns the listeners of `master.cf`."""
     lines = [f"{At.GOOD}:{made.open} inet n - n - - smtpd"]
     for at in At:
         options = {

@@ -1,10 +1,10 @@
-"""A server that says what it was told to say, keeps all that it hears, and knows no protocol. Knows no test.
+"""A server that follows a script and records all input. Knows no protocol.
 
-A script is a list of steps; each connection goes through all of them, and is then listened to until its end:
+A script is a list of steps. Each connection runs all of them, and then reads until its end:
 
-    with Scripted(say("* OK hello"), expect("LOGIN"), say("{tag} NO no")) as server: ...
+    with scripted(context, say("* OK hello"), expect("LOGIN"), say("{tag} NO no")) as server: ...
 
-`{tag}` is the first word of the last command that was heard, which answers it in IMAP.
+`{tag}` is the first word of the last command, which a response repeats in IMAP.
 """
 
 import itertools
@@ -18,11 +18,11 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 
 SECONDS = 10.0
-"""No connection lasts longer, whatever its script says."""
+"""The timeout of every read and write, and the longest that a step floods."""
 
 
 class Peer:
-    """A client that is connected, until `left` is set. `heard` is what it sent: in clear, or within TLS."""
+    """A client, connected until `left` is set. `heard` is its input so far, in clear or within TLS."""
 
     def __init__(self, connection: socket.socket, context: ssl.SSLContext, released: threading.Event) -> None:
         self.connection, self.context, self.released = connection, context, released
@@ -57,12 +57,12 @@ class Peer:
         return line.rstrip(b"\r")
 
     def secure(self) -> None:
-        """Goes on in TLS. What was sent before it in the same breath is no part of it."""
+        """Starts TLS. Discards cleartext that arrived together with the last line."""
         self._pending = b""
         self.connection = self.context.wrap_socket(self.connection, server_side=True)
 
     def listen(self) -> None:
-        """Until the other side ends it."""
+        """Reads until the other side closes the connection."""
         while self.receive():
             pass
 
@@ -72,7 +72,7 @@ Step = Callable[[Peer], None]
 
 @dataclass
 class Scripted:
-    """`implicit`: in TLS from the first byte. `connections` are those that came, `peers` what each has sent."""
+    """`implicit`: TLS from the first byte. `connections` is the number of clients so far, `peers` their input."""
 
     steps: list[Step]
     context: ssl.SSLContext
@@ -94,12 +94,12 @@ class Scripted:
 
     @property
     def clear(self) -> bytes:
-        """All that it was sent outside of TLS."""
+        """All input outside of TLS."""
         return b"".join(peer.clear for peer in self.peers)
 
     @property
     def secret(self) -> bytes:
-        """All that it was sent within TLS."""
+        """All input within TLS."""
         return b"".join(peer.secret for peer in self.peers)
 
     @property
@@ -111,7 +111,7 @@ class Scripted:
         self._run(self._accept)
 
     def stop(self) -> None:
-        """Ends every connection, and fails where a script did."""
+        """Ends every connection, and raises the first error of a script."""
         self._released.set()
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
@@ -148,7 +148,7 @@ class Scripted:
                 step(peer)
             peer.listen()
         except (OSError, EOFError):
-            pass  # the other side left, as many of these tests want it to
+            pass  # the other side closed the connection, as many tests expect
         except BaseException as fault:
             self.faults.append(fault)
         finally:
@@ -160,7 +160,7 @@ class Scripted:
 def scripted(
     context: ssl.SSLContext, *steps: Step, implicit: bool = False, address: str = "127.0.0.1"
 ) -> Iterator[Scripted]:
-    """A server with this script."""
+    """Runs a server with this script."""
     server = Scripted(list(steps), context, implicit)
     server.start(address)
     try:
@@ -182,7 +182,7 @@ def say(*lines: str | bytes) -> Step:
 
 
 def send(text: str | bytes) -> Step:
-    """Sends this and no line end."""
+    """Sends the text without a line end."""
 
     def step(peer: Peer) -> None:
         peer.connection.sendall(encoded(text, peer))
@@ -191,7 +191,7 @@ def send(text: str | bytes) -> Step:
 
 
 def expect(word: str) -> Step:
-    """Hears a line, which must hold the word, in whatever case."""
+    """Reads a line, which must contain the word in any case."""
 
     def step(peer: Peer) -> None:
         peer.line = peer.read_line()
@@ -201,7 +201,7 @@ def expect(word: str) -> Step:
 
 
 def hear(last: bytes = b"") -> Step:
-    """Hears a line that is no command; or all up to this one."""
+    """Reads a line that is not a command, or all lines up to this one."""
 
     def step(peer: Peer) -> None:
         while peer.read_line() != last and last:
@@ -211,12 +211,12 @@ def hear(last: bytes = b"") -> Step:
 
 
 def secure() -> Step:
-    """Shakes hands."""
+    """Performs the TLS handshake."""
     return Peer.secure
 
 
 def secure_in_vain() -> Step:
-    """Shakes hands, and where that fails, stays until what it said last has been read."""
+    """Performs the TLS handshake. If it fails, keeps the connection open so that the client can read the alert."""
 
     def step(peer: Peer) -> None:
         tls = peer.context.wrap_socket(peer.connection, server_side=True, do_handshake_on_connect=False)
@@ -229,7 +229,7 @@ def secure_in_vain() -> Step:
 
 
 def break_tls() -> Step:
-    """Sends what is no record of the TLS that is spoken."""
+    """Sends an invalid TLS record."""
 
     def step(peer: Peer) -> None:
         with closing(socket.socket(fileno=os.dup(peer.connection.fileno()))) as beneath:
@@ -240,7 +240,7 @@ def break_tls() -> Step:
 
 
 def at_first(once: Step, later: Step) -> Step:
-    """One thing the first time, and another ever after."""
+    """Runs one step the first time, and another one afterwards."""
     times = itertools.count()
 
     def step(peer: Peer) -> None:
@@ -271,7 +271,7 @@ def drip(text: str | bytes, seconds: float) -> Step:
 
 
 def flood(text: bytes, size: int | None = None) -> Step:
-    """Sends this again and again: so many bytes, or without end."""
+    """Sends the text repeatedly: this many bytes, or without end."""
 
     def step(peer: Peer) -> None:
         chunk = text * max(1, 65_536 // len(text))
@@ -284,7 +284,7 @@ def flood(text: bytes, size: int | None = None) -> Step:
 
 
 def both(*steps: Step) -> Step:
-    """One after the other."""
+    """Runs the steps one after the other."""
 
     def step(peer: Peer) -> None:
         for each in steps:
@@ -294,12 +294,12 @@ def both(*steps: Step) -> Step:
 
 
 def hang() -> Step:
-    """Says nothing more, and hears what comes."""
+    """Sends nothing more, and reads on."""
     return Peer.listen
 
 
 def close() -> Step:
-    """Ends the connection."""
+    """Closes the connection."""
 
     def step(peer: Peer) -> None:
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""An OAuth2 token endpoint over HTTPS, and the introspection by which Dovecot asks about its tokens. Knows no test."""
+"""An OAuth2 token endpoint over HTTPS, with the introspection by which Dovecot verifies its tokens."""
 
 import json
 import ssl
@@ -14,7 +14,7 @@ CLIENT_SECRET = "client secret, à garder"
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One connection. Speaks HTTP/1.1, as Dovecot wants it."""
+    """One connection, in HTTP/1.1, which Dovecot requires."""
 
     protocol_version = "HTTP/1.1"
     timeout = 10
@@ -33,7 +33,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Says nothing."""
+        """Logs nothing."""
 
 
 class Listener(ThreadingHTTPServer):
@@ -41,14 +41,14 @@ class Listener(ThreadingHTTPServer):
     endpoint: "TokenEndpoint"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that breaks off is no fault."""
+        """Ignores the error: a client may close the connection."""
 
 
 class TokenEndpoint:
-    """Gives an access token of its own for each refresh token that it knows.
+    """Issues an access token for each known refresh token.
 
-    `refresh_tokens` says whose each is, and `calls` what was asked. `fails`, `hangs` and `rotates` make it answer
-    something else.
+    `refresh_tokens` maps each one to its user, and `calls` are the requests so far. `fails`, `hangs` and `rotates`
+    change the response.
     """
 
     def __init__(self, context: ssl.SSLContext) -> None:
@@ -89,31 +89,31 @@ class TokenEndpoint:
         return f"https://localhost:{self.port}/introspect"
 
     def forget(self) -> None:
-        """As if it had just started: for the next test."""
+        """Resets all state, for the next test."""
         self.released.set()
         self.released = threading.Event()
         self.refresh_tokens, self.access_tokens, self.calls = {}, {}, []
         self.introspections, self.seconds, self.answer = 0, 3600, self.grant
 
     def consent(self, user: str) -> str:
-        """A new refresh token of the user's."""
+        """Returns a new refresh token of the user."""
         token = f"refresh-{len(self.refresh_tokens)}-{user}"
         self.refresh_tokens[token] = user
         return token
 
     def end_access(self) -> None:
-        """The access tokens that are out are good for nothing any more."""
+        """Revokes the access tokens issued so far."""
         self.access_tokens.clear()
 
     def withdraw(self) -> None:
-        """The users take their consent back."""
+        """Revokes the consent of every user."""
         self.refresh_tokens.clear()
         self.end_access()
 
     # ------------------------------------------------------------------------------------------------------ answers
 
     def grant(self, form: dict[str, str]) -> tuple[int, bytes]:
-        """What RFC 6749 asks for."""
+        """Returns the response of RFC 6749."""
         self.calls.append(form)
         if (form.get("client_id"), form.get("client_secret")) != (CLIENT_ID, CLIENT_SECRET):
             return self.error(401, "invalid_client")
@@ -132,7 +132,7 @@ class TokenEndpoint:
         return status, json.dumps({"error": name, "error_description": "a text of the server's"}).encode()
 
     def fails(self, status: int, body: bytes = b"") -> None:
-        """From now on it answers this."""
+        """Makes the endpoint return this response from now on."""
 
         def answer(form: dict[str, str]) -> tuple[int, bytes]:
             self.calls.append(form)
@@ -141,7 +141,7 @@ class TokenEndpoint:
         self.answer = answer
 
     def hangs(self) -> None:
-        """From now on it answers nothing until the test is over."""
+        """Makes the endpoint send no response until the test is over."""
 
         def answer(form: dict[str, str]) -> tuple[int, bytes]:
             self.calls.append(form)
@@ -151,7 +151,7 @@ class TokenEndpoint:
         self.answer = answer
 
     def rotates(self) -> None:
-        """From now on a refresh token is good for one time, and the answer holds the next."""
+        """Makes each refresh token valid once; the response contains the next one."""
 
         def answer(form: dict[str, str]) -> tuple[int, bytes]:
             status, body = self.grant(form)
@@ -165,7 +165,7 @@ class TokenEndpoint:
         self.answer = answer
 
     def introspect(self, form: dict[str, str]) -> tuple[int, bytes]:
-        """RFC 7662."""
+        """Returns the response of RFC 7662."""
         self.introspections += 1
         user = None
         with suppress(KeyError):
