@@ -10,9 +10,9 @@ PYTEST ?= --numprocesses=auto --dist=worksteal
 # What `make check` measures the coverage of: the tests of these files on SQLite, within their own process. They need no
 # other program and take two minutes on two cores. To measure the whole suite would run it twice, or run it traced, which
 # takes Python 3.11 twice as long: tests that hold the server to a time do not bear that.
-COVERED := access changes check_hostile check_mechanisms check_replies check_tls check_tokens compose consent discovery \
-	documents every_field fields graphql hosts https inbox lengths metrics mongoexport oauth2 openapi paging plans prepared \
-	proxies rates refusals rest same_origin search session sse user warnings websocket writer
+COVERED := access backup changes check_mechanisms check_replies check_tls check_tokens compose consent discovery documents \
+	every_field fields graphql hosts https inbox keys lengths metrics migration mongoexport oauth2 openapi paging plans prepared \
+	proxies rates refusals rest same_origin search session sse tracing user warnings websocket writer
 NPM_CI := npm ci --loglevel=error --no-audit --no-fund --no-update-notifier
 
 .PHONY: help install run test check bench schema lock format clean

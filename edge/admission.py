@@ -13,7 +13,7 @@ from functools import lru_cache
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from edge.answers import Fault, Faults, raw
+from edge.answers import Faults, RenderFault, raw
 from models.errors import Unavailable
 from models.fields import ID_LENGTH, random_id
 from models.observer import Observer
@@ -67,7 +67,7 @@ class Load:
         return answer[: answer.index(END_OF_HEAD) + len(END_OF_HEAD)] if scope["method"] == "HEAD" else answer
 
 
-def _refusal(fault: Fault) -> bytes:
+def _refusal(fault: RenderFault) -> bytes:
     """The response with a placeholder for the request id. Cached, because a refusal must cost little."""
     answer = fault(Unavailable(OVERLOADED_MESSAGE), REQUEST_ID_PLACEHOLDER.decode())
     answer.headers["X-Request-Id"] = REQUEST_ID_PLACEHOLDER.decode()

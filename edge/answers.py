@@ -74,18 +74,18 @@ def without_long_names(message: str) -> str:
     return shortened(_NAME.sub(lambda found: shortened(found[0]), message), MESSAGE_LENGTH)
 
 
-Fault = Callable[[ProductError, str], JsonAnswer]
+RenderFault = Callable[[ProductError, str], JsonAnswer]
 """Makes the response of one API to a request that fails before it reaches the API: of the error and the request id."""
 
 
 class Faults:
     """Answers requests that fail before they reach their API, in its format: by path, and in that of `others`."""
 
-    def __init__(self, others: Fault, of_paths: Mapping[str, Fault]) -> None:
+    def __init__(self, others: RenderFault, of_paths: Mapping[str, RenderFault]) -> None:
         self._others = others
         self._of_paths = of_paths
 
-    def at(self, path: str) -> Fault:
+    def at(self, path: str) -> RenderFault:
         return self._of_paths.get(path, self._others)
 
     def __call__(self, scope: Scope, error: ProductError) -> JsonAnswer:
