@@ -53,7 +53,7 @@ async def no_caller() -> Caller | None:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The world of one request. `authenticate` asks the database who the caller is; `address` is the client's.
+    """What one request works with. `authenticate` asks the database who the caller is; `address` is the client's.
 
     `api` is the way that the request came, for whoever counts; `aside`, what it does while it waits for slow work.
     """
