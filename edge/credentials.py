@@ -79,9 +79,9 @@ def context_of(scope: Scope, api: str, authenticate: FindCaller | None = None) -
     """The context of a request. Raises the error that a middleware recorded under `REFUSED`."""
     if refused := scope.get(REFUSED):
         raise refused
-    world: Context = scope["app"].state.context
+    common: Context = scope["app"].state.context
     return replace(
-        world,
+        common,
         authenticate=authenticate or authenticate_of(scope),
         address=address_of(scope),
         request_id=scope["request_id"],

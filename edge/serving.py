@@ -84,7 +84,8 @@ def tune_garbage_collector() -> None:
 def serve_here(app: ASGIApp, sockets: list[socket.socket]) -> None:
     """Serves in this process until SIGTERM or SIGINT, then finishes the requests in progress."""
     tune_garbage_collector()
-    uvicorn.Server(_config(app)).run(sockets=sockets)
+    # One worker, said so: else uvicorn reads WEB_CONCURRENCY, which may be no number.
+    uvicorn.Server(_config(app, workers=1)).run(sockets=sockets)
 
 
 def serve_by_workers(factory: str, workers: int, sockets: list[socket.socket], metrics_folder: Path) -> None:

@@ -87,9 +87,5 @@ class Reply:
     code: int
     enhanced: str | None = None
 
-    @property
-    def is_temporary(self) -> bool:
-        return self.code // 100 == TEMPORARY
-
     def __str__(self) -> str:
         return f"{self.code} {self.enhanced}" if self.enhanced else str(self.code)

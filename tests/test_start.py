@@ -96,6 +96,11 @@ def test_an_ipv6_address_is_served_and_printed_so_that_it_works(fresh: dict[str,
         process.kill()
 
 
+def test_variables_of_other_servers_are_not_obeyed(fresh: dict[str, str], tmp_path: Path) -> None:
+    with serving({**fresh, "WEB_CONCURRENCY": "auto"}, tmp_path, {}) as server:
+        assert server.client.get("/health/live").status_code == 200
+
+
 def test_the_folder_may_have_an_odd_name(tmp_path: Path) -> None:
     odd = {"EMAIL_INBOX_DATA_DIR": str(tmp_path / "50% of #data é")}
     for _ in range(2):

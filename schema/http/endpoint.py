@@ -161,16 +161,16 @@ class GraphQLEndpoint(GraphQL[GraphQLContext, None]):
 
     async def on_ws_connect(self, context: GraphQLContext) -> UnsetType:
         """Authenticates the client. Refuses invalid credentials with 4403; without any, only public operations run."""
-        world = context.context
+        connection = context.context
         assert context.authenticator
         try:
             credentials = credentials_of(context.connection_params or {})
-            authenticate = context.authenticator.cached_caller(credentials, world.address, seconds=0)
+            authenticate = context.authenticator.cached_caller(credentials, connection.address, seconds=0)
             caller = await authenticate()
         except (Unauthenticated, RateLimited):
             raise ConnectionRejectionError from None
         context.admitted(anonymous=caller is None)
-        context.context = world.acting_as(authenticate)
+        context.context = connection.acting_as(authenticate)
         unset: UnsetType = UNSET
         return unset
 

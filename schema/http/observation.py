@@ -92,7 +92,7 @@ def is_introspection(fields: set[str]) -> bool:
 
 @contextmanager
 def observe(observer: Observer, name: str) -> Iterator[None]:
-    """Reports an operation that runs by a plan, without `ObservationExtension`."""
+    """Reports an operation that bypasses strawberry, and so `ObservationExtension`."""
     operation, failed = observer.executing(), True
     try:
         yield

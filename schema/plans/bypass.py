@@ -81,6 +81,7 @@ class Bypass:
         """Completes a value, or reports an error, by graphql-core."""
         executor = self.executor.build_per_event_executor(None)
         executor.context_value, executor.variable_values = info.context, variables
+        executor._relevant_sub_fields = self.executor._relevant_sub_fields  # every request selects by the same lists
         data: dict[str, Any] | None = None
         try:
             completed = executor.complete_awaitable_value(

@@ -31,6 +31,15 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
             executor.plans = cls.find_plans(document)
         return executor
 
+    def build_per_event_executor(self, payload: Any) -> GraphQLExecutor[Any]:
+        """The executor of one event, which remembers selections by itself.
+
+        graphql-core keeps them by lists that it makes anew for each event, as long as the subscription is open.
+        """
+        executor = super().build_per_event_executor(payload)
+        executor._relevant_sub_fields = {}
+        return executor
+
     def _is_watched(self) -> bool:
         """Whether an extension of the schema wraps every resolver."""
         return bool(self.middleware_manager and self.middleware_manager.middlewares)
