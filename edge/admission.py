@@ -25,7 +25,7 @@ LOG_INTERVAL_SECONDS = 10.0
 REQUEST_ID_PLACEHOLDER = b"-" * ID_LENGTH
 END_OF_HEAD = b"\r\n\r\n"
 ASIDE = "email_inbox.aside"
-"""Where in a scope there is what a request does while it waits for slow work: see `Context.aside`."""
+"""The key in the scope of what a request enters while it waits for slow work: see `Context.aside`."""
 LOAD = "email_inbox.load"
 """Where in the state of a lifespan there is the load, for the connections, which no middleware sees."""
 CACHED_REFUSALS = 8
@@ -85,14 +85,14 @@ class Admission:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        turn = ActiveRequest(self._load, receive, send)
-        turn.take()
-        scope[ASIDE] = turn.aside
+        request = ActiveRequest(self._load, receive, send)
+        request.take()
+        scope[ASIDE] = request.aside
         try:
-            await self.app(scope, turn.receive, turn.send)
+            await self.app(scope, request.receive, request.send)
         finally:
             del scope[ASIDE]  # a request leaves no cycle of references behind
-            turn.end()
+            request.end()
 
 
 class ActiveRequest:

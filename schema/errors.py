@@ -46,7 +46,7 @@ def to_graphql_error(error: GraphQLError, request_id: str) -> PrintedError:
     if isinstance(error, PrintedError):
         return error
     code, message = _code_and_message(error)
-    shown = PrintedError(
+    formatted = PrintedError(
         without_long_names(message),
         nodes=error.nodes,
         source=error.source,
@@ -54,8 +54,8 @@ def to_graphql_error(error: GraphQLError, request_id: str) -> PrintedError:
         path=error.path,
         extensions={"code": code, "requestId": request_id},
     )
-    shown.retry_after = getattr(error.original_error, "retry_after", None)  # type: ignore[attr-defined]
-    return shown
+    formatted.retry_after = getattr(error.original_error, "retry_after", None)  # type: ignore[attr-defined]
+    return formatted
 
 
 def _code_and_message(error: GraphQLError) -> tuple[str, str]:

@@ -70,8 +70,8 @@ class WebSocketHandler(BaseGraphQLTransportWSHandler[GraphQLContext, None]):
             if not isinstance(query, str) or not query:
                 raise BadRequest("`query` must be a string that holds a GraphQL document.")
         except ProductError as error:
-            shown: Any = graphql_error(str(error), error.code, context.request_id)
-            await self.send_message(ErrorMessage(id=message["id"], type="error", payload=[shown]))
+            formatted: Any = graphql_error(str(error), error.code, context.request_id)
+            await self.send_message(ErrorMessage(id=message["id"], type="error", payload=[formatted]))
             return
         message["payload"] = {**payload, "query": query, "operationName": name}
         await super().handle_message(message)
