@@ -31,7 +31,7 @@ PARTS = {
     "`models/`, with SQLite, pydantic and encryption": ("/models/", "/pydantic/", "/cryptography/"),
 }
 OTHER = "anything else"
-WAITING = ("_batch (", "Writer._batch (", "_connection_worker_thread (", "_worker (")
+WAITING = ("_batch (", "SqliteWriter._batch (", "_connection_worker_thread (", "_worker (")
 """Where threads wait for work, which py-spy takes for work."""
 INBOXES = 1_000
 RATE = "500"

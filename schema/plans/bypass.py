@@ -4,7 +4,7 @@ The selected fields and the resolver's `info` are computed once per document. An
 plain is completed here. graphql-core's executor completes every other result, and reports every error.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,12 @@ from graphql.execution.collect_fields import FieldDetailsList, FragmentDetails, 
 from graphql.execution.values import VariableValues, get_argument_values, get_variable_values
 from graphql.pyutils import Path
 from strawberry.execution import optimized_is_awaitable
+from strawberry.schema.schema_converter import GraphQLCoreConverter
+from strawberry.types.arguments import convert_argument
+from strawberry.types.base import StrawberryOptional
+from strawberry.types.enum import StrawberryEnumDefinition
+from strawberry.types.field import StrawberryField
+from strawberry.types.fields.resolver import StrawberryResolver
 from strawberry.types.graphql import OperationType
 from strawberry.utils.await_maybe import await_maybe
 
@@ -35,6 +41,9 @@ from schema.plans.plan import CannotCompile, PlanCache
 
 _Info = GraphQLResolveInfo[Any]
 
+Resolve = Callable[[_Info, dict[str, Any]], Awaitable[Any]]
+
+_LEAVES = (str, int, bool, strawberry.ID)
 _NO_VARIABLES = VariableValues({}, {})
 
 
@@ -50,6 +59,7 @@ class Bypass:
     name: str
     executor: Executor
     field: GraphQLField
+    resolve: Resolve
     details: FieldDetailsList
     key: str
     info: _Info
@@ -65,7 +75,7 @@ class Bypass:
         """Returns what graphql-core would. Errors are in the result."""
         info = self.info._replace(context=context, variable_values=variables.coerced)  # type: ignore[arg-type]
         try:
-            outcome = await await_maybe(self._resolve(info, variables))
+            outcome = await self._resolve(info, variables)
         except Exception as error:
             outcome = error
         try:
@@ -73,9 +83,8 @@ class Bypass:
         except Exception:  # graphql-core meets the same problem, and reports it
             return await self._complete_value(info, variables, outcome)
 
-    def _resolve(self, info: _Info, variables: VariableValues) -> Any:
-        resolve: Any = self.field.resolve
-        return resolve(None, info, **get_argument_values(self.field, self.details[0].node, variables))
+    def _resolve(self, info: _Info, variables: VariableValues) -> Awaitable[Any]:
+        return self.resolve(info, get_argument_values(self.field, self.details[0].node, variables))
 
     async def _complete_value(self, info: _Info, variables: VariableValues, outcome: object) -> ExecutionResult:
         """Completes a value, or reports an error, by graphql-core."""
@@ -112,7 +121,47 @@ def compile_bypass(
     path, nodes = Path(None, key, root.name), [one.node for one in details]
     info = executor.build_resolve_info(field, nodes, root, path)
     name = name_of(kind.value, fields_of(document, operation))
-    return Bypass(kind, name, executor, field, details, key, info, _completer(executor, field, details))
+    complete = _completer(executor, field, details)
+    return Bypass(kind, name, executor, field, _resolver(schema, field), details, key, info, complete)
+
+
+def _resolver(schema: strawberry.Schema, field: GraphQLField) -> Resolve:
+    """Calls the resolver of a root field as strawberry does, but without its wrapper, where that would add only time."""
+    definition: Any = field.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+    base = definition.base_resolver if isinstance(definition, StrawberryField) and not definition.extensions else None
+    if base is None or not base.is_async or base.self_parameter or base.parent_parameter or base.root_parameter:
+        wrapper: Any = field.resolve
+        return lambda info, given: await_maybe(wrapper(None, info, **given))
+    return _unwrapped(schema, definition, base)
+
+
+def _unwrapped(schema: strawberry.Schema, definition: StrawberryField, base: StrawberryResolver[Any]) -> Resolve:
+    """Calls a coroutine function with converted arguments, and `info` if it wants that."""
+    config, registry = schema.config, schema.schema_converter.scalar_registry
+    function: Any = base.wrapped_func
+    wanted, name_of_argument = base.info_parameter, config.name_converter.from_argument
+    slots = [(name_of_argument(one), one.python_name, one.type, _is_leaf(one.type)) for one in definition.arguments]
+
+    def resolve(raw: _Info, given: dict[str, Any]) -> Any:
+        info: Any = config.info_class(_raw_info=raw, _field=definition)
+        values = {
+            python_name: given[name]
+            if is_leaf
+            else convert_argument(given[name], kind, registry, config, info, path=(name,))
+            for name, python_name, kind, is_leaf in slots
+            if name in given
+        }
+        if wanted:
+            values[wanted.name] = info
+        return function(**values)
+
+    return resolve
+
+
+def _is_leaf(kind: Any) -> bool:
+    """Whether strawberry passes a value of the type on unchanged."""
+    kind = kind.of_type if type(kind) is StrawberryOptional else kind
+    return kind in _LEAVES or isinstance(kind, StrawberryEnumDefinition)
 
 
 def _completer(executor: Executor, field: GraphQLField, details: FieldDetailsList) -> Callable[[Any], dict[str, Any]]:
