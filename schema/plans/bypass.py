@@ -12,6 +12,7 @@ import strawberry
 from graphql import (
     DocumentNode,
     ExecutionResult,
+    FieldNode,
     FragmentDefinitionNode,
     GraphQLError,
     GraphQLField,
@@ -21,6 +22,7 @@ from graphql import (
     OperationDefinitionNode,
     default_field_resolver,
     default_type_resolver,
+    print_ast,
 )
 from graphql.execution.collect_fields import FieldDetailsList, FragmentDetails, collect_fields
 from graphql.execution.values import VariableValues, get_argument_values, get_variable_values
@@ -60,6 +62,8 @@ class Bypass:
     executor: Executor
     field: GraphQLField
     resolve: Resolve
+    constants: dict[str, Any] | None
+    """The arguments, if no variable is in them."""
     details: FieldDetailsList
     key: str
     info: _Info
@@ -84,6 +88,8 @@ class Bypass:
             return await self._complete_value(info, variables, outcome)
 
     def _resolve(self, info: _Info, variables: VariableValues) -> Awaitable[Any]:
+        if self.constants is not None:
+            return self.resolve(info, self.constants)
         return self.resolve(info, get_argument_values(self.field, self.details[0].node, variables))
 
     async def _complete_value(self, info: _Info, variables: VariableValues, outcome: object) -> ExecutionResult:
@@ -122,38 +128,56 @@ def compile_bypass(
     info = executor.build_resolve_info(field, nodes, root, path)
     name = name_of(kind.value, fields_of(document, operation))
     complete = _completer(executor, field, details)
-    return Bypass(kind, name, executor, field, _resolver(schema, field), details, key, info, complete)
+    constants = _constants(field, nodes[0])
+    resolve = _resolver(schema, field, constants)
+    return Bypass(kind, name, executor, field, resolve, constants, details, key, info, complete)
 
 
-def _resolver(schema: strawberry.Schema, field: GraphQLField) -> Resolve:
-    """Calls the resolver of a root field as strawberry does, but without its wrapper, where that would add only time."""
+def _constants(field: GraphQLField, node: FieldNode) -> dict[str, Any] | None:
+    arguments = "".join(map(print_ast, node.arguments or ()))  # no string literal is in a document that has plans
+    return None if "$" in arguments else get_argument_values(field, node, _NO_VARIABLES)
+
+
+def _resolver(schema: strawberry.Schema, field: GraphQLField, constants: dict[str, Any] | None) -> Resolve:
+    """Calls the resolver of a root field as strawberry does, without its wrapper if that would add only time."""
     definition: Any = field.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
     base = definition.base_resolver if isinstance(definition, StrawberryField) and not definition.extensions else None
     if base is None or not base.is_async or base.self_parameter or base.parent_parameter or base.root_parameter:
         wrapper: Any = field.resolve
         return lambda info, given: await_maybe(wrapper(None, info, **given))
-    return _unwrapped(schema, definition, base)
+    return _unwrapped(schema, definition, base, constants)
 
 
-def _unwrapped(schema: strawberry.Schema, definition: StrawberryField, base: StrawberryResolver[Any]) -> Resolve:
-    """Calls a coroutine function with converted arguments, and `info` if it wants that."""
+def _unwrapped(
+    schema: strawberry.Schema,
+    definition: StrawberryField,
+    base: StrawberryResolver[Any],
+    constants: dict[str, Any] | None,
+) -> Resolve:
+    """Calls a coroutine function with converted arguments, and `info` if it wants that.
+
+    Constants are converted once: resolvers do not change their arguments.
+    """
     config, registry = schema.config, schema.schema_converter.scalar_registry
     function: Any = base.wrapped_func
     wanted, name_of_argument = base.info_parameter, config.name_converter.from_argument
     slots = [(name_of_argument(one), one.python_name, one.type, _is_leaf(one.type)) for one in definition.arguments]
 
-    def resolve(raw: _Info, given: dict[str, Any]) -> Any:
-        info: Any = config.info_class(_raw_info=raw, _field=definition)
-        values = {
+    def convert(given: dict[str, Any], info: Any) -> dict[str, Any]:
+        return {
             python_name: given[name]
             if is_leaf
             else convert_argument(given[name], kind, registry, config, info, path=(name,))
             for name, python_name, kind, is_leaf in slots
             if name in given
         }
-        if wanted:
-            values[wanted.name] = info
-        return function(**values)
+
+    converted = None if constants is None else convert(constants, None)
+
+    def resolve(raw: _Info, given: dict[str, Any]) -> Any:
+        info: Any = config.info_class(_raw_info=raw, _field=definition)
+        values = convert(given, info) if converted is None else converted
+        return function(**values, **{wanted.name: info}) if wanted else function(**values)
 
     return resolve
 
