@@ -13,6 +13,8 @@ PYTEST ?= --numprocesses=auto --dist=worksteal
 COVERED := access backup changes check_mechanisms check_replies check_tls check_tokens compose consent discovery documents \
 	every_field fields graphql hosts https inbox keys lengths metrics migration mongoexport oauth2 openapi paging plans prepared \
 	proxies rates refusals rest same_origin search session sse tracing user warnings websocket writer
+# What holds the code to its own rules, and the documentation to the code.
+RULES := docs layers names schema validation
 NPM_CI := npm ci --loglevel=error --no-audit --no-fund --no-update-notifier
 
 .PHONY: help install run test check bench schema lock format clean
@@ -68,7 +70,7 @@ test: install .venv/dev.txt clients/build/made  ## Run the tests. What needs a s
 	@echo "Running the tests ..."
 	@$(BIN)/python -m pytest $(PYTEST)
 
-check: install .venv/dev.txt clients/node_modules/.package-lock.json  ## What CI holds the code to: format, lint, types, layers, schema, coverage.
+check: install .venv/dev.txt clients/node_modules/.package-lock.json  ## What CI holds the code to: format, lint, types, layers, schema, rules, docs, coverage.
 	@echo "Checking the format ..."
 	@$(BIN)/ruff format --check .
 	@echo "Checking the style ..."
@@ -80,8 +82,8 @@ check: install .venv/dev.txt clients/node_modules/.package-lock.json  ## What CI
 	@echo "Checking the schema ..."
 	@$(BIN)/python server.py schema | diff -u schema/schema.graphql - || { echo "run make schema" >&2; exit 1; }
 	@if [ -f $(CONTRACT) ]; then $(BIN)/python $(CONTRACT) schema/schema.graphql; fi
-	@echo "Checking the coverage (two minutes) ..."
-	@$(call quietly,$(BIN)/python -m pytest --cov -k "not postgresql" --numprocesses=auto --dist=worksteal $(COVERED:%=tests/test_%.py))
+	@echo "Checking rules, documentation and coverage (two minutes) ..."
+	@$(call quietly,$(BIN)/python -m pytest --cov -k "not postgresql" --numprocesses=auto --dist=worksteal $(COVERED:%=tests/test_%.py) $(RULES:%=tests/test_%.py))
 	@if command -v npm >/dev/null; then echo "Checking the TypeScript ..." && (cd web && npm run --silent check) && (cd clients && npm run --silent check); fi
 
 # What npm brings is compiled where there is no binary for this machine: that takes minutes, which a smoke test has not.
