@@ -46,8 +46,10 @@ class Database:
         """Raises StartError if the URL is not of a supported database."""
         self.path = sqlite_path(url)
         self._observer = observer or Observer()
-        open_url = postgresql.open_postgresql
-        self._backend = open_sqlite(self.path, self._observer) if self.path else open_url(url, self._observer)
+        if self.path:
+            self._backend = open_sqlite(self.path, self._observer)
+        else:
+            self._backend = postgresql.open_postgresql(url, self._observer)
         if self._observer.follows_statements:
             for engine in self._backend.engines:
                 tracing.follow(engine, self._observer)

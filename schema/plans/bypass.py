@@ -4,7 +4,7 @@ The selected fields and the resolver's `info` are computed once per document. An
 plain is completed here. graphql-core's executor completes every other result, and reports every error.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,6 @@ import strawberry
 from graphql import (
     DocumentNode,
     ExecutionResult,
-    FieldNode,
     FragmentDefinitionNode,
     GraphQLError,
     GraphQLField,
@@ -22,31 +21,19 @@ from graphql import (
     OperationDefinitionNode,
     default_field_resolver,
     default_type_resolver,
-    print_ast,
 )
 from graphql.execution.collect_fields import FieldDetailsList, FragmentDetails, collect_fields
-from graphql.execution.values import VariableValues, get_argument_values, get_variable_values
+from graphql.execution.values import VariableValues, get_variable_values
 from graphql.pyutils import Path
 from strawberry.execution import optimized_is_awaitable
-from strawberry.schema.schema_converter import GraphQLCoreConverter
-from strawberry.types.arguments import convert_argument
-from strawberry.types.base import StrawberryOptional
-from strawberry.types.enum import StrawberryEnumDefinition
-from strawberry.types.field import StrawberryField
-from strawberry.types.fields.resolver import StrawberryResolver
 from strawberry.types.graphql import OperationType
-from strawberry.utils.await_maybe import await_maybe
 
 from schema.http.observation import fields_of, name_of
 from schema.plans.executor import Executor
 from schema.plans.plan import CannotCompile, PlanCache
+from schema.plans.resolver import NO_VARIABLES, Resolve, compile_resolver
 
 _Info = GraphQLResolveInfo[Any]
-
-Resolve = Callable[[_Info, dict[str, Any]], Awaitable[Any]]
-
-_LEAVES = (str, int, bool, strawberry.ID)
-_NO_VARIABLES = VariableValues({}, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +49,6 @@ class Bypass:
     executor: Executor
     field: GraphQLField
     resolve: Resolve
-    constants: dict[str, Any] | None
-    """The arguments, if no variable is in them."""
     details: FieldDetailsList
     key: str
     info: _Info
@@ -79,18 +64,13 @@ class Bypass:
         """Returns what graphql-core would. Errors are in the result."""
         info = self.info._replace(context=context, variable_values=variables.coerced)  # type: ignore[arg-type]
         try:
-            outcome = await self._resolve(info, variables)
+            outcome = await self.resolve(info, variables)
         except Exception as error:
             outcome = error
         try:
             return ExecutionResult({self.key: self.complete(outcome)})
         except Exception:  # graphql-core meets the same problem, and reports it
             return await self._complete_value(info, variables, outcome)
-
-    def _resolve(self, info: _Info, variables: VariableValues) -> Awaitable[Any]:
-        if self.constants is not None:
-            return self.resolve(info, self.constants)
-        return self.resolve(info, get_argument_values(self.field, self.details[0].node, variables))
 
     async def _complete_value(self, info: _Info, variables: VariableValues, outcome: object) -> ExecutionResult:
         """Completes a value, or reports an error, by graphql-core."""
@@ -119,7 +99,7 @@ def compile_bypass(
     if kind is OperationType.SUBSCRIPTION or root is None:
         raise CannotCompile
     executor = _executor(schema, document, operation, plans)
-    fields = collect_fields(schema._schema, executor.fragments, _NO_VARIABLES, root, operation).grouped_field_set
+    fields = collect_fields(schema._schema, executor.fragments, NO_VARIABLES, root, operation).grouped_field_set
     (key, details), *more = fields.items()
     field = root.fields.get(details[0].node.name.value)
     if more or field is None:
@@ -127,65 +107,8 @@ def compile_bypass(
     path, nodes = Path(None, key, root.name), [one.node for one in details]
     info = executor.build_resolve_info(field, nodes, root, path)
     name = name_of(kind.value, fields_of(document, operation))
-    complete = _completer(executor, field, details)
-    constants = _constants(field, nodes[0])
-    resolve = _resolver(schema, field, constants)
-    return Bypass(kind, name, executor, field, resolve, constants, details, key, info, complete)
-
-
-def _constants(field: GraphQLField, node: FieldNode) -> dict[str, Any] | None:
-    arguments = "".join(map(print_ast, node.arguments or ()))  # no string literal is in a document that has plans
-    return None if "$" in arguments else get_argument_values(field, node, _NO_VARIABLES)
-
-
-def _resolver(schema: strawberry.Schema, field: GraphQLField, constants: dict[str, Any] | None) -> Resolve:
-    """Calls the resolver of a root field as strawberry does, without its wrapper if that would add only time."""
-    definition: Any = field.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
-    base = definition.base_resolver if isinstance(definition, StrawberryField) and not definition.extensions else None
-    if base is None or not base.is_async or base.self_parameter or base.parent_parameter or base.root_parameter:
-        wrapper: Any = field.resolve
-        return lambda info, given: await_maybe(wrapper(None, info, **given))
-    return _unwrapped(schema, definition, base, constants)
-
-
-def _unwrapped(
-    schema: strawberry.Schema,
-    definition: StrawberryField,
-    base: StrawberryResolver[Any],
-    constants: dict[str, Any] | None,
-) -> Resolve:
-    """Calls a coroutine function with converted arguments, and `info` if it wants that.
-
-    Constants are converted once: resolvers do not change their arguments.
-    """
-    config, registry = schema.config, schema.schema_converter.scalar_registry
-    function: Any = base.wrapped_func
-    wanted, name_of_argument = base.info_parameter, config.name_converter.from_argument
-    slots = [(name_of_argument(one), one.python_name, one.type, _is_leaf(one.type)) for one in definition.arguments]
-
-    def convert(given: dict[str, Any], info: Any) -> dict[str, Any]:
-        return {
-            python_name: given[name]
-            if is_leaf
-            else convert_argument(given[name], kind, registry, config, info, path=(name,))
-            for name, python_name, kind, is_leaf in slots
-            if name in given
-        }
-
-    converted = None if constants is None else convert(constants, None)
-
-    def resolve(raw: _Info, given: dict[str, Any]) -> Any:
-        info: Any = config.info_class(_raw_info=raw, _field=definition)
-        values = convert(given, info) if converted is None else converted
-        return function(**values, **{wanted.name: info}) if wanted else function(**values)
-
-    return resolve
-
-
-def _is_leaf(kind: Any) -> bool:
-    """Whether strawberry passes a value of the type on unchanged."""
-    kind = kind.of_type if type(kind) is StrawberryOptional else kind
-    return kind in _LEAVES or isinstance(kind, StrawberryEnumDefinition)
+    resolve, complete = compile_resolver(schema, field, nodes[0]), _completer(executor, field, details)
+    return Bypass(kind, name, executor, field, resolve, details, key, info, complete)
 
 
 def _completer(executor: Executor, field: GraphQLField, details: FieldDetailsList) -> Callable[[Any], dict[str, Any]]:
@@ -207,7 +130,7 @@ def _executor(
         root_value=None,
         context_value=None,
         operation=operation,
-        variable_values=_NO_VARIABLES,
+        variable_values=NO_VARIABLES,
         field_resolver=default_field_resolver,
         type_resolver=default_type_resolver,
         subscribe_field_resolver=default_field_resolver,
