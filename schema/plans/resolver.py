@@ -21,7 +21,7 @@ _LEAVES = (str, int, bool, strawberry.ID)
 
 
 def compile_resolver(schema: strawberry.Schema, field: GraphQLField, node: FieldNode) -> Resolve:
-    """Prepares the call of a resolver. Arguments without variables are converted once: no resolver changes them.
+    """Prepares the call of a resolver. Constant arguments are converted once.
 
     strawberry's own wrapper is called for all but coroutine functions that need neither a parent nor extensions.
     """
@@ -32,7 +32,7 @@ def compile_resolver(schema: strawberry.Schema, field: GraphQLField, node: Field
         return lambda info, variables: await_maybe(wrapper(None, info, **get_argument_values(field, node, variables)))
     function: Any = base.wrapped_func
     convert, wanted = _converter(schema, definition), base.info_parameter
-    constants = None if _has_variables(node) else convert(get_argument_values(field, node, NO_VARIABLES), None)
+    constants = None if _may_differ(node) else convert(get_argument_values(field, node, NO_VARIABLES), None)
 
     def resolve(raw: GraphQLResolveInfo[Any], variables: VariableValues) -> Any:
         info: Any = schema.config.info_class(_raw_info=raw, _field=definition)
@@ -42,9 +42,12 @@ def compile_resolver(schema: strawberry.Schema, field: GraphQLField, node: Field
     return resolve
 
 
-def _has_variables(node: FieldNode) -> bool:
-    """Also true for a `$` in a string, which costs only time."""
-    return any("$" in print_ast(argument) for argument in node.arguments or ())
+def _may_differ(node: FieldNode) -> bool:
+    """Whether an argument holds a variable, or a list or an object, which a resolver could change for the next request.
+
+    Also true for such a character in a string, which costs only time.
+    """
+    return any(set("$[{") & set(print_ast(argument)) for argument in node.arguments or ())
 
 
 def _converter(schema: strawberry.Schema, definition: StrawberryField) -> Callable[[Arguments, Any], Arguments]:
